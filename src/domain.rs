@@ -1,0 +1,13 @@
+//! The nouns: plain values without I/O, clock or async.
+//!
+//! Everything here can be built in a test with a literal. What may be done with these values is decided in
+//! [`crate::policy`] and [`crate::plan`].
+
+pub mod id;
+pub mod inventory;
+pub mod key;
+pub mod manifest;
+pub mod progress;
+pub mod recovery_point;
+pub mod run;
+pub mod tags;

@@ -1,0 +1,95 @@
+use proptest::prelude::*;
+use rstest::rstest;
+
+use super::*;
+
+#[rstest]
+#[case("accounts", true)]
+#[case("a", true)]
+#[case("accounts-2", true)]
+#[case("", false)]
+#[case("Accounts", false)]
+#[case("2accounts", false)]
+#[case("accounts-", false)]
+#[case("acc--ounts", false)]
+#[case("acc_ounts", false)]
+#[case("a234567890123456789012345678901234567890", true)]
+#[case("a2345678901234567890123456789012345678901", false)]
+fn a_source_name_fits_keys_ids_and_labels(#[case] text: &str, #[case] valid: bool) {
+    assert_eq!(text.parse::<SourceId>().is_ok(), valid);
+}
+
+#[test]
+fn a_slot_prints_utc_basic_form_and_parses_back() {
+    let slot = Slot::at("2026-11-22T03:00:00.9Z".parse().unwrap());
+    assert_eq!(slot.to_string(), "20261122t030000z");
+    assert_eq!("20261122t030000z".parse::<Slot>().unwrap(), slot);
+}
+
+#[rstest]
+#[case("20261122T030000Z")]
+#[case("20261122t030000")]
+#[case("20261322t030000z")]
+#[case("2026-11-22t03:00z")]
+#[case("")]
+fn what_is_not_a_slot_is_refused(#[case] text: &str) {
+    assert!(text.parse::<Slot>().is_err());
+}
+
+#[rstest]
+#[case("20261122t030000z-snapshot-1")]
+#[case("20261122t030000z-dump-accounts-12")]
+#[case("20261122t030000z-dump-my-db-7-1")]
+#[case("20261122t030000z-dump-K%C3%B6nig%2F1-2")]
+fn a_run_id_survives_a_round_trip(#[case] text: &str) {
+    assert_eq!(text.parse::<RunId>().unwrap().to_string(), text);
+}
+
+#[rstest]
+#[case("20261122t030000z-snapshot-0")]
+#[case("20261122t030000z-snapshot-01")]
+#[case("20261122t030000z-dump-%41-1")]
+#[case("20261122t030000z-export-1")]
+#[case("20261122t030000z")]
+fn a_second_spelling_of_a_run_id_is_refused(#[case] text: &str) {
+    assert!(text.parse::<RunId>().is_err());
+}
+
+#[test]
+fn attempts_at_one_slot_share_a_stem() {
+    let slot = "20261122t030000z".parse().unwrap();
+    let source = "accounts".parse().unwrap();
+    let first = SnapshotId::for_slot("strongroom", &source, slot, 1);
+    let second = SnapshotId::for_slot("strongroom", &source, slot, 2);
+    assert_eq!(first.as_str(), "strongroom-accounts-20261122t030000z");
+    assert_eq!(second.as_str(), "strongroom-accounts-20261122t030000z-2");
+}
+
+#[test]
+fn long_names_with_one_beginning_get_different_ids() {
+    let slot = "20261122t030000z".parse().unwrap();
+    let one =
+        SnapshotId::for_slot("strongroom", &"a-name-that-is-quite-long-for-a-source-1".parse().unwrap(), slot, 999);
+    let two =
+        SnapshotId::for_slot("strongroom", &"a-name-that-is-quite-long-for-a-source-2".parse().unwrap(), slot, 999);
+    assert_ne!(one, two);
+    assert!(one.as_str().len() <= 63, "{one}");
+    assert!(is_hyphenated(one.as_str()), "{one}");
+}
+
+proptest! {
+    #[test]
+    fn any_database_name_survives_as_a_key_segment(name in "[^\0]{1,20}") {
+        prop_assume!(name.len() <= 63);
+        let name: DatabaseName = name.parse().unwrap();
+        let segment = name.key_segment();
+        prop_assert!(!segment.contains('/'));
+        prop_assert_eq!(DatabaseName::from_key_segment(&segment).unwrap(), name);
+    }
+
+    #[test]
+    fn parsing_outside_text_never_panics(text in ".{0,40}") {
+        let parsed = (text.parse::<RunId>(), text.parse::<Slot>(), DatabaseName::from_key_segment(&text));
+        prop_assert!(parsed.0.is_err() || parsed.0.is_ok());
+    }
+}

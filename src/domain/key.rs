@@ -1,0 +1,234 @@
+//! The layout of the destination: the only place that forms and reads object keys.
+//!
+//! ```text
+//! <prefix>/<source>/dumps/<database>/<slot>/manifest.json
+//! <prefix>/<source>/dumps/<database>/<slot>/<run>/<object>
+//! <prefix>/<source>/runs/<run>.json
+//! ```
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{DatabaseName, RunId, Slot, SourceId};
+
+/// A key in the destination bucket.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(transparent)]
+pub struct ObjectKey(String);
+
+impl ObjectKey {
+    /// A key as the store listed it.
+    #[must_use]
+    pub fn listed(key: impl Into<String>) -> ObjectKey {
+        ObjectKey(key.into())
+    }
+
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What comes after the last slash.
+    #[must_use]
+    pub fn file_name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where a dump lives: one slot of one database of one source.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct DumpId {
+    /// The source.
+    pub source: SourceId,
+    /// The database dumped.
+    pub database: DatabaseName,
+    /// The slot filled.
+    #[schemars(with = "String")]
+    pub slot: Slot,
+}
+
+impl fmt::Display for DumpId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.source, self.database.key_segment(), self.slot)
+    }
+}
+
+/// What a key is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyRole {
+    /// The commit mark of a dump.
+    Manifest(DumpId),
+    /// An object of one run of a dump.
+    DumpObject {
+        /// The dump it belongs to.
+        dump: DumpId,
+        /// The run that wrote it.
+        run: RunId,
+        /// Its name inside the run's directory.
+        name: String,
+    },
+    /// The record of one run.
+    RunRecord {
+        /// The source.
+        source: SourceId,
+        /// The run.
+        run: RunId,
+    },
+    /// Nothing that strongroom has written in this layout.
+    Foreign,
+}
+
+/// Forms and reads keys below one prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// `<prefix>/`, or nothing where the bucket's root is used.
+    root: String,
+}
+
+/// Name of the object that makes a dump exist.
+pub const MANIFEST: &str = "manifest.json";
+
+impl Layout {
+    /// The layout below `prefix`; slashes at its ends are dropped.
+    #[must_use]
+    pub fn new(prefix: &str) -> Layout {
+        let prefix = prefix.trim_matches('/');
+        let root = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        Layout { root }
+    }
+
+    /// Everything of one source begins with this.
+    #[must_use]
+    pub fn source_prefix(&self, source: &SourceId) -> String {
+        format!("{}{source}/", self.root)
+    }
+
+    /// Everything of this installation begins with this.
+    #[must_use]
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
+    fn dump_prefix(&self, dump: &DumpId) -> String {
+        format!("{}{}/dumps/{}/{}/", self.root, dump.source, dump.database.key_segment(), dump.slot)
+    }
+
+    /// The manifest of a dump.
+    #[must_use]
+    pub fn manifest(&self, dump: &DumpId) -> ObjectKey {
+        ObjectKey(format!("{}{MANIFEST}", self.dump_prefix(dump)))
+    }
+
+    /// The directory of one run of a dump, with its trailing slash.
+    #[must_use]
+    pub fn run_prefix(&self, dump: &DumpId, run: &RunId) -> String {
+        format!("{}{run}/", self.dump_prefix(dump))
+    }
+
+    /// An object in the directory of one run.
+    #[must_use]
+    pub fn dump_object(&self, dump: &DumpId, run: &RunId, name: &str) -> ObjectKey {
+        ObjectKey(format!("{}{name}", self.run_prefix(dump, run)))
+    }
+
+    /// The record of a run.
+    #[must_use]
+    pub fn run_record(&self, source: &SourceId, run: &RunId) -> ObjectKey {
+        ObjectKey(format!("{}{source}/runs/{run}.json", self.root))
+    }
+
+    /// Says what a listed key is for. Whatever does not print back as the same key is [`KeyRole::Foreign`].
+    #[must_use]
+    pub fn role(&self, key: &ObjectKey) -> KeyRole {
+        self.parse(key.as_str()).unwrap_or(KeyRole::Foreign)
+    }
+
+    fn parse(&self, key: &str) -> Option<KeyRole> {
+        let (source, rest) = key.strip_prefix(&self.root)?.split_once('/')?;
+        let source: SourceId = source.parse().ok()?;
+        if let Some(record) = rest.strip_prefix("runs/") {
+            let run = record.strip_suffix(".json")?.parse().ok()?;
+            return Some(KeyRole::RunRecord { source, run });
+        }
+        let mut parts = rest.strip_prefix("dumps/")?.splitn(4, '/');
+        let database = DatabaseName::from_key_segment(parts.next()?).ok()?;
+        let slot = parts.next()?.parse().ok()?;
+        let dump = DumpId { source, database, slot };
+        match (parts.next()?, parts.next()) {
+            (MANIFEST, None) => Some(KeyRole::Manifest(dump)),
+            (_, None) => None,
+            (run, Some(name)) => {
+                let run: RunId = run.parse().ok()?;
+                let own = run.slot == dump.slot && run.database.as_ref() == Some(&dump.database) && !name.is_empty();
+                own.then(|| KeyRole::DumpObject { dump, run, name: name.to_owned() })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn dump() -> DumpId {
+        DumpId {
+            source: "accounts".parse().unwrap(),
+            database: "König".parse().unwrap(),
+            slot: "20261101t040000z".parse().unwrap(),
+        }
+    }
+
+    fn run() -> RunId {
+        "20261101t040000z-dump-K%C3%B6nig-2".parse().unwrap()
+    }
+
+    #[test]
+    fn keys_print_as_the_contract_says() {
+        let layout = Layout::new("/strongroom/");
+        assert_eq!(
+            layout.manifest(&dump()).as_str(),
+            "strongroom/accounts/dumps/K%C3%B6nig/20261101t040000z/manifest.json"
+        );
+        assert_eq!(
+            layout.run_record(&dump().source, &run()).as_str(),
+            "strongroom/accounts/runs/20261101t040000z-dump-K%C3%B6nig-2.json"
+        );
+    }
+
+    #[rstest]
+    #[case("strongroom")]
+    #[case("")]
+    #[case("a/b")]
+    fn every_key_reads_back_as_what_it_was_made_for(#[case] prefix: &str) {
+        let layout = Layout::new(prefix);
+        assert_eq!(layout.role(&layout.manifest(&dump())), KeyRole::Manifest(dump()));
+        let object = layout.dump_object(&dump(), &run(), "archive.dump.zst");
+        assert_eq!(
+            layout.role(&object),
+            KeyRole::DumpObject { dump: dump(), run: run(), name: "archive.dump.zst".into() }
+        );
+        let record = layout.run_record(&dump().source, &run());
+        assert_eq!(layout.role(&record), KeyRole::RunRecord { source: dump().source, run: run() });
+    }
+
+    #[rstest]
+    #[case("elsewhere/accounts/runs/20261101t040000z-snapshot-1.json")]
+    #[case("strongroom/accounts/runs/notes.txt")]
+    #[case("strongroom/accounts/dumps/accounts/20261101t040000z/readme.txt")]
+    #[case("strongroom/accounts/dumps/accounts/20261101t040000z/20261201t040000z-dump-accounts-1/toc.dat")]
+    #[case("strongroom/accounts/dumps/accounts/20261101t040000z/20261101t040000z-dump-cards-1/toc.dat")]
+    #[case("strongroom/state/leader.json")]
+    fn what_is_not_ours_is_foreign(#[case] key: &str) {
+        assert_eq!(Layout::new("strongroom").role(&ObjectKey::listed(key)), KeyRole::Foreign);
+    }
+}

@@ -1,0 +1,211 @@
+//! The manifest: the object that makes a dump exist, written last and never changed.
+//!
+//! It is read by later versions, by auditors and by people without strongroom, so fields are only ever added. The golden
+//! files in `tests/fixtures/manifests` must read for ever.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::id::{DatabaseName, InstallationId, InstanceId, ResourceId, RunId};
+use super::key::{DumpId, ObjectKey};
+
+/// Version of the manifest that this code writes.
+pub const MANIFEST_VERSION: u32 = 1;
+
+/// How the archive was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Engine {
+    /// `pg_dump -Fc -Z0`, streamed as one object.
+    PgDump,
+}
+
+impl Engine {
+    /// The name of the engine in the configuration and in messages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Engine::PgDump => "pg_dump",
+        }
+    }
+}
+
+/// The manifest of one dump.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Manifest {
+    /// Version of this format.
+    pub version: u32,
+    /// The installation that made the dump.
+    pub installation: InstallationId,
+    /// Source, database and slot.
+    #[serde(flatten)]
+    pub dump: DumpId,
+    /// The run that made it; its directory holds the objects.
+    #[schemars(with = "String")]
+    pub run: RunId,
+    /// The instance dumped.
+    pub instance: InstanceId,
+    /// `DbiResourceId` of the instance dumped.
+    pub resource: ResourceId,
+    /// How the archive was made.
+    pub engine: Engine,
+    /// Versions of everything that took part.
+    pub versions: Versions,
+    /// When the run began.
+    #[schemars(with = "String")]
+    pub started_at: Timestamp,
+    /// When the last object was stored.
+    #[schemars(with = "String")]
+    pub finished_at: Timestamp,
+    /// The moment of the data: it is no older than this. Taken just before the database's snapshot.
+    #[schemars(with = "String")]
+    pub snapshot_at: Timestamp,
+    /// WAL position at [`Manifest::snapshot_at`], as `pg_current_wal_lsn()` prints it; absent on a read replica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_lsn: Option<String>,
+    /// Bytes of the archive before compression.
+    pub uncompressed_bytes: u64,
+    /// Bytes of all objects.
+    pub stored_bytes: u64,
+    /// Rows of all tables.
+    pub rows: u64,
+    /// How the archive is compressed.
+    pub compression: Compression,
+    /// Table data in the archive, in its order.
+    pub tables: Vec<Table>,
+    /// Large objects in the archive.
+    pub large_objects: LargeObjects,
+    /// Every object of the dump but this one.
+    pub objects: Vec<StoredObject>,
+    /// Extensions that a restore needs to find.
+    pub extensions: Vec<Extension>,
+    /// Roles that own or are granted something; `globals.sql` creates them, without passwords.
+    pub roles: Vec<String>,
+    /// SHA-256 of the effective configuration, in hex: says which settings made this dump.
+    pub config_sha256: String,
+}
+
+/// Versions of everything that took part in a dump.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Versions {
+    /// strongroom.
+    pub strongroom: String,
+    /// The server, as `server_version` says.
+    pub server: String,
+    /// `pg_dump --version`.
+    pub pg_dump: String,
+    /// Version of pg_dump's archive format, such as `1.14`.
+    pub archive: String,
+}
+
+/// How an archive is compressed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Compression {
+    /// The format; `zstd`, with content checksums in each frame.
+    pub algorithm: String,
+    /// The level asked for.
+    pub level: i32,
+}
+
+/// Data of one table in the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Table {
+    /// The archive's id of the entry.
+    pub dump_id: i32,
+    /// Schema.
+    pub schema: String,
+    /// Table.
+    pub name: String,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of COPY text, newlines included, end mark not.
+    pub bytes: u64,
+}
+
+/// Large objects in the archive.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LargeObjects {
+    /// How many.
+    pub count: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// One stored object and what proves it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StoredObject {
+    /// Its key.
+    pub key: ObjectKey,
+    /// The exact version, in a versioned bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_id: Option<String>,
+    /// Its bytes.
+    pub size_bytes: u64,
+    /// SHA-256 of its bytes, in hex.
+    pub sha256: String,
+    /// CRC64NVME of its bytes in base64, as S3 reports it.
+    pub crc64nvme: String,
+    /// The KMS key that S3 says it is encrypted with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<String>,
+}
+
+/// An installed extension.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Extension {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+}
+
+/// A manifest that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidManifest {
+    /// Not JSON of this form.
+    #[error("not a manifest")]
+    Malformed(#[source] serde_json::Error),
+    /// Written by a later strongroom.
+    #[error("manifest version {0} is newer than this strongroom reads ({MANIFEST_VERSION}): upgrade strongroom")]
+    TooNew(u32),
+    /// It stands under another dump's key.
+    #[error("the manifest says that it is of {0}: it was moved or copied")]
+    Misplaced(DumpId),
+}
+
+#[derive(Deserialize)]
+struct VersionOnly {
+    version: u32,
+}
+
+impl Manifest {
+    /// Reads a manifest that was found under the key of `dump`.
+    ///
+    /// # Errors
+    /// See [`InvalidManifest`].
+    pub fn read(bytes: &[u8], dump: &DumpId) -> Result<Manifest, InvalidManifest> {
+        let version: VersionOnly = serde_json::from_slice(bytes).map_err(InvalidManifest::Malformed)?;
+        if version.version > MANIFEST_VERSION {
+            return Err(InvalidManifest::TooNew(version.version));
+        }
+        let manifest: Manifest = serde_json::from_slice(bytes).map_err(InvalidManifest::Malformed)?;
+        if manifest.dump == *dump { Ok(manifest) } else { Err(InvalidManifest::Misplaced(manifest.dump)) }
+    }
+
+    /// The manifest as it is stored: JSON with line breaks, for people too.
+    ///
+    /// # Errors
+    /// None in practice: every field has a JSON form.
+    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut json = serde_json::to_vec_pretty(self)?;
+        json.push(b'\n');
+        Ok(json)
+    }
+
+    /// The database dumped.
+    #[must_use]
+    pub fn database(&self) -> &DatabaseName {
+        &self.dump.database
+    }
+}

@@ -1,0 +1,45 @@
+//! Counters that a running dump moves and others read: the progress bar, the log, the metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How far a dump is. Cheap to move from any thread; readers see each value soon, not all of one instant.
+#[derive(Debug, Default)]
+pub struct Progress {
+    read_bytes: AtomicU64,
+    stored_bytes: AtomicU64,
+    rows: AtomicU64,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProgressCount {
+    /// Bytes that came from the database's side, uncompressed.
+    pub read_bytes: u64,
+    /// Bytes that the store has acknowledged.
+    pub stored_bytes: u64,
+    /// Table rows seen.
+    pub rows: u64,
+}
+
+impl Progress {
+    /// Sets the bytes and rows read so far.
+    pub fn set_read(&self, read_bytes: u64, rows: u64) {
+        self.read_bytes.store(read_bytes, Ordering::Relaxed);
+        self.rows.store(rows, Ordering::Relaxed);
+    }
+
+    /// Adds bytes that the store has acknowledged.
+    pub fn add_stored(&self, bytes: u64) {
+        self.stored_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The counters now.
+    #[must_use]
+    pub fn count(&self) -> ProgressCount {
+        ProgressCount {
+            read_bytes: self.read_bytes.load(Ordering::Relaxed),
+            stored_bytes: self.stored_bytes.load(Ordering::Relaxed),
+            rows: self.rows.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Recovery points: anything that one can restore from.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::id::{DatabaseName, Kind, ResourceId, Slot, SourceId};
+
+/// Where a recovery point lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Plane {
+    /// The region of the source.
+    Primary,
+    /// The region of the copies.
+    Replica,
+}
+
+impl Plane {
+    /// The word for it in labels and tables.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Plane::Primary => "primary",
+            Plane::Replica => "replica",
+        }
+    }
+}
+
+/// Whether a recovery point can be relied on, as far as listing tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum PointState {
+    /// Whole: an `available` snapshot, or a manifest whose every object is there with its size.
+    Good,
+    /// Being made; it is not counted as anything yet.
+    Pending,
+    /// Not to be relied on.
+    Bad {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl fmt::Display for PointState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PointState::Good => f.write_str("good"),
+            PointState::Pending => f.write_str("pending"),
+            PointState::Bad { reason } => write!(f, "bad: {reason}"),
+        }
+    }
+}
+
+/// One recovery point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RecoveryPoint {
+    /// What people type to name it: the snapshot id, or `<source>/<database>/<slot>`.
+    pub id: String,
+    /// The source that it protects.
+    pub source: SourceId,
+    /// Snapshot or dump.
+    pub kind: Kind,
+    /// The database, for dumps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseName>,
+    /// The identity of the instance that it was made of; an instance re-created under the same name has another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<ResourceId>,
+    /// The slot that it fills.
+    pub slot: Slot,
+    /// Where it lives.
+    pub plane: Plane,
+    /// The moment of the data in it: a snapshot's original creation, a dump's database snapshot. Absent while pending.
+    pub created_at: Option<Timestamp>,
+    /// Bytes stored (dumps) or allocated (snapshots).
+    pub size_bytes: u64,
+    /// Whether it can be relied on.
+    #[serde(flatten)]
+    pub state: PointState,
+}
+
+impl RecoveryPoint {
+    /// Whether one can restore from it.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.state == PointState::Good
+    }
+}

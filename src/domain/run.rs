@@ -1,0 +1,216 @@
+//! Runs: one attempt each, recorded in the store from start to end.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::id::{RunId, SnapshotId, SourceId};
+
+/// Version of the record that this code writes.
+pub const RUN_RECORD_VERSION: u32 = 1;
+
+/// How long a claim stands without renewal before another daemon may close the run.
+///
+/// It only decides where the owner cannot be asked for (another node): on one host the process table answers at once.
+pub const LEASE: SignedDuration = SignedDuration::from_mins(15);
+
+/// Which process works on a run: enough to find out on the same host whether it still lives.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ProcessIdentity {
+    /// Host or pod name.
+    pub host: String,
+    /// Boot id and PID namespace: within one of these a PID means one process.
+    pub pid_space: String,
+    /// Process id.
+    pub pid: u32,
+    /// Start of the process in clock ticks since boot: tells apart two processes that got one PID.
+    pub start_ticks: u64,
+}
+
+impl fmt::Display for ProcessIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {})", self.host, self.pid)
+    }
+}
+
+/// What is known about the process that claimed a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnerState {
+    /// It is this process.
+    This,
+    /// It runs on this host.
+    Alive,
+    /// It ran on this host and is gone.
+    Dead,
+    /// It is elsewhere; only its lease tells.
+    Elsewhere,
+}
+
+/// Why a run failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The error with its causes, in one line, without secrets.
+    pub message: String,
+    /// RDS events of the run's window, oldest first: what AWS says happened to the instance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rds_events: Vec<RdsEvent>,
+}
+
+/// An event that RDS recorded about an instance or snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RdsEvent {
+    /// When.
+    pub at: Timestamp,
+    /// What, in RDS's words.
+    pub message: String,
+}
+
+/// Where a run stands. All states but `Running` are terminal and never change again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum RunState {
+    /// Claimed and not ended.
+    Running,
+    /// Ended with a recovery point.
+    Succeeded {
+        /// When it ended.
+        finished_at: Timestamp,
+        /// Bytes stored (dumps) or allocated (snapshots).
+        size_bytes: u64,
+    },
+    /// Ended with an error; nothing of it counts.
+    Failed {
+        /// When it ended.
+        finished_at: Timestamp,
+        /// Why.
+        failure: Failure,
+    },
+    /// Stopped by an operator or by shutdown.
+    Cancelled {
+        /// When it ended.
+        finished_at: Timestamp,
+    },
+    /// Its process died; another one found and closed it.
+    Abandoned {
+        /// When it was found.
+        finished_at: Timestamp,
+    },
+}
+
+impl RunState {
+    /// When the run ended, if it has.
+    #[must_use]
+    pub fn finished_at(&self) -> Option<Timestamp> {
+        match self {
+            RunState::Running => None,
+            RunState::Succeeded { finished_at, .. }
+            | RunState::Failed { finished_at, .. }
+            | RunState::Cancelled { finished_at }
+            | RunState::Abandoned { finished_at } => Some(*finished_at),
+        }
+    }
+
+    /// The state as one word.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            RunState::Running => "running",
+            RunState::Succeeded { .. } => "succeeded",
+            RunState::Failed { .. } => "failed",
+            RunState::Cancelled { .. } => "cancelled",
+            RunState::Abandoned { .. } => "abandoned",
+        }
+    }
+}
+
+/// The record of a run: `<prefix>/<source>/runs/<run>.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Version of this format.
+    pub version: u32,
+    /// The run.
+    pub run: RunId,
+    /// The source.
+    pub source: SourceId,
+    /// The snapshot that the run creates, for snapshots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotId>,
+    /// Who works on it.
+    pub owner: ProcessIdentity,
+    /// When it was claimed.
+    pub started_at: Timestamp,
+    /// Until when the claim stands without renewal.
+    pub lease_until: Timestamp,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub state: RunState,
+}
+
+impl RunRecord {
+    /// A fresh claim.
+    #[must_use]
+    pub fn claim(
+        run: RunId,
+        source: SourceId,
+        snapshot: Option<SnapshotId>,
+        owner: ProcessIdentity,
+        now: Timestamp,
+    ) -> Self {
+        RunRecord {
+            version: RUN_RECORD_VERSION,
+            run,
+            source,
+            snapshot,
+            owner,
+            started_at: now,
+            lease_until: now.saturating_add(LEASE).unwrap_or(Timestamp::MAX),
+            state: RunState::Running,
+        }
+    }
+
+    /// The same claim with its lease counted from `now`.
+    #[must_use]
+    pub fn renewed(&self, now: Timestamp) -> Self {
+        RunRecord { lease_until: now.saturating_add(LEASE).unwrap_or(Timestamp::MAX), ..self.clone() }
+    }
+
+    /// The record of the same run in a terminal state.
+    #[must_use]
+    pub fn closed(&self, state: RunState) -> Self {
+        RunRecord { state, ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_reads_back_in_every_state() {
+        let now: Timestamp = "2026-11-22T03:00:00Z".parse().unwrap();
+        let owner = ProcessIdentity { host: "pod-1".into(), pid_space: "b/1".into(), pid: 7, start_ticks: 9 };
+        let record = RunRecord::claim(
+            "20261122t030000z-dump-accounts-1".parse().unwrap(),
+            "accounts".parse().unwrap(),
+            None,
+            owner,
+            now,
+        );
+        let failure = Failure {
+            message: "pg_dump ended with exit status 1".into(),
+            rds_events: vec![RdsEvent { at: now, message: "Recovery of the DB instance has started".into() }],
+        };
+        for state in [
+            RunState::Running,
+            RunState::Succeeded { finished_at: now, size_bytes: 5 },
+            RunState::Failed { finished_at: now, failure },
+            RunState::Cancelled { finished_at: now },
+            RunState::Abandoned { finished_at: now },
+        ] {
+            let written = record.closed(state);
+            let text = serde_json::to_string(&written).unwrap();
+            assert_eq!(serde_json::from_str::<RunRecord>(&text).unwrap(), written, "{text}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The marks that strongroom puts on what it creates in RDS.
+//!
+//! The owner's mark names the very resource that it is on. RDS copies tags from instance to snapshot and from snapshot to
+//! restored instance, so a mark that only said "ours" would sooner or later stand on somebody's production database.
+
+use std::collections::BTreeMap;
+
+use super::id::{InstallationId, Kind, ResourceId, RunId, SnapshotId, SourceId};
+
+/// The tags of one resource.
+pub type Tags = BTreeMap<String, String>;
+
+/// `<installation>/<own identifier>`: self-referential proof of ownership.
+pub const OWNER: &str = "strongroom:owner";
+/// The source that a resource belongs to.
+pub const SOURCE: &str = "strongroom:source";
+/// The slot that a resource fills.
+pub const SLOT: &str = "strongroom:slot";
+/// `snapshot` or `dump`.
+pub const KIND: &str = "strongroom:kind";
+/// `DbiResourceId` of the source.
+pub const RESOURCE: &str = "strongroom:resource";
+
+/// The tags of a snapshot that strongroom creates.
+#[must_use]
+pub fn for_snapshot(
+    installation: &InstallationId,
+    snapshot: &SnapshotId,
+    source: &SourceId,
+    resource: &ResourceId,
+    run: &RunId,
+) -> Tags {
+    Tags::from([
+        (OWNER.to_owned(), owner(installation, snapshot)),
+        (SOURCE.to_owned(), source.to_string()),
+        (SLOT.to_owned(), run.slot.to_string()),
+        (KIND.to_owned(), Kind::Snapshot.to_string()),
+        (RESOURCE.to_owned(), resource.to_string()),
+    ])
+}
+
+/// Whether the tags of a snapshot prove that this installation made this very snapshot.
+#[must_use]
+pub fn prove_ownership(tags: &Tags, installation: &InstallationId, snapshot: &SnapshotId) -> bool {
+    tags.get(OWNER).is_some_and(|value| *value == owner(installation, snapshot))
+}
+
+fn owner(installation: &InstallationId, snapshot: &SnapshotId) -> String {
+    format!("{installation}/{snapshot}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_copied_to_another_snapshot_proves_nothing() {
+        let installation: InstallationId = "bank-prod".parse().unwrap();
+        let ours: SnapshotId = "strongroom-accounts-20261122t030000z".parse().unwrap();
+        let by_hand: SnapshotId = "before-the-release".parse().unwrap();
+        let run = "20261122t030000z-snapshot-1".parse().unwrap();
+        let tags = for_snapshot(&installation, &ours, &"accounts".parse().unwrap(), &"db-ABC".parse().unwrap(), &run);
+        assert!(prove_ownership(&tags, &installation, &ours));
+        assert!(!prove_ownership(&tags, &installation, &by_hand));
+        assert!(!prove_ownership(&tags, &"bank-test".parse().unwrap(), &ours));
+    }
+}

@@ -1,0 +1,190 @@
+//! One obligation: is its latest slot filled, may an attempt start, and if not, why.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::running;
+use crate::domain::id::{ResourceId, RunId, Slot};
+use crate::domain::inventory::{Endpoint, Instance, Inventory, SourceStore};
+use crate::domain::recovery_point::RecoveryPoint;
+use crate::domain::run::{RunRecord, RunState};
+use crate::plan::decision::{Decision, Freshness, Reason};
+use crate::policy::retry::Readiness;
+use crate::policy::{Obligation, Policy, SourcePolicy, Task};
+
+/// A run that could start now, if there is room.
+#[derive(Debug)]
+pub(super) struct Candidate<'a> {
+    pub(super) source: &'a SourcePolicy,
+    pub(super) task: &'a Task,
+    pub(super) instance: &'a Instance,
+    pub(super) endpoint: Endpoint,
+    pub(super) run: RunId,
+    pub(super) due_at: Timestamp,
+}
+
+/// What was judged about one obligation.
+#[derive(Debug)]
+pub(super) struct Judgement<'a> {
+    pub(super) decision: Decision,
+    pub(super) candidate: Option<Candidate<'a>>,
+}
+
+/// Judges one obligation; `points` are the recovery points of its source.
+pub(super) fn judge<'a>(
+    policy: &Policy,
+    source: &'a SourcePolicy,
+    obligation: &'a Obligation,
+    inventory: &'a Inventory,
+    points: impl Iterator<Item = &'a RecoveryPoint>,
+    now: Timestamp,
+) -> Judgement<'a> {
+    let resource = inventory.instance(&source.instance).ok().flatten().map(|instance| &instance.resource);
+    let good: Vec<&RecoveryPoint> =
+        points.filter(|point| point.is_good() && serves(point, &obligation.task, resource)).collect();
+    let due = obligation.schedule.latest_due(now);
+    let filled = |slot: Slot| good.iter().any(|point| point.slot >= slot);
+    let (reason, candidate) = match due {
+        None => (Reason::NotDueYet, None),
+        Some(slot) if filled(slot) => (Reason::Satisfied { slot }, None),
+        Some(slot) => match attempt(policy, source, obligation, inventory, slot, now) {
+            Ok(candidate) => (Reason::Starts { run: candidate.run.clone() }, Some(candidate)),
+            Err(reason) => (reason, None),
+        },
+    };
+    let freshness = freshness(obligation, &good, due, due.is_some_and(filled), now);
+    let decision = Decision {
+        source: source.id.clone(),
+        kind: obligation.task.kind(),
+        database: obligation.task.database().cloned(),
+        reason,
+        freshness,
+    };
+    Judgement { decision, candidate }
+}
+
+/// Whether a point is of this task and of the instance that bears the name today.
+fn serves(point: &RecoveryPoint, task: &Task, resource: Option<&ResourceId>) -> bool {
+    let same_instance = match (resource, &point.resource) {
+        (Some(now), Some(then)) => now == then,
+        // An instance that cannot be seen, or is lost, takes nothing away from the backups that exist of it.
+        (None, _) => true,
+        (Some(_), None) => false,
+    };
+    point.kind == task.kind() && point.database.as_ref() == task.database() && same_instance
+}
+
+fn freshness(
+    obligation: &Obligation,
+    good: &[&RecoveryPoint],
+    due: Option<Slot>,
+    filled: bool,
+    now: Timestamp,
+) -> Freshness {
+    let schedule = &obligation.schedule;
+    let next = schedule.next_after(due.map_or(now, Slot::instant));
+    let interval = match (due, next) {
+        (Some(due), Some(next)) => next.instant().duration_since(due.instant()),
+        (None, _) | (_, None) => SignedDuration::ZERO,
+    };
+    let late_at = |slot: Slot| schedule.start_of(slot).saturating_add(obligation.completion_deadline);
+    let late = due.is_some_and(|slot| late_at(slot).is_ok_and(|at| at <= now));
+    Freshness {
+        newest_at: good.iter().filter_map(|point| point.created_at).max(),
+        expected_interval: interval,
+        next_due_at: next.map(|slot| schedule.start_of(slot)),
+        overdue: !filled && late && !obligation.suspended,
+    }
+}
+
+/// The attempt at an unfilled slot that may start now, or why none may.
+fn attempt<'a>(
+    policy: &Policy,
+    source: &'a SourcePolicy,
+    obligation: &'a Obligation,
+    inventory: &'a Inventory,
+    slot: Slot,
+    now: Timestamp,
+) -> Result<Candidate<'a>, Reason> {
+    if obligation.suspended {
+        return Err(Reason::Suspended);
+    }
+    let store = inventory.store(&source.id).map_err(Reason::Unseen)?;
+    if let Some((run, percent)) = running::of_task(policy, source, &obligation.task, inventory) {
+        return Err(Reason::Running { run, percent });
+    }
+    let attempts = attempts(store, &obligation.task, slot);
+    may_retry(obligation, &attempts, slot, now)?;
+    let start_at = obligation.schedule.start_of(slot);
+    if let Some(deadline) = obligation.start_deadline.and_then(|limit| start_at.saturating_add(limit).ok())
+        && deadline < now
+    {
+        return Err(Reason::Missed { slot, deadline });
+    }
+    let (instance, endpoint) = startable(inventory, source, &obligation.task, slot)?;
+    let number = attempts.iter().map(|record| record.run.attempt).max().unwrap_or(0) + 1;
+    let run =
+        RunId { slot, kind: obligation.task.kind(), database: obligation.task.database().cloned(), attempt: number };
+    Ok(Candidate { source, task: &obligation.task, instance, endpoint, run, due_at: start_at })
+}
+
+fn attempts<'a>(store: &'a SourceStore, task: &Task, slot: Slot) -> Vec<&'a RunRecord> {
+    let of_task = |record: &&RunRecord| {
+        record.run.slot == slot && record.run.kind == task.kind() && record.run.database.as_ref() == task.database()
+    };
+    store.runs.iter().map(|stored| &stored.record).filter(of_task).collect()
+}
+
+/// Applies back-off. A run that a dead process left is no failure of the source the first time: it is repeated at once.
+fn may_retry(obligation: &Obligation, attempts: &[&RunRecord], slot: Slot, now: Timestamp) -> Result<(), Reason> {
+    let (mut failed, mut abandoned, mut last_ended_at, mut last_failure) = (0, 0_u32, None, None);
+    for record in attempts {
+        match &record.state {
+            RunState::Failed { finished_at, failure } => {
+                failed += 1;
+                if last_ended_at.is_none_or(|last| last <= *finished_at) {
+                    last_failure = Some(failure.message.clone());
+                }
+            }
+            RunState::Abandoned { .. } => abandoned += 1,
+            RunState::Running | RunState::Succeeded { .. } | RunState::Cancelled { .. } => continue,
+        }
+        last_ended_at = last_ended_at.max(record.state.finished_at());
+    }
+    let failed = failed + abandoned.saturating_sub(1);
+    match obligation.retry.next_attempt(failed, last_ended_at, now) {
+        Readiness::Now => Ok(()),
+        Readiness::NotBefore(until) => Err(Reason::BackingOff { slot, failed, until, last_failure }),
+        Readiness::Exhausted => Err(Reason::GaveUp { slot, failed, last_failure }),
+    }
+}
+
+/// The instance and its endpoint, if a run of the task could start on it now.
+pub(super) fn startable<'a>(
+    inventory: &'a Inventory,
+    source: &SourcePolicy,
+    task: &Task,
+    slot: Slot,
+) -> Result<(&'a Instance, Endpoint), Reason> {
+    let instance = inventory.instance(&source.instance).map_err(Reason::Unseen)?.ok_or(Reason::InstanceMissing)?;
+    if instance.engine != "postgres" {
+        return Err(Reason::EngineRefused { engine: instance.engine.clone() });
+    }
+    let ready = match task {
+        Task::Snapshot => {
+            // Without the list a second snapshot of the slot could be started.
+            inventory.snapshots.as_ref().map_err(|unseen| Reason::Unseen(unseen.clone()))?;
+            instance.takes_snapshots()
+        }
+        Task::Dump { .. } => {
+            let client = inventory.pg_dump.as_ref().map_err(|unseen| Reason::Unseen(unseen.clone()))?.major;
+            if let Some(server) = instance.major_version().filter(|server| *server > client) {
+                return Err(Reason::ClientTooOld { client, server });
+            }
+            instance.serves()
+        }
+    };
+    match (&instance.endpoint, ready) {
+        (Some(endpoint), true) => Ok((instance, endpoint.clone())),
+        (_, _) => Err(Reason::InstanceNotReady { slot, status: instance.status.clone() }),
+    }
+}

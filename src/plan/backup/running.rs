@@ -1,0 +1,130 @@
+//! Runs under way: which of them have ended without a word, and which snapshots have come to their end.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::create_snapshot;
+use crate::domain::id::{Kind, RunId, SnapshotId, SourceId};
+use crate::domain::inventory::{Inventory, Snapshot, StoredRun};
+use crate::domain::run::{OwnerState, RunState};
+use crate::domain::tags;
+use crate::plan::action::{Action, Claim, CloseRun, Ending};
+use crate::policy::{Policy, SourcePolicy, Task};
+
+/// Every run that is not over: recorded as running, or in this process's hands.
+pub(super) fn runs(inventory: &Inventory) -> BTreeSet<(SourceId, RunId)> {
+    let mut runs = inventory.in_flight.clone();
+    for (source, store) in &inventory.stores {
+        let Ok(store) = store else { continue };
+        let running = store.runs.iter().filter(|stored| stored.record.state == RunState::Running);
+        runs.extend(running.map(|stored| (source.clone(), stored.record.run.clone())));
+    }
+    runs
+}
+
+/// The run of a task that is under way, with its percentage where RDS says one.
+pub(super) fn of_task(
+    policy: &Policy,
+    source: &SourcePolicy,
+    task: &Task,
+    inventory: &Inventory,
+) -> Option<(RunId, Option<u8>)> {
+    let of_task = |run: &RunId| run.kind == task.kind() && run.database.as_ref() == task.database();
+    let (_, run) = runs(inventory).into_iter().find(|(id, run)| *id == source.id && of_task(run))?;
+    let percent = match run.kind {
+        Kind::Snapshot => find_snapshot(policy, inventory, source, &run).map(|snapshot| snapshot.progress_percent),
+        Kind::Dump => None,
+    };
+    Some((run, percent))
+}
+
+fn find_snapshot<'a>(
+    policy: &Policy,
+    inventory: &'a Inventory,
+    source: &SourcePolicy,
+    run: &RunId,
+) -> Option<&'a Snapshot> {
+    let id = SnapshotId::for_slot(&policy.snapshot_prefix, &source.id, run.slot, run.attempt);
+    inventory.snapshots.as_ref().ok()?.iter().find(|snapshot| snapshot.id == id)
+}
+
+/// When to look at snapshots again: soon while one is being made. Dumps report their end by themselves.
+pub(super) fn poll_at(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Vec<Timestamp> {
+    let waiting = runs(inventory).iter().any(|(_, run)| run.kind == Kind::Snapshot);
+    let soon = now.saturating_add(policy.cadence.poll_interval).unwrap_or(Timestamp::MAX);
+    waiting.then_some(soon).into_iter().collect()
+}
+
+/// The next step of every recorded run that nobody in this process works on.
+pub(super) fn advance_all(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Vec<Action> {
+    let mut actions = Vec::new();
+    for source in policy.sources.values() {
+        let Ok(store) = inventory.store(&source.id) else { continue };
+        for stored in &store.runs {
+            let running = stored.record.state == RunState::Running;
+            if running && !inventory.in_flight.contains(&(source.id.clone(), stored.record.run.clone())) {
+                actions.extend(match stored.record.run.kind {
+                    Kind::Snapshot => advance_snapshot(policy, source, stored, inventory, now),
+                    Kind::Dump => close_if_left(source, stored, now),
+                });
+            }
+        }
+    }
+    actions
+}
+
+/// A dump lives and dies with its process.
+fn close_if_left(source: &SourcePolicy, stored: &StoredRun, now: Timestamp) -> Option<Action> {
+    is_left(stored, now).then(|| close(source, stored, Ending::Abandoned))
+}
+
+/// Whether nobody works on a run any more, although nobody has ended it.
+fn is_left(stored: &StoredRun, now: Timestamp) -> bool {
+    match stored.owner {
+        // This process would have it in flight; it has panicked or lost its record.
+        OwnerState::This | OwnerState::Dead => true,
+        OwnerState::Alive => false,
+        OwnerState::Elsewhere => stored.record.lease_until < now,
+    }
+}
+
+/// A snapshot lives in RDS, so any process can take it up: it is judged by what RDS shows.
+fn advance_snapshot(
+    policy: &Policy,
+    source: &SourcePolicy,
+    stored: &StoredRun,
+    inventory: &Inventory,
+    now: Timestamp,
+) -> Option<Action> {
+    let run = &stored.record.run;
+    let snapshots = inventory.snapshots.as_ref().ok()?;
+    let deadline = stored.record.started_at.saturating_add(source.completion_deadline(Kind::Snapshot));
+    let late = deadline.is_ok_and(|deadline| deadline < now);
+    let failed = |reason: String| Some(close(source, stored, Ending::Failed { reason }));
+    let snapshot = snapshots.iter().find(|snapshot| stored.record.snapshot.as_ref() == Some(&snapshot.id));
+    match snapshot {
+        Some(snapshot) => match snapshot.status.as_str() {
+            // Tags may lag behind the snapshot, so a foreign one is recognised only when it is whole.
+            "available" if !tags::prove_ownership(&snapshot.tags, &policy.installation, &snapshot.id) => failed(
+                format!("snapshot {} exists and was not made by this installation: rename or delete it", snapshot.id),
+            ),
+            "available" if snapshot.created_at.is_some() => {
+                Some(close(source, stored, Ending::SnapshotAvailable { size_bytes: snapshot.storage_bytes }))
+            }
+            "failed" => failed(format!("RDS reports that snapshot {} failed", snapshot.id)),
+            status if late => failed(format!("snapshot {} was still `{status}` at its deadline", snapshot.id)),
+            _ => None,
+        },
+        None if late => failed("the instance took no snapshot before the deadline".to_owned()),
+        None if is_left(stored, now) => {
+            let instance = inventory.instance(&source.instance).ok()??;
+            instance.takes_snapshots().then(|| create_snapshot(policy, source, instance, run.clone(), Claim::Held))
+        }
+        None => None,
+    }
+}
+
+fn close(source: &SourcePolicy, stored: &StoredRun, ending: Ending) -> Action {
+    Action::CloseRun(CloseRun { stored: stored.clone(), instance: source.instance.clone(), ending })
+}

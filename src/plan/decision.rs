@@ -1,0 +1,215 @@
+//! Decisions: what was decided about each obligation, and the reason, as people read it.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::id::{DatabaseName, Kind, RunId, Slot, SourceId};
+use crate::domain::inventory::Unseen;
+
+/// What was decided about one obligation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The source.
+    pub source: SourceId,
+    /// Snapshot or dump.
+    pub kind: Kind,
+    /// The database, for dumps.
+    pub database: Option<DatabaseName>,
+    /// What, and why.
+    pub reason: Reason,
+    /// How fresh its newest good recovery point is.
+    pub freshness: Freshness,
+}
+
+/// Freshness of one obligation, computed from recovery points that exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Freshness {
+    /// The moment of the newest good recovery point's data.
+    pub newest_at: Option<Timestamp>,
+    /// From the latest slot to the next.
+    pub expected_interval: SignedDuration,
+    /// The next start.
+    pub next_due_at: Option<Timestamp>,
+    /// Whether the latest slot should have been filled by now and is not.
+    pub overdue: bool,
+}
+
+/// Why something is done, or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// A good recovery point fills the latest slot.
+    Satisfied {
+        /// The slot.
+        slot: Slot,
+    },
+    /// No slot has come due yet.
+    NotDueYet,
+    /// A run starts now.
+    Starts {
+        /// The run.
+        run: RunId,
+    },
+    /// A run is being worked on.
+    Running {
+        /// The run.
+        run: RunId,
+        /// Percent done, where RDS says.
+        percent: Option<u8>,
+    },
+    /// An earlier attempt failed; the next one has to wait.
+    BackingOff {
+        /// The slot.
+        slot: Slot,
+        /// Failed attempts so far.
+        failed: u32,
+        /// When the next may start.
+        until: Timestamp,
+        /// What the last one said.
+        last_failure: Option<String>,
+    },
+    /// All attempts at the slot have failed.
+    GaveUp {
+        /// The slot.
+        slot: Slot,
+        /// How many there were.
+        failed: u32,
+        /// What the last one said.
+        last_failure: Option<String>,
+    },
+    /// It is too late for the slot.
+    Missed {
+        /// The slot.
+        slot: Slot,
+        /// Until when it could have started.
+        deadline: Timestamp,
+    },
+    /// The instance cannot be backed up in its present status.
+    InstanceNotReady {
+        /// The slot.
+        slot: Slot,
+        /// In RDS's words.
+        status: String,
+    },
+    /// RDS has no such instance.
+    InstanceMissing,
+    /// The instance is of an engine that strongroom does not back up.
+    EngineRefused {
+        /// The engine.
+        engine: String,
+    },
+    /// The dump client is older than the server.
+    ClientTooOld {
+        /// Major version of `pg_dump`.
+        client: u32,
+        /// Major version of the server.
+        server: u32,
+    },
+    /// As many runs as allowed are going on.
+    Queued {
+        /// The slot.
+        slot: Slot,
+        /// What it waits for.
+        behind: Queue,
+    },
+    /// Switched off in the configuration.
+    Suspended,
+    /// Nothing can be decided, because something could not be seen.
+    Unseen(Unseen),
+}
+
+/// What a due run waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// Another run of the same source and kind.
+    SameSource,
+    /// The limit over all sources.
+    GlobalLimit {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+impl Reason {
+    /// Whether a person may have to act: shown as a finding.
+    #[must_use]
+    pub fn is_trouble(&self) -> bool {
+        match self {
+            Reason::Satisfied { .. }
+            | Reason::NotDueYet
+            | Reason::Starts { .. }
+            | Reason::Running { .. }
+            | Reason::Queued { .. }
+            | Reason::Suspended => false,
+            Reason::BackingOff { .. }
+            | Reason::GaveUp { .. }
+            | Reason::Missed { .. }
+            | Reason::InstanceNotReady { .. }
+            | Reason::InstanceMissing
+            | Reason::EngineRefused { .. }
+            | Reason::ClientTooOld { .. }
+            | Reason::Unseen(_) => true,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Satisfied { slot } => write!(f, "slot {slot} is filled"),
+            Reason::NotDueYet => f.write_str("no slot has come due yet"),
+            Reason::Starts { run } => write!(f, "starts now as run {run}"),
+            Reason::Running { run, percent: Some(percent) } => write!(f, "run {run} is under way, {percent} %"),
+            Reason::Running { run, percent: None } => write!(f, "run {run} is under way"),
+            Reason::BackingOff { slot, failed, until, last_failure } => {
+                write!(f, "slot {slot} failed {failed} time(s), next attempt at {until}")?;
+                because(f, last_failure.as_deref())
+            }
+            Reason::GaveUp { slot, failed, last_failure } => {
+                write!(f, "slot {slot} failed {failed} time(s), no more attempts before the next slot")?;
+                because(f, last_failure.as_deref())
+            }
+            Reason::Missed { slot, deadline } => {
+                write!(f, "slot {slot} was missed: it could not start by {deadline}")
+            }
+            Reason::InstanceNotReady { slot, status } => {
+                write!(f, "slot {slot} waits: the instance is `{status}`")
+            }
+            Reason::InstanceMissing => {
+                f.write_str("RDS has no such instance: correct `instance` in the configuration, or restore it")
+            }
+            Reason::EngineRefused { engine } => {
+                write!(f, "engine `{engine}` is not supported: strongroom backs up RDS for PostgreSQL")
+            }
+            Reason::ClientTooOld { client, server } => write!(
+                f,
+                "pg_dump {client} cannot dump a server of version {server}: install postgresql-client-{server} and set `postgres.bin_dir`"
+            ),
+            Reason::Queued { slot, behind: Queue::SameSource } => {
+                write!(f, "slot {slot} waits for another run of the same source and kind")
+            }
+            Reason::Queued { slot, behind: Queue::GlobalLimit { limit } } => {
+                write!(f, "slot {slot} waits: {limit} run(s) are under way, which is the limit")
+            }
+            Reason::Suspended => f.write_str("suspended in the configuration"),
+            Reason::Unseen(Unseen(why)) => write!(f, "undecided: {why}"),
+        }
+    }
+}
+
+fn because(f: &mut fmt::Formatter<'_>, failure: Option<&str>) -> fmt::Result {
+    match failure {
+        Some(failure) => write!(f, ": {failure}"),
+        None => Ok(()),
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.source, self.kind)?;
+        if let Some(database) = &self.database {
+            write!(f, " of {database}")?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}

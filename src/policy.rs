@@ -1,0 +1,149 @@
+//! The rules: the validated desired state, and pure functions that read it.
+
+pub mod retry;
+pub mod schedule;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::SignedDuration;
+
+use crate::domain::id::{DatabaseName, InstallationId, InstanceId, Kind, SourceId};
+use crate::domain::manifest::Engine;
+use retry::RetryPolicy;
+use schedule::Schedule;
+
+/// What the platform team wants, checked and ready to be read. Made by [`crate::config`] only.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Name of this installation.
+    pub installation: InstallationId,
+    /// First part of snapshot ids.
+    pub snapshot_prefix: String,
+    /// Protected instances by name.
+    pub sources: BTreeMap<SourceId, SourcePolicy>,
+    /// How much may happen at once.
+    pub limits: Limits,
+    /// How often to look.
+    pub cadence: Cadence,
+}
+
+/// One protected instance.
+#[derive(Debug, Clone)]
+pub struct SourcePolicy {
+    /// Its name.
+    pub id: SourceId,
+    /// The RDS instance.
+    pub instance: InstanceId,
+    /// The databases that are dumped.
+    pub databases: Vec<DatabaseName>,
+    /// How they are dumped.
+    pub dump_settings: DumpSettings,
+    /// What is owed to it: at most one obligation for snapshots, one per database for dumps.
+    pub obligations: Vec<Obligation>,
+}
+
+/// How long a run may take where the configuration does not say: a day, because RDS gives no bound on a snapshot, and a
+/// dump that takes longer holds back vacuum on the whole server.
+pub const DEFAULT_COMPLETION_DEADLINE: SignedDuration = SignedDuration::from_hours(24);
+
+impl SourcePolicy {
+    /// How long a run of a kind may take.
+    #[must_use]
+    pub fn completion_deadline(&self, kind: Kind) -> SignedDuration {
+        let of_kind = self.obligations.iter().find(|obligation| obligation.task.kind() == kind);
+        of_kind.map_or(DEFAULT_COMPLETION_DEADLINE, |obligation| obligation.completion_deadline)
+    }
+}
+
+/// A promise: a recovery point of one kind at each slot of a schedule.
+#[derive(Debug, Clone)]
+pub struct Obligation {
+    /// Snapshot or dump, and of what.
+    pub task: Task,
+    /// When.
+    pub schedule: Schedule,
+    /// How failures are repeated.
+    pub retry: RetryPolicy,
+    /// How late after its slot a run may still start; `None`: until the next slot.
+    pub start_deadline: Option<SignedDuration>,
+    /// How long a run may take.
+    pub completion_deadline: SignedDuration,
+    /// Written down but not carried out for now.
+    pub suspended: bool,
+}
+
+/// What a run makes, with all that it needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// An RDS snapshot of the instance.
+    Snapshot,
+    /// A logical dump of one database.
+    Dump {
+        /// The database.
+        database: DatabaseName,
+        /// How to make it.
+        settings: DumpSettings,
+    },
+}
+
+impl Task {
+    /// Snapshot or dump.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Task::Snapshot => Kind::Snapshot,
+            Task::Dump { .. } => Kind::Dump,
+        }
+    }
+
+    /// The database, for dumps.
+    #[must_use]
+    pub fn database(&self) -> Option<&DatabaseName> {
+        match self {
+            Task::Snapshot => None,
+            Task::Dump { database, .. } => Some(database),
+        }
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Task::Snapshot => f.write_str("snapshot"),
+            Task::Dump { database, .. } => write!(f, "dump of {database}"),
+        }
+    }
+}
+
+/// How to make a dump.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DumpSettings {
+    /// Which engine.
+    pub engine: Engine,
+    /// zstd level, 1 to 19.
+    pub compression_level: i32,
+}
+
+/// How much may happen at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Runs of any kind, over all sources.
+    pub concurrent_runs: usize,
+}
+
+/// How often to look.
+#[derive(Debug, Clone, Copy)]
+pub struct Cadence {
+    /// Between two looks when nothing is going on.
+    pub reconcile_interval: SignedDuration,
+    /// Between two looks while a snapshot is being made.
+    pub poll_interval: SignedDuration,
+}
+
+impl Policy {
+    /// Every obligation with its source, in the order of the sources' names.
+    pub fn obligations(&self) -> impl Iterator<Item = (&SourcePolicy, &Obligation)> {
+        self.sources.values().flat_map(|source| source.obligations.iter().map(move |obligation| (source, obligation)))
+    }
+}

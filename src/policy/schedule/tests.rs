@@ -1,0 +1,113 @@
+use proptest::prelude::*;
+use rstest::rstest;
+
+use super::*;
+
+fn instant(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn schedule(pattern: &str, zone: &str) -> Schedule {
+    Schedule::parse(pattern, TimeZone::get(zone).unwrap()).unwrap()
+}
+
+fn slots(pattern: &str, zone: &str, from: &str, until: &str) -> Vec<String> {
+    let until = instant(until);
+    schedule(pattern, zone)
+        .upcoming(instant(from))
+        .take_while(|slot| slot.instant() <= until)
+        .map(|slot| slot.to_string())
+        .collect()
+}
+
+#[rstest]
+// 29 March 2026: 01:00 GMT becomes 02:00 BST. 01:30 does not exist.
+#[case::spring_gap("30 1 * * *", "Europe/London", "2026-03-28T12:00:00Z", "2026-03-30T12:00:00Z",
+    &["20260329t010000z", "20260330t003000z"])]
+// 25 October 2026: 02:00 BST becomes 01:00 GMT. 01:30 exists twice and counts once.
+#[case::autumn_overlap("30 1 * * *", "Europe/London", "2026-10-24T12:00:00Z", "2026-10-26T12:00:00Z",
+    &["20261025t003000z", "20261026t013000z"])]
+#[case::weekly_over_the_overlap("0 3 * * Sun", "Europe/London", "2026-10-17T12:00:00Z", "2026-11-02T00:00:00Z",
+    &["20261018t020000z", "20261025t030000z", "20261101t030000z"])]
+#[case::day_31_skips_short_months("0 4 31 * *", "UTC", "2026-01-01T00:00:00Z", "2026-08-01T00:00:00Z",
+    &["20260131t040000z", "20260331t040000z", "20260531t040000z", "20260731t040000z"])]
+#[case::last_day("0 4 L * *", "UTC", "2028-01-31T12:00:00Z", "2028-04-01T00:00:00Z",
+    &["20280229t040000z", "20280331t040000z"])]
+#[case::leap_day("0 4 29 2 *", "UTC", "2026-01-01T00:00:00Z", "2033-01-01T00:00:00Z",
+    &["20280229t040000z", "20320229t040000z"])]
+#[case::new_year_in_iso_week_53("0 3 * * Sun", "UTC", "2026-12-26T00:00:00Z", "2027-01-04T00:00:00Z",
+    &["20261227t030000z", "20270103t030000z"])]
+#[case::quarterly("0 6 10 1,4,7,10 *", "UTC", "2026-01-01T00:00:00Z", "2026-12-31T00:00:00Z",
+    &["20260110t060000z", "20260410t060000z", "20260710t060000z", "20261010t060000z"])]
+fn each_slot_comes_exactly_once(
+    #[case] pattern: &str,
+    #[case] zone: &str,
+    #[case] from: &str,
+    #[case] until: &str,
+    #[case] expected: &[&str],
+) {
+    assert_eq!(slots(pattern, zone, from, until), expected);
+}
+
+#[rstest]
+#[case("* * * * * *")]
+#[case("0 3 * *")]
+#[case("61 3 * * *")]
+#[case("every sunday")]
+#[case("")]
+fn what_is_no_expression_of_five_fields_is_refused(#[case] pattern: &str) {
+    let error = pattern.parse::<Schedule>().unwrap_err();
+    assert!(matches!(error, InvalidSchedule::Syntax { .. }), "{error}");
+}
+
+#[test]
+fn a_day_that_no_month_has_is_refused() {
+    assert_eq!("0 0 30 2 *".parse::<Schedule>().unwrap_err(), InvalidSchedule::Never("0 0 30 2 *".into()));
+}
+
+#[test]
+fn jitter_delays_the_start_and_leaves_the_slot() {
+    let schedule = schedule("0 3 * * *", "UTC").with_jitter(SignedDuration::from_mins(60), "accounts/snapshot");
+    let again = schedule.clone().with_jitter(SignedDuration::from_mins(60), "accounts/snapshot");
+    assert_eq!(schedule.delay(), again.delay());
+    assert!(schedule.delay() > SignedDuration::ZERO && schedule.delay() < SignedDuration::from_mins(60));
+    let slot: Slot = "20260601t030000z".parse().unwrap();
+    let start = schedule.start_of(slot);
+    assert_eq!(schedule.latest_due(start), Some(slot));
+    assert_eq!(schedule.latest_due(start - SignedDuration::from_secs(1)), Some("20260531t030000z".parse().unwrap()));
+}
+
+/// Patterns that fire a few times a day to once a year, in zones that change at different hours, or never.
+fn any_schedule() -> impl Strategy<Value = Schedule> {
+    let patterns =
+        prop::sample::select(vec!["30 1 * * *", "0 2 * * *", "15 */6 * * *", "0 3 * * Sun", "0 4 1 * *", "0 0 29 2 *"]);
+    let zones = prop::sample::select(vec![
+        "UTC",
+        "Europe/London",
+        "America/New_York",
+        "Australia/Lord_Howe",
+        "Pacific/Auckland",
+        "America/Santiago",
+        "Asia/Kolkata",
+    ]);
+    (patterns, zones).prop_map(|(pattern, zone)| schedule(pattern, zone))
+}
+
+proptest! {
+    /// Asked at any moment, overlaps included, the latest slot is the one before the next, and each is found from both
+    /// sides: a restart at a bad moment neither loses nor doubles a slot.
+    #[test]
+    fn latest_and_next_are_neighbours(schedule in any_schedule(), second in 1_700_000_000_i64..1_900_000_000) {
+        let now = Timestamp::from_second(second).unwrap();
+        let latest = schedule.latest_due(now).unwrap();
+        let next = schedule.next_after(now).unwrap();
+        prop_assert!(latest.instant() <= now && now < next.instant());
+        prop_assert_eq!(schedule.next_after(latest.instant()), Some(next));
+        prop_assert_eq!(schedule.latest_due(latest.instant()), Some(latest));
+    }
+
+    #[test]
+    fn parsing_outside_text_never_panics(text in ".{0,30}") {
+        prop_assert!(text.parse::<Schedule>().is_ok() || text.parse::<Schedule>().is_err());
+    }
+}

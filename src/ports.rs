@@ -1,0 +1,159 @@
+//! One trait per outside thing, in the words of the domain. Adapters implement them; nothing else names a vendor.
+
+pub mod clock;
+pub mod credentials;
+pub mod object_store;
+pub mod postgres;
+pub mod processes;
+pub mod rds;
+
+use std::fmt;
+use std::sync::Arc;
+
+/// What an outside error means to the caller: small enough to match on, and the value of metric labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The thing asked for is not there.
+    NotFound,
+    /// It is there already, or a condition on its version does not hold.
+    AlreadyExists,
+    /// The credentials do not allow it, or have expired.
+    PermissionDenied,
+    /// Too many requests, or a quota is used up for the moment.
+    Throttled,
+    /// It may work the next time: timeouts, broken connections, server errors.
+    Transient,
+    /// The thing is in a state that does not allow it now.
+    WrongState,
+    /// It cannot work as asked.
+    Invalid,
+    /// Stopped by us.
+    Cancelled,
+    /// None of these.
+    Other,
+}
+
+impl ErrorKind {
+    /// The kind as one word, for labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ErrorKind::NotFound => "not_found",
+            ErrorKind::AlreadyExists => "already_exists",
+            ErrorKind::PermissionDenied => "permission_denied",
+            ErrorKind::Throttled => "throttled",
+            ErrorKind::Transient => "transient",
+            ErrorKind::WrongState => "wrong_state",
+            ErrorKind::Invalid => "invalid",
+            ErrorKind::Cancelled => "cancelled",
+            ErrorKind::Other => "other",
+        }
+    }
+}
+
+/// The causes behind an error, as adapters keep them.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// An error of an outside thing: which operation on which subject, what it means, and why.
+#[derive(Debug)]
+pub struct PortError {
+    operation: String,
+    kind: ErrorKind,
+    cause: Option<Cause>,
+}
+
+impl PortError {
+    /// An error of `operation`, which names its subject: ``get `a/b/c` ``.
+    #[must_use]
+    pub fn new(operation: impl Into<String>, kind: ErrorKind) -> PortError {
+        PortError { operation: operation.into(), kind, cause: None }
+    }
+
+    /// The same with what caused it.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<Cause>) -> PortError {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// What it means to the caller.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for PortError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}", self.operation)
+    }
+}
+
+impl std::error::Error for PortError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_ref().map(|cause| cause.as_ref() as _)
+    }
+}
+
+/// An error with all its causes in one line: `what: why: why`.
+#[derive(Debug, Clone, Copy)]
+pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut last = self.0.to_string();
+        write!(f, "{}", one_line(&last))?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // SDK errors wrap themselves: a cause that says the same words again is left out.
+            if !last.contains(&text) {
+                write!(f, ": {}", one_line(&text))?;
+            }
+            last = text;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Everything outside, as the shell sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct Ports {
+    /// The clock.
+    pub clock: Arc<dyn clock::Clock>,
+    /// RDS in the sources' region.
+    pub rds: Arc<dyn rds::Rds>,
+    /// The destination bucket.
+    pub store: Arc<dyn object_store::ObjectStore>,
+    /// Logins for sources.
+    pub credentials: Arc<dyn credentials::Credentials>,
+    /// PostgreSQL servers.
+    pub postgres: Arc<dyn postgres::Postgres>,
+    /// The dump client on this machine.
+    pub pg_dump: Arc<dyn postgres::PgDump>,
+    /// Processes on this host.
+    pub processes: Arc<dyn processes::Processes>,
+}
+
+impl fmt::Debug for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ports")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_says_each_cause_once_in_one_line() {
+        let inner = PortError::new("open `x`", ErrorKind::Transient).because("connection\n  reset");
+        let outer = PortError::new("list `y`", ErrorKind::Transient).because(inner);
+        assert_eq!(Chain(&outer).to_string(), "cannot list `y`: cannot open `x`: connection reset");
+    }
+}

@@ -1,0 +1,30 @@
+//! Logins for sources.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+
+use super::PortError;
+use crate::domain::id::SourceId;
+use crate::domain::inventory::Endpoint;
+
+/// A login to one server: made anew for each connection, because tokens expire and passwords rotate.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// Where.
+    pub endpoint: Endpoint,
+    /// Role.
+    pub user: String,
+    /// Password or token; its `Debug` is redacted.
+    pub password: SecretString,
+    /// The certificates that the server's is checked against, and no others.
+    pub ca_file: PathBuf,
+}
+
+/// Makes logins.
+#[async_trait]
+pub trait Credentials: Send + Sync {
+    /// A login for a source at its endpoint.
+    async fn login(&self, source: &SourceId, endpoint: &Endpoint) -> Result<Login, PortError>;
+}

@@ -1,0 +1,85 @@
+//! PostgreSQL servers and the stock client that dumps them.
+
+use std::io::Read;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::PortError;
+use super::credentials::Login;
+use crate::domain::id::DatabaseName;
+use crate::domain::inventory::ToolVersion;
+use crate::domain::manifest::Extension;
+
+/// What a server says of a database just before it is dumped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseFacts {
+    /// `server_version`.
+    pub server_version: String,
+    /// The server's time.
+    pub at: Timestamp,
+    /// `pg_current_wal_lsn()`; absent on a read replica.
+    pub lsn: Option<String>,
+    /// Installed extensions.
+    pub extensions: Vec<Extension>,
+    /// Size of the database in bytes.
+    pub size_bytes: u64,
+}
+
+/// Roles and settings that live outside databases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Globals {
+    /// SQL that creates them.
+    pub sql: String,
+    /// Names of the roles in it.
+    pub roles: Vec<String>,
+}
+
+/// A PostgreSQL server, over verified TLS only.
+#[async_trait]
+pub trait Postgres: Send + Sync {
+    /// Facts about a database.
+    async fn facts(&self, login: &Login, database: &DatabaseName) -> Result<DatabaseFacts, PortError>;
+
+    /// Roles, memberships and settings, without password hashes and without RDS's own roles.
+    async fn globals(&self, login: &Login, database: &DatabaseName) -> Result<Globals, PortError>;
+}
+
+/// How a child process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// Whether its status says success.
+    pub success: bool,
+    /// The status in words, such as `exit status: 1`.
+    pub status: String,
+    /// The last lines that it wrote to standard error.
+    pub stderr: String,
+}
+
+/// A running `pg_dump`. Dropping it kills the process.
+#[async_trait]
+pub trait DumpProcess: Send {
+    /// The archive: to be taken once, and read on a thread that may block.
+    fn take_archive(&mut self) -> Option<Box<dyn Read + Send>>;
+
+    /// Waits for the end of the process. It can only end once its archive is read or dropped.
+    async fn wait(&mut self) -> Result<Exit, PortError>;
+
+    /// Ends the process now and waits until it is gone.
+    async fn kill(&mut self);
+}
+
+/// The stock dump client.
+#[async_trait]
+pub trait PgDump: Send + Sync {
+    /// Its version.
+    async fn version(&self) -> Result<ToolVersion, PortError>;
+
+    /// Starts `pg_dump -Fc -Z0` of a database; `name` appears as application name in `pg_stat_activity`.
+    async fn start(
+        &self,
+        login: &Login,
+        database: &DatabaseName,
+        name: &str,
+    ) -> Result<Box<dyn DumpProcess>, PortError>;
+}
