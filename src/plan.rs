@@ -7,6 +7,7 @@ pub mod action;
 pub mod backup;
 pub mod decision;
 pub mod points;
+pub mod status;
 
 use jiff::Timestamp;
 

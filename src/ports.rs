@@ -54,6 +54,9 @@ impl ErrorKind {
 /// The causes behind an error, as adapters keep them.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
+/// Told of every attempt at a request to a cloud service: service, operation, and whether it was answered well.
+pub type RequestObserver = Arc<dyn Fn(&str, &str, bool) + Send + Sync>;
+
 /// An error of an outside thing: which operation on which subject, what it means, and why.
 #[derive(Debug)]
 pub struct PortError {

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 /// A text that is not an identifier of the kind asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a {what}: {rule}")]
+#[error("`{text}` is no {what}: {rule}")]
 pub struct InvalidId {
     what: &'static str,
     text: String,
@@ -345,7 +345,7 @@ const ATTEMPT_SUFFIX_MAX: usize = 4;
 impl SnapshotId {
     /// The id of the snapshot for a slot: `<prefix>-<source>-<slot>`, from the second attempt on with `-<attempt>`.
     ///
-    /// A source name too long for [`SNAPSHOT_ID_MAX`] is cut and given eight hex digits of its SHA-256, so that two
+    /// A source name for which 63 characters have no room is cut and given eight hex digits of its SHA-256, so that two
     /// long names with one beginning stay apart.
     #[must_use]
     pub fn for_slot(prefix: &str, source: &SourceId, slot: Slot, attempt: u32) -> SnapshotId {

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::id::{DatabaseName, Kind, ResourceId, Slot, SourceId};
+use super::id::{DatabaseName, Kind, ResourceId, RunId, Slot, SourceId};
 
 /// Where a recovery point lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -70,6 +70,9 @@ pub struct RecoveryPoint {
     pub resource: Option<ResourceId>,
     /// The slot that it fills.
     pub slot: Slot,
+    /// The run that made it, for dumps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
     /// Where it lives.
     pub plane: Plane,
     /// The moment of the data in it: a snapshot's original creation, a dump's database snapshot. Absent while pending.

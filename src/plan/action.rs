@@ -87,6 +87,11 @@ pub enum Ending {
         /// Allocated storage in bytes.
         size_bytes: u64,
     },
+    /// The manifest stands: the process died between writing it and saying so.
+    DumpCommitted {
+        /// Bytes stored.
+        size_bytes: u64,
+    },
     /// It will not succeed any more.
     Failed {
         /// Why.
@@ -144,7 +149,7 @@ impl fmt::Display for Action {
             Action::CloseRun(close) => {
                 let record = &close.stored.record;
                 match &close.ending {
-                    Ending::SnapshotAvailable { .. } => {
+                    Ending::SnapshotAvailable { .. } | Ending::DumpCommitted { .. } => {
                         write!(f, "record success of run {} of {}", record.run, record.source)
                     }
                     Ending::Failed { reason } => {

@@ -42,6 +42,7 @@ fn own_snapshot(installation: &InstallationId, source: &SourcePolicy, snapshot: 
         database: None,
         resource: snapshot.resource.clone(),
         slot,
+        run: None,
         plane: Plane::Primary,
         created_at: snapshot.created_at,
         size_bytes: snapshot.storage_bytes,

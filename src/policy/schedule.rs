@@ -44,6 +44,8 @@ pub enum InvalidSchedule {
 /// A cron expression in a time zone, with the share of jitter that falls to its user.
 #[derive(Clone)]
 pub struct Schedule {
+    /// As it was written; the parser's own form has numbers for names.
+    pattern: String,
     cron: Cron,
     zone: TimeZone,
     delay: SignedDuration,
@@ -57,7 +59,7 @@ impl fmt::Debug for Schedule {
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.cron.as_str())
+        f.write_str(&self.pattern)
     }
 }
 
@@ -71,7 +73,7 @@ impl Schedule {
         let cron = parser
             .parse(pattern)
             .map_err(|error| InvalidSchedule::Syntax { pattern: pattern.to_owned(), reason: error.to_string() })?;
-        let schedule = Schedule { cron, zone, delay: SignedDuration::ZERO };
+        let schedule = Schedule { pattern: pattern.to_owned(), cron, zone, delay: SignedDuration::ZERO };
         if schedule.next_after(Timestamp::UNIX_EPOCH).is_none() {
             return Err(InvalidSchedule::Never(pattern.to_owned()));
         }

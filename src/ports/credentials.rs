@@ -22,6 +22,35 @@ pub struct Login {
     pub ca_file: PathBuf,
 }
 
+/// Where a login comes from. Secrets are named, never written down.
+#[derive(Debug, Clone)]
+pub enum LoginRef {
+    /// A secret in AWS Secrets Manager, in RDS's JSON form.
+    Secret {
+        /// Name or ARN.
+        id: String,
+    },
+    /// A file that holds the password; it is read anew for each login.
+    PasswordFile {
+        /// Role.
+        user: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A password that the configuration took from an environment variable; its `Debug` is redacted.
+    Password {
+        /// Role.
+        user: String,
+        /// Password.
+        password: SecretString,
+    },
+    /// An RDS IAM token, made anew for each login.
+    IamToken {
+        /// Role, which must be granted `rds_iam`.
+        user: String,
+    },
+}
+
 /// Makes logins.
 #[async_trait]
 pub trait Credentials: Send + Sync {

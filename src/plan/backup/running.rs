@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::create_snapshot;
 use crate::domain::id::{Kind, RunId, SnapshotId, SourceId};
-use crate::domain::inventory::{Inventory, Snapshot, StoredRun};
+use crate::domain::inventory::{Inventory, Snapshot, SourceStore, StoredRun};
 use crate::domain::run::{OwnerState, RunState};
 use crate::domain::tags;
 use crate::plan::action::{Action, Claim, CloseRun, Ending};
@@ -66,7 +66,7 @@ pub(super) fn advance_all(policy: &Policy, inventory: &Inventory, now: Timestamp
             if running && !inventory.in_flight.contains(&(source.id.clone(), stored.record.run.clone())) {
                 actions.extend(match stored.record.run.kind {
                     Kind::Snapshot => advance_snapshot(policy, source, stored, inventory, now),
-                    Kind::Dump => close_if_left(source, stored, now),
+                    Kind::Dump => close_if_left(source, stored, store, now),
                 });
             }
         }
@@ -74,9 +74,14 @@ pub(super) fn advance_all(policy: &Policy, inventory: &Inventory, now: Timestamp
     actions
 }
 
-/// A dump lives and dies with its process.
-fn close_if_left(source: &SourcePolicy, stored: &StoredRun, now: Timestamp) -> Option<Action> {
-    is_left(stored, now).then(|| close(source, stored, Ending::Abandoned))
+/// A dump lives and dies with its process. If the manifest stands it is a success, whoever died after writing it.
+fn close_if_left(source: &SourcePolicy, stored: &StoredRun, store: &SourceStore, now: Timestamp) -> Option<Action> {
+    if !is_left(stored, now) {
+        return None;
+    }
+    let made = store.dumps.iter().find(|point| point.is_good() && point.run.as_ref() == Some(&stored.record.run));
+    let ending = made.map_or(Ending::Abandoned, |point| Ending::DumpCommitted { size_bytes: point.size_bytes });
+    Some(close(source, stored, ending))
 }
 
 /// Whether nobody works on a run any more, although nobody has ended it.

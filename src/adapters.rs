@@ -1,0 +1,11 @@
+//! The outside world: implementations of the ports. The only place that names an SDK.
+
+pub mod aws;
+pub mod aws_credentials;
+pub mod aws_rds;
+mod globals;
+pub mod host_processes;
+pub mod pg;
+pub mod pg_tools;
+pub mod s3;
+pub mod system_clock;

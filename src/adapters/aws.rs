@@ -1,0 +1,162 @@
+//! What all AWS clients share: settings, request counting, and the meaning of errors.
+
+use std::fmt;
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_s3::config::interceptors::FinalizerInterceptorContextRef;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{ConfigBag, Intercept, Region, RuntimeComponents, StalledStreamProtectionConfig};
+use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, Metadata};
+use aws_smithy_types::date_time::Format;
+use jiff::Timestamp;
+
+use crate::ports::{Chain, ErrorKind, PortError, RequestObserver};
+
+/// Settings from the environment and the usual AWS sources, with a region.
+///
+/// Attempts and timeouts are bounded: the SDK's defaults wait for ever on a peer that has gone silent.
+pub async fn load(region: &str) -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .region(Region::new(region.to_owned()))
+        .retry_config(RetryConfig::standard().with_max_attempts(5))
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(Duration::from_secs(5))
+                .read_timeout(Duration::from_secs(60))
+                .operation_attempt_timeout(Duration::from_secs(90))
+                .operation_timeout(Duration::from_mins(5))
+                .build(),
+        )
+        // A healthy link of 100 kB/s must not be taken for a dead one: the default grace of 5 s does.
+        .stalled_stream_protection(
+            StalledStreamProtectionConfig::enabled().grace_period(Duration::from_secs(60)).build(),
+        )
+        .load()
+        .await
+}
+
+/// Counts attempts.
+#[derive(Clone)]
+pub(super) struct CountRequests(pub(super) RequestObserver);
+
+impl fmt::Debug for CountRequests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CountRequests")
+    }
+}
+
+impl Intercept for CountRequests {
+    fn name(&self) -> &'static str {
+        "CountRequests"
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(operation) = config.load::<Metadata>() {
+            let answered_well = context.output_or_error().is_some_and(|answer| answer.is_ok());
+            (self.0)(operation.service(), operation.name(), answered_well);
+        }
+        Ok(())
+    }
+}
+
+/// An SDK's error as a port's: what was tried, what it means, and AWS's words.
+pub(super) fn port_error<E>(operation: impl Into<String>, error: SdkError<E, HttpResponse>) -> PortError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let kind = kind_of(&error);
+    let cause = match (error.code(), error.message()) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code.to_owned(),
+        // A server error in HTML has no code: a load balancer or proxy answered, and not AWS's API.
+        (None, _) => match error.raw_response() {
+            Some(answer) if !answer.status().is_success() => {
+                format!("HTTP status {} without an AWS error code", answer.status().as_u16())
+            }
+            Some(_) | None => Chain(&error).to_string(),
+        },
+    };
+    PortError::new(operation, kind).because(cause)
+}
+
+/// Whether an error bears one of these codes. RDS spells some with `Fault` at the end and some without.
+pub(super) fn has_code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>, codes: &[&str]) -> bool {
+    error.code().is_some_and(|code| codes.contains(&code.strip_suffix("Fault").unwrap_or(code)))
+}
+
+fn kind_of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> ErrorKind {
+    match error {
+        SdkError::ConstructionFailure(_) => return ErrorKind::Invalid,
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
+            return ErrorKind::Transient;
+        }
+        SdkError::ServiceError(_) | _ => {}
+    }
+    if let Some(kind) = error.code().and_then(kind_of_code) {
+        return kind;
+    }
+    match error.raw_response().map(|answer| answer.status().as_u16()) {
+        Some(404) => ErrorKind::NotFound,
+        Some(409 | 412) => ErrorKind::AlreadyExists,
+        Some(401 | 403) => ErrorKind::PermissionDenied,
+        Some(429 | 503) => ErrorKind::Throttled,
+        Some(500..) => ErrorKind::Transient,
+        Some(400..) => ErrorKind::Invalid,
+        _ => ErrorKind::Other,
+    }
+}
+
+fn kind_of_code(code: &str) -> Option<ErrorKind> {
+    let kind = match code.strip_suffix("Fault").unwrap_or(code) {
+        "DBInstanceNotFound"
+        | "DBSnapshotNotFound"
+        | "NoSuchKey"
+        | "NoSuchUpload"
+        | "NotFound"
+        | "NoSuchBucket"
+        | "ResourceNotFoundException" => ErrorKind::NotFound,
+        "DBSnapshotAlreadyExists" | "DBInstanceAlreadyExists" | "PreconditionFailed" | "ConditionalRequestConflict" => {
+            ErrorKind::AlreadyExists
+        }
+        "InvalidDBInstanceState" | "InvalidDBSnapshotState" => ErrorKind::WrongState,
+        "Throttling"
+        | "ThrottlingException"
+        | "RequestLimitExceeded"
+        | "SlowDown"
+        | "TooManyRequestsException"
+        | "SnapshotQuotaExceeded" => ErrorKind::Throttled,
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "InvalidAccessKeyId"
+        | "InvalidClientTokenId"
+        | "SignatureDoesNotMatch"
+        | "UnrecognizedClientException" => ErrorKind::PermissionDenied,
+        "InternalError" | "InternalFailure" | "ServiceUnavailable" | "RequestTimeout" => ErrorKind::Transient,
+        "InvalidParameterValue" | "InvalidParameterCombination" | "BadDigest" | "InvalidRequest" => ErrorKind::Invalid,
+        _ => return None,
+    };
+    Some(kind)
+}
+
+/// An SDK's time as ours; `None` for what cannot be a time.
+pub(super) fn timestamp(time: &aws_smithy_types::DateTime) -> Option<Timestamp> {
+    let nanos = i32::try_from(time.subsec_nanos()).ok()?;
+    Timestamp::new(time.secs(), nanos).ok()
+}
+
+/// Our time as an SDK's.
+pub(super) fn date_time(time: Timestamp) -> aws_smithy_types::DateTime {
+    let whole = time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    aws_smithy_types::DateTime::from_str(&whole, Format::DateTime)
+        .unwrap_or_else(|_| aws_smithy_types::DateTime::from_secs(time.as_second()))
+}

@@ -1,0 +1,144 @@
+//! RDS through the AWS SDK.
+
+use async_trait::async_trait;
+use aws_config::SdkConfig;
+use aws_sdk_rds::types::{DbInstance, DbSnapshot, SourceType, Tag};
+use jiff::Timestamp;
+
+use super::aws::{CountRequests, date_time, has_code, port_error, timestamp};
+use crate::domain::id::{InstanceId, SnapshotId};
+use crate::domain::inventory::{Complete, Endpoint, Instance, Snapshot};
+use crate::domain::run::RdsEvent;
+use crate::domain::tags::Tags;
+use crate::ports::rds::Rds;
+use crate::ports::{PortError, RequestObserver};
+
+/// Records per page: RDS's most, so that a region takes the fewest requests.
+const PAGE: i32 = 100;
+/// RDS counts storage in GiB.
+const GIB: u64 = 1 << 30;
+/// Events told with a failure: enough to explain it, few enough to read.
+const EVENTS_MAX: usize = 20;
+
+/// RDS in one region.
+#[derive(Debug, Clone)]
+pub struct AwsRds {
+    client: aws_sdk_rds::Client,
+}
+
+impl AwsRds {
+    /// RDS in the region of `config`.
+    #[must_use]
+    pub fn new(config: &SdkConfig, observer: RequestObserver) -> AwsRds {
+        let config = aws_sdk_rds::config::Builder::from(config).interceptor(CountRequests(observer)).build();
+        AwsRds { client: aws_sdk_rds::Client::from_conf(config) }
+    }
+}
+
+#[async_trait]
+impl Rds for AwsRds {
+    async fn instances(&self) -> Result<Complete<Instance>, PortError> {
+        let mut pages = self.client.describe_db_instances().max_records(PAGE).into_paginator().items().send();
+        let mut instances = Vec::new();
+        while let Some(instance) = pages.next().await {
+            let instance = instance.map_err(|error| port_error("list DB instances", error))?;
+            // One without identity is being created this very moment; it cannot be a source yet.
+            instances.extend(to_instance(&instance));
+        }
+        Ok(Complete::after_last_page(instances))
+    }
+
+    async fn snapshots(&self) -> Result<Complete<Snapshot>, PortError> {
+        let request = self.client.describe_db_snapshots().snapshot_type("manual").max_records(PAGE);
+        let mut pages = request.into_paginator().items().send();
+        let mut snapshots = Vec::new();
+        while let Some(snapshot) = pages.next().await {
+            let snapshot = snapshot.map_err(|error| port_error("list DB snapshots", error))?;
+            snapshots.extend(to_snapshot(&snapshot));
+        }
+        Ok(Complete::after_last_page(snapshots))
+    }
+
+    async fn snapshot(&self, id: &SnapshotId) -> Result<Option<Snapshot>, PortError> {
+        match self.client.describe_db_snapshots().db_snapshot_identifier(id.as_str()).send().await {
+            Ok(found) => Ok(found.db_snapshots().first().and_then(to_snapshot)),
+            Err(error) if has_code(&error, &["DBSnapshotNotFound"]) => Ok(None),
+            Err(error) => Err(port_error(format!("describe DB snapshot {id}"), error)),
+        }
+    }
+
+    async fn create_snapshot(&self, id: &SnapshotId, instance: &InstanceId, tags: &Tags) -> Result<(), PortError> {
+        let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
+        let request = self
+            .client
+            .create_db_snapshot()
+            .db_snapshot_identifier(id.as_str())
+            .db_instance_identifier(instance.as_str())
+            .set_tags(Some(tags));
+        let created = request.send().await;
+        created.map_err(|error| port_error(format!("create DB snapshot {id} of instance {instance}"), error))?;
+        Ok(())
+    }
+
+    async fn instance_events(&self, instance: &InstanceId, since: Timestamp) -> Result<Vec<RdsEvent>, PortError> {
+        let request = self
+            .client
+            .describe_events()
+            .source_identifier(instance.as_str())
+            .source_type(SourceType::DbInstance)
+            .start_time(date_time(since))
+            .max_records(PAGE);
+        let mut pages = request.into_paginator().items().send();
+        let mut events = Vec::new();
+        while let Some(event) = pages.next().await {
+            let event = event.map_err(|error| port_error(format!("list events of instance {instance}"), error))?;
+            if let (Some(at), Some(message)) = (event.date().and_then(timestamp), event.message()) {
+                events.push(RdsEvent { at, message: message.to_owned() });
+            }
+        }
+        events.sort_by_key(|event| event.at);
+        let surplus = events.len().saturating_sub(EVENTS_MAX);
+        Ok(events.split_off(surplus))
+    }
+}
+
+fn to_instance(instance: &DbInstance) -> Option<Instance> {
+    let endpoint = instance.endpoint().and_then(|endpoint| {
+        let port = u16::try_from(endpoint.port()?).ok()?;
+        Some(Endpoint { host: endpoint.address()?.to_owned(), port })
+    });
+    Some(Instance {
+        id: instance.db_instance_identifier()?.parse().ok()?,
+        resource: instance.dbi_resource_id()?.parse().ok()?,
+        status: instance.db_instance_status().unwrap_or("unknown").to_owned(),
+        engine: instance.engine().unwrap_or_default().to_owned(),
+        engine_version: instance.engine_version().unwrap_or_default().to_owned(),
+        endpoint,
+        latest_restorable_at: instance.latest_restorable_time().and_then(timestamp),
+        automated_backup_days: instance.backup_retention_period().and_then(|days| days.try_into().ok()).unwrap_or(0),
+        storage_bytes: gib(instance.allocated_storage()),
+    })
+}
+
+fn to_snapshot(snapshot: &DbSnapshot) -> Option<Snapshot> {
+    let tags = snapshot.tag_list().iter();
+    let tags = tags.filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned())));
+    Some(Snapshot {
+        id: snapshot.db_snapshot_identifier()?.parse().ok()?,
+        instance: snapshot.db_instance_identifier()?.parse().ok()?,
+        resource: snapshot.dbi_resource_id().and_then(|id| id.parse().ok()),
+        status: snapshot.status().unwrap_or("unknown").to_owned(),
+        progress_percent: snapshot.percent_progress().and_then(|percent| percent.try_into().ok()).unwrap_or(0),
+        // The creation time moves when a snapshot is copied; the original one is the data's.
+        created_at: snapshot
+            .original_snapshot_create_time()
+            .or_else(|| snapshot.snapshot_create_time())
+            .and_then(timestamp),
+        storage_bytes: gib(snapshot.allocated_storage()),
+        tags: tags.collect(),
+    })
+}
+
+fn gib(storage: Option<i32>) -> u64 {
+    storage.and_then(|gib| u64::try_from(gib).ok()).unwrap_or(0) * GIB
+}

@@ -1,0 +1,186 @@
+//! The stock `pg_dump`, as a child process.
+//!
+//! What must not be seen in a process list goes through a password file that only this user can read; what is not secret
+//! goes through the environment. The child starts from an empty environment: a stray `PGSSLMODE` could undo verification.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use async_trait::async_trait;
+use rustix::pipe::fcntl_setpipe_size;
+use secrecy::ExposeSecret;
+use tempfile::NamedTempFile;
+use tokio::process::{Child, Command};
+
+use crate::domain::id::DatabaseName;
+use crate::domain::inventory::ToolVersion;
+use crate::ports::credentials::Login;
+use crate::ports::postgres::{DumpProcess, Exit, PgDump};
+use crate::ports::{ErrorKind, PortError};
+
+/// Size of the pipe from the client: it writes a row at a time, and a full pipe makes for few large reads. One MiB is what
+/// Linux lets every user have (pipe(7), `/proc/sys/fs/pipe-max-size`).
+const PIPE_BYTES: usize = 1 << 20;
+/// Of the child's standard error this much is kept: the last lines say why it failed.
+const STDERR_BYTES: u64 = 2000;
+
+/// Where Debian and Ubuntu put each major version of PostgreSQL.
+const VERSIONED_DIR: &str = "/usr/lib/postgresql";
+
+/// The stock `pg_dump`.
+#[derive(Debug, Clone)]
+pub struct StockPgDump {
+    program: PathBuf,
+}
+
+impl StockPgDump {
+    /// `pg_dump` in `bin_dir`, or the newest that Debian's packages have installed, or the one that is found by name.
+    #[must_use]
+    pub fn find(bin_dir: Option<&Path>) -> StockPgDump {
+        let program = match bin_dir {
+            Some(dir) => dir.join("pg_dump"),
+            None => newest_installed().unwrap_or_else(|| PathBuf::from("pg_dump")),
+        };
+        StockPgDump { program }
+    }
+
+    fn named(&self) -> String {
+        format!("run {}", self.program.display())
+    }
+
+    fn invalid(&self, error: impl Into<crate::ports::Cause>) -> PortError {
+        PortError::new(self.named(), ErrorKind::Invalid).because(error)
+    }
+}
+
+fn newest_installed() -> Option<PathBuf> {
+    let majors = std::fs::read_dir(VERSIONED_DIR).ok()?;
+    let majors = majors.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let programs = majors.map(|major| (major, Path::new(VERSIONED_DIR).join(major.to_string()).join("bin/pg_dump")));
+    programs.filter(|(_, program)| program.exists()).max().map(|(_, program)| program)
+}
+
+#[async_trait]
+impl PgDump for StockPgDump {
+    async fn version(&self) -> Result<ToolVersion, PortError> {
+        let output = Command::new(&self.program).arg("--version").env_clear().stdin(Stdio::null()).output().await;
+        let output = output.map_err(|error| self.invalid(error))?;
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        // `pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`
+        let version = text.split_whitespace().nth(2).unwrap_or_default();
+        let digits = version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+        match digits.parse() {
+            Ok(major) if output.status.success() => Ok(ToolVersion { major, text }),
+            Ok(_) | Err(_) => Err(self.invalid(format!("it does not say its version, but `{text}`"))),
+        }
+    }
+
+    async fn start(
+        &self,
+        login: &Login,
+        database: &DatabaseName,
+        name: &str,
+    ) -> Result<Box<dyn DumpProcess>, PortError> {
+        let password_file = write_password_file(login).map_err(|error| self.invalid(error))?;
+        let stderr = tempfile::tempfile().map_err(|error| self.invalid(error))?;
+        let (archive, stdout) = std::io::pipe().map_err(|error| self.invalid(error))?;
+        // A smaller pipe is slower and no fault.
+        if let Err(error) = fcntl_setpipe_size(&stdout, PIPE_BYTES) {
+            tracing::debug!(error = %error, "the pipe from pg_dump keeps its default size");
+        }
+        let mut command = Command::new(&self.program);
+        command
+            .args(["--format=custom", "--compress=0", "--no-password"])
+            .env_clear()
+            .env("PGHOST", &login.endpoint.host)
+            .env("PGPORT", login.endpoint.port.to_string())
+            .env("PGUSER", &login.user)
+            .env("PGDATABASE", database.as_str())
+            .env("PGPASSFILE", password_file.path())
+            .env("PGSSLMODE", "verify-full")
+            .env("PGSSLROOTCERT", &login.ca_file)
+            .env("PGAPPNAME", name)
+            .env("PGCLIENTENCODING", "UTF8")
+            .env("PGCONNECT_TIMEOUT", "30")
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            // A file and not a pipe: nobody has to read beside the archive, and a flood of warnings blocks nothing.
+            .stderr(stderr.try_clone().map_err(|error| self.invalid(error))?)
+            // A group of its own: Ctrl-C in a terminal is ours to handle, and reaches the child as an order from us.
+            .process_group(0)
+            .kill_on_drop(true);
+        let child = command.spawn().map_err(|error| self.invalid(error))?;
+        // The command holds the writing end; while it does, the archive has no end.
+        drop(command);
+        Ok(Box::new(RunningPgDump {
+            program: self.named(),
+            child,
+            stderr,
+            archive: Some(Box::new(archive)),
+            password_file,
+        }))
+    }
+}
+
+/// A password file in libpq's form, for this user only; it is deleted when the process has ended.
+fn write_password_file(login: &Login) -> std::io::Result<NamedTempFile> {
+    let escape = |text: &str| text.replace('\\', "\\\\").replace(':', "\\:");
+    let mut file = NamedTempFile::with_prefix("strongroom-pgpass-")?;
+    writeln!(
+        file,
+        "{}:{}:*:{}:{}",
+        escape(&login.endpoint.host),
+        login.endpoint.port,
+        escape(&login.user),
+        escape(login.password.expose_secret())
+    )?;
+    file.flush()?;
+    Ok(file)
+}
+
+struct RunningPgDump {
+    program: String,
+    child: Child,
+    stderr: File,
+    archive: Option<Box<dyn Read + Send>>,
+    /// Held for as long as the child may read it.
+    #[expect(dead_code, reason = "it is deleted when this is dropped")]
+    password_file: NamedTempFile,
+}
+
+#[async_trait]
+impl DumpProcess for RunningPgDump {
+    fn take_archive(&mut self) -> Option<Box<dyn Read + Send>> {
+        self.archive.take()
+    }
+
+    async fn wait(&mut self) -> Result<Exit, PortError> {
+        let status = self.child.wait().await;
+        let failed = |error| PortError::new(self.program.clone(), ErrorKind::Other).because(error);
+        let status = status.map_err(failed)?;
+        let stderr =
+            tail(&mut self.stderr).unwrap_or_else(|error| format!("its standard error cannot be read: {error}"));
+        Ok(Exit { success: status.success(), status: status.to_string(), stderr })
+    }
+
+    async fn kill(&mut self) {
+        drop(self.archive.take());
+        // Already ended is what was wanted.
+        if let Err(error) = self.child.kill().await {
+            tracing::debug!(error = %error, "pg_dump had ended before it was killed");
+        }
+    }
+}
+
+/// The last lines of a file, in one line.
+fn tail(file: &mut File) -> std::io::Result<String> {
+    let length = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(STDERR_BYTES)))?;
+    let mut bytes = Vec::new();
+    file.take(STDERR_BYTES).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; "))
+}

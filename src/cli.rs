@@ -1,0 +1,199 @@
+//! The command line. One file per command; output for people goes to stdout, logs and progress to stderr.
+
+mod backup;
+mod check;
+mod list;
+mod plan;
+mod status;
+mod text;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::{Config, Environment};
+use crate::daemon::{self, Assembly, Daemon};
+use crate::domain::inventory::Inventory;
+use crate::plan::Plan;
+use crate::ports::RequestObserver;
+use crate::telemetry::log::{self, LogFormat};
+
+/// Takes over the backup runbook of RDS PostgreSQL: weekly snapshots, monthly dumps to S3, and the proof that they are there.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 120)]
+pub struct Cli {
+    /// Configuration: files, or directories whose *.toml are read in the order of their names. May be repeated; later ones
+    /// win, and variables STRONGROOM__SECTION__KEY win over all.
+    #[arg(
+        long = "config",
+        value_name = "PATH",
+        global = true,
+        env = "STRONGROOM_CONFIG",
+        default_value = "/etc/strongroom"
+    )]
+    config: Vec<PathBuf>,
+    /// Form of the log on stderr: text for people, json for machines.
+    #[arg(long, value_name = "FORMAT", global = true, env = "STRONGROOM_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    /// What to log: error, warn, info, debug or trace, or directives such as info,strongroom=debug.
+    #[arg(long, value_name = "LEVEL", global = true, env = "STRONGROOM_LOG_LEVEL")]
+    log_level: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon: make backups on their schedules until a signal ends it.
+    Run,
+    /// Load the configuration and print when everything is due. Exit code 3 if something deserves attention.
+    Check(check::Check),
+    /// Print what the daemon would do now, and why.
+    Plan(plan::PlanCommand),
+    /// Per source: how fresh its backups are, and to which moment it can be restored. Exit code 3 if not all is well.
+    Status(status::StatusCommand),
+    /// List recovery points.
+    List(list::List),
+    /// Make a backup now, by the same rules as the schedule.
+    Backup(backup::Backup),
+    /// Print the configuration's schema, or the configuration in force.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// The JSON Schema of the configuration, for editors and for CI.
+    Schema,
+    /// The configuration in force: all files and variables merged. It holds no secrets, only references to them.
+    Show,
+}
+
+/// How a command ended; the numbers are a contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Done,
+    /// The operation failed.
+    Failed,
+    /// The usage or the configuration is wrong.
+    Usage,
+    /// Done, and something deserves attention.
+    Findings,
+    /// Refused for safety.
+    Refused,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Findings => 3,
+            Exit::Refused => 4,
+        })
+    }
+}
+
+/// Parses the command line and does what it says.
+pub async fn run() -> Exit {
+    let cli = Cli::parse();
+    // Commands for people are quiet unless something is wrong; the daemon tells each transition.
+    let default_level = if matches!(cli.command, Command::Run) { "info" } else { "warn" };
+    let level = cli.log_level.clone().unwrap_or_else(|| default_level.to_owned());
+    if let Err(error) = log::init(cli.log_format, &level) {
+        complain(&error);
+        return Exit::Usage;
+    }
+    match execute(cli).await {
+        Ok(exit) => exit,
+        Err(error) => {
+            complain(&error);
+            Exit::Failed
+        }
+    }
+}
+
+async fn execute(cli: Cli) -> anyhow::Result<Exit> {
+    match &cli.command {
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "strongroom", &mut script);
+            text::print(&String::from_utf8_lossy(&script))?;
+            return Ok(Exit::Done);
+        }
+        Command::Config(ConfigCommand::Schema) => {
+            text::print_json(&crate::config::schema())?;
+            return Ok(Exit::Done);
+        }
+        Command::Config(ConfigCommand::Show)
+        | Command::Run
+        | Command::Check(_)
+        | Command::Plan(_)
+        | Command::Status(_)
+        | Command::List(_)
+        | Command::Backup(_) => {}
+    }
+    let config = match Config::load(&cli.config, Environment::from_process()) {
+        Ok(config) => config,
+        Err(errors) => {
+            complain(&errors);
+            return Ok(Exit::Usage);
+        }
+    };
+    match cli.command {
+        Command::Run => {
+            for note in &config.notes {
+                tracing::warn!("configuration: {note}");
+            }
+            Daemon::build(config).await?.run().await?;
+            Ok(Exit::Done)
+        }
+        Command::Check(check) => check.run(config).await,
+        Command::Plan(plan) => plan.run(config).await,
+        Command::Status(status) => status.run(config).await,
+        Command::List(list) => list.run(config).await,
+        Command::Backup(backup) => backup.run(config).await,
+        Command::Config(_) | Command::Completions { .. } => {
+            text::print(&config.effective_toml()?)?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// Parts for a command. Requests are not counted: nobody scrapes a command.
+async fn assemble(config: Config) -> Assembly {
+    let uncounted: RequestObserver = Arc::new(|_: &str, _: &str, _: bool| {});
+    daemon::assemble(config, uncounted).await
+}
+
+/// One look at everything, and what the planner makes of it.
+async fn look(assembly: &mut Assembly) -> (Inventory, Plan) {
+    let inventory =
+        assembly.collector.collect(&assembly.ports, &assembly.policy, std::collections::BTreeSet::new()).await;
+    let plan = crate::plan::plan(&assembly.policy, &inventory, assembly.ports.clock.now());
+    (inventory, plan)
+}
+
+#[expect(clippy::print_stderr, reason = "the last word of a command that fails")]
+fn complain(error: &(impl std::fmt::Display + ?Sized)) {
+    eprintln!("strongroom: {error:#}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,218 @@
+//! `strongroom backup`: a backup now, by the rules of the schedule: same planner, same executor, same record.
+
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, assemble, complain, text};
+use crate::config::Config;
+use crate::daemon::Assembly;
+use crate::domain::id::{DatabaseName, RunId, SourceId};
+use crate::domain::progress::Progress;
+use crate::domain::run::RunState;
+use crate::execute::{Outcome, RunEnd};
+use crate::plan::action::Action;
+use crate::plan::backup::{Refusal, advance_run, manual};
+use crate::policy::Task;
+use crate::ports::Chain;
+
+/// How often the progress bar is drawn anew.
+const REDRAW: SignedDuration = SignedDuration::from_millis(200);
+
+/// What to back up.
+#[derive(Debug, Args)]
+pub(super) struct Backup {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Make an RDS snapshot and wait until it is available.
+    Snapshot {
+        /// The source, by its name in the configuration.
+        source: SourceId,
+    },
+    /// Dump a database to the destination.
+    Dump {
+        /// The source, by its name in the configuration.
+        source: SourceId,
+        /// The database; may be left out where the source has one.
+        #[arg(long)]
+        database: Option<DatabaseName>,
+    },
+}
+
+impl Backup {
+    pub(super) async fn run(self, config: Config) -> anyhow::Result<Exit> {
+        let mut assembly = assemble(config).await;
+        let (source, task) = match self.what {
+            What::Snapshot { source } => (source, Task::Snapshot),
+            What::Dump { source, database } => match dump_task(&assembly, &source, database) {
+                Ok(task) => (source, task),
+                Err(problem) => {
+                    complain(&problem);
+                    return Ok(Exit::Usage);
+                }
+            },
+        };
+        let policy = Arc::clone(&assembly.policy);
+        let inventory = assembly.collector.collect(&assembly.ports, &policy, BTreeSet::new()).await;
+        let action = match manual(&policy, &inventory, &source, &task, assembly.ports.clock.now()) {
+            Ok(action) => action,
+            Err(refusal @ (Refusal::UnknownSource(_) | Refusal::UnknownDatabase { .. })) => {
+                complain(&refusal);
+                return Ok(Exit::Usage);
+            }
+            Err(refusal @ Refusal::NotNow(_)) => {
+                complain(&refusal);
+                return Ok(Exit::Refused);
+            }
+        };
+        let run = action.run().clone();
+        complain(&format!("{action}"));
+        let token = CancellationToken::new();
+        let outcome = carry_out(&assembly, action, &token).await;
+        let outcome = wait_for_end(&mut assembly, &source, &run, outcome, &token).await;
+        Ok(report(&source, &run, &outcome)?)
+    }
+}
+
+fn dump_task(assembly: &Assembly, source: &SourceId, database: Option<DatabaseName>) -> Result<Task, String> {
+    let policy = assembly.policy.sources.get(source).ok_or_else(|| format!("no source is called `{source}`"))?;
+    let database = match (database, policy.databases.as_slice()) {
+        (Some(database), _) => database,
+        (None, [only]) => only.clone(),
+        (None, []) => return Err(format!("source {source} has no `databases` in its configuration")),
+        (None, [..]) => return Err(format!("source {source} has several databases: say which with --database")),
+    };
+    Ok(Task::Dump { database, settings: policy.dump_settings.clone() })
+}
+
+async fn carry_out(assembly: &Assembly, action: Action, token: &CancellationToken) -> Outcome {
+    let progress = Arc::new(Progress::default());
+    let bar = Bar::for_action(&action);
+    let clock = Arc::clone(&assembly.ports.clock);
+    let work = assembly.executor.execute(action, Arc::clone(&progress), token.clone());
+    tokio::pin!(work);
+    loop {
+        let redraw_at = clock.now().saturating_add(REDRAW).unwrap_or(Timestamp::MAX);
+        tokio::select! {
+            outcome = &mut work => {
+                bar.finish();
+                return outcome;
+            }
+            () = clock.sleep_until(redraw_at) => bar.show(&progress),
+            interrupted = tokio::signal::ctrl_c(), if !token.is_cancelled() => {
+                if interrupted.is_ok() {
+                    complain("stopping; nothing half-done stays visible");
+                }
+                token.cancel();
+            }
+        }
+    }
+}
+
+/// Snapshots are made by RDS: look until the planner says that the run is over.
+async fn wait_for_end(
+    assembly: &mut Assembly,
+    source: &SourceId,
+    run: &RunId,
+    mut outcome: Outcome,
+    token: &CancellationToken,
+) -> Outcome {
+    let policy = Arc::clone(&assembly.policy);
+    while matches!(outcome, Outcome::SnapshotBegun | Outcome::Deferred { .. }) && !token.is_cancelled() {
+        let clock = Arc::clone(&assembly.ports.clock);
+        let look_at = clock.now().saturating_add(policy.cadence.poll_interval).unwrap_or(Timestamp::MAX);
+        tokio::select! {
+            () = clock.sleep_until(look_at) => {}
+            _ = tokio::signal::ctrl_c() => {
+                complain("RDS goes on making the snapshot; the daemon records its end");
+                token.cancel();
+                return outcome;
+            }
+        }
+        let inventory = assembly.collector.collect(&assembly.ports, &policy, BTreeSet::new()).await;
+        if let Some(action) = advance_run(&policy, &inventory, source, run, clock.now()) {
+            outcome = carry_out(assembly, action, token).await;
+        }
+    }
+    outcome
+}
+
+fn report(source: &SourceId, run: &RunId, outcome: &Outcome) -> std::io::Result<Exit> {
+    let exit = match outcome {
+        Outcome::RunEnded(RunEnd { state, duration }) => {
+            let took = text::length(*duration);
+            match state {
+                RunState::Succeeded { size_bytes, .. } => {
+                    text::print(&format!(
+                        "run {run} of {source} succeeded after {took}: {}\n",
+                        text::size(*size_bytes)
+                    ))?;
+                    Exit::Done
+                }
+                RunState::Failed { failure, .. } => {
+                    complain(&format!("run {run} of {source} failed after {took}: {}", failure.message));
+                    for event in &failure.rds_events {
+                        complain(&format!("RDS said at {}: {}", event.at, event.message));
+                    }
+                    Exit::Failed
+                }
+                RunState::Running | RunState::Cancelled { .. } | RunState::Abandoned { .. } => {
+                    complain(&format!("run {run} of {source} was {} after {took}", state.as_str()));
+                    Exit::Failed
+                }
+            }
+        }
+        Outcome::ClaimedElsewhere => {
+            complain(&format!("another strongroom works on run {run} of {source}"));
+            Exit::Refused
+        }
+        Outcome::Failed { error } => {
+            complain(&Chain(error));
+            Exit::Failed
+        }
+        Outcome::SnapshotBegun | Outcome::Deferred { .. } | Outcome::UploadAborted => Exit::Failed,
+    };
+    Ok(exit)
+}
+
+/// The progress bar; it shows itself on a terminal only.
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn for_action(action: &Action) -> Bar {
+        let visible = std::io::stderr().is_terminal() && matches!(action, Action::StartDump(_));
+        let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}  {elapsed_precise}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Bar(bar)
+    }
+
+    fn show(&self, progress: &Progress) {
+        let count = progress.count();
+        let elapsed = self.0.elapsed().as_secs().max(1);
+        self.0.set_message(format!(
+            "read {}, stored {}, {} rows, {}/s",
+            text::size(count.read_bytes),
+            text::size(count.stored_bytes),
+            count.rows,
+            text::size(count.read_bytes / elapsed)
+        ));
+    }
+
+    fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -1,0 +1,121 @@
+//! `strongroom check`: is the configuration right, and what will it do?
+
+use clap::Args;
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+
+use super::{Exit, assemble, look, text};
+use crate::config::Config;
+use crate::daemon;
+use crate::domain::inventory::{Inventory, Unseen};
+use crate::plan::decision::Reason;
+use crate::policy::{Obligation, Policy, SourcePolicy, Task};
+use crate::ports::{Chain, Ports};
+
+/// How many coming runs of each schedule are printed.
+const RUNS: usize = 5;
+
+/// Options of `check`.
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// Ask AWS and the databases too: whether they answer, whether logins work, whether versions fit.
+    #[arg(long)]
+    online: bool,
+}
+
+impl Check {
+    pub(super) async fn run(self, config: Config) -> anyhow::Result<Exit> {
+        let mut findings: Vec<String> = config.notes.iter().map(ToString::to_string).collect();
+        text::print(&schedules(&config.policy))?;
+        if self.online {
+            findings.extend(online(config).await);
+        }
+        if findings.is_empty() {
+            text::print("\nThe configuration is good.\n")?;
+            return Ok(Exit::Done);
+        }
+        text::print(&format!("\n{} finding(s):\n", findings.len()))?;
+        for finding in findings {
+            text::print(&format!("  {finding}\n"))?;
+        }
+        Ok(Exit::Findings)
+    }
+}
+
+/// The next runs of every schedule, in UTC and in the schedule's own zone.
+fn schedules(policy: &Policy) -> String {
+    let mut text = String::new();
+    for (source, obligation) in policy.obligations() {
+        let schedule = &obligation.schedule;
+        let zone = schedule.zone_name();
+        text.push_str(&format!("{} {}: `{schedule}` in {zone}", source.id, obligation.task));
+        if schedule.delay() > SignedDuration::ZERO {
+            text.push_str(&format!(", each {} later by jitter", text::length(schedule.delay())));
+        }
+        if obligation.suspended {
+            text.push_str(", suspended");
+        }
+        text.push('\n');
+        text.push_str(&next_runs(obligation));
+    }
+    text
+}
+
+fn next_runs(obligation: &Obligation) -> String {
+    let schedule = &obligation.schedule;
+    let lines = schedule.upcoming(daemon::now()).take(RUNS).map(|slot| {
+        let start = schedule.start_of(slot);
+        let utc = start.to_zoned(TimeZone::UTC).strftime("%a %Y-%m-%d %H:%M:%S UTC");
+        let local = start.to_zoned(schedule.zone().clone()).strftime("%a %Y-%m-%d %H:%M:%S %Z");
+        format!("    {utc}   {local}\n")
+    });
+    lines.collect()
+}
+
+/// What is wrong outside.
+async fn online(config: Config) -> Vec<String> {
+    let mut assembly = assemble(config).await;
+    let (inventory, plan) = look(&mut assembly).await;
+    let mut findings: Vec<String> =
+        plan.unseen.iter().map(|(section, Unseen(why))| format!("{section}: {why}")).collect();
+    for decision in &plan.decisions {
+        match &decision.reason {
+            Reason::InstanceMissing | Reason::EngineRefused { .. } | Reason::ClientTooOld { .. } => {
+                findings.push(decision.to_string());
+            }
+            Reason::Satisfied { .. }
+            | Reason::NotDueYet
+            | Reason::Starts { .. }
+            | Reason::Running { .. }
+            | Reason::BackingOff { .. }
+            | Reason::GaveUp { .. }
+            | Reason::Missed { .. }
+            | Reason::InstanceNotReady { .. }
+            | Reason::Queued { .. }
+            | Reason::Suspended
+            | Reason::Unseen(_) => {}
+        }
+    }
+    for source in assembly.policy.sources.values() {
+        findings.extend(logins(&assembly.ports, &inventory, source).await);
+    }
+    findings
+}
+
+/// Logs in to every database that is to be dumped.
+async fn logins(ports: &Ports, inventory: &Inventory, source: &SourcePolicy) -> Vec<String> {
+    let endpoint = inventory.instance(&source.instance).ok().flatten().and_then(|instance| instance.endpoint.clone());
+    let Some(endpoint) = endpoint else { return Vec::new() };
+    let mut findings = Vec::new();
+    for task in source.obligations.iter().map(|obligation| &obligation.task) {
+        let Task::Dump { database, .. } = task else { continue };
+        let facts = match ports.credentials.login(&source.id, &endpoint).await {
+            Ok(login) => ports.postgres.facts(&login, database).await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = facts {
+            findings.push(format!("{} {task}: {}", source.id, Chain(&error)));
+        }
+    }
+    findings
+}

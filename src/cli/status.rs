@@ -1,0 +1,78 @@
+//! `strongroom status`: could I restore today?
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::text::Table;
+use super::{Exit, assemble, look, text};
+use crate::config::Config;
+use crate::plan::status::{SourceStatus, Status};
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub(super) struct StatusCommand {
+    /// Print JSON: the document that the daemon serves at /api/status.
+    #[arg(long)]
+    json: bool,
+}
+
+impl StatusCommand {
+    pub(super) async fn run(self, config: Config) -> anyhow::Result<Exit> {
+        let mut assembly = assemble(config).await;
+        let (inventory, plan) = look(&mut assembly).await;
+        let status = Status::of(&assembly.policy, &inventory, &plan);
+        if self.json {
+            text::print_json(&status)?;
+        } else {
+            text::print(&render(&status))?;
+        }
+        Ok(if status.well { Exit::Done } else { Exit::Findings })
+    }
+}
+
+fn render(status: &Status) -> String {
+    let mut table = Table::new(&["SOURCE", "BACKUP", "STATE", "NEWEST GOOD", "NEXT DUE", "WHY"]);
+    for source in &status.sources {
+        for own in &source.obligations {
+            let backup =
+                own.database.as_ref().map_or_else(|| own.kind.to_string(), |name| format!("{} {name}", own.kind));
+            let state = if own.overdue {
+                "OVERDUE"
+            } else if own.trouble {
+                "TROUBLE"
+            } else {
+                "ok"
+            };
+            let newest = own.newest_at.map_or_else(|| "never".to_owned(), |at| text::relative(at, status.at));
+            let due = own.next_due_at.map_or_else(String::new, |at| text::relative(at, status.at));
+            table.row(vec![source.source.to_string(), backup, state.to_owned(), newest, due, own.reason.clone()]);
+        }
+    }
+    let mut text = table.render();
+    text.push('\n');
+    text.extend(status.sources.iter().map(|source| restorable(source, status.at)));
+    text.extend(status.unseen.iter().map(|unseen| format!("NOT SEEN: {unseen}\n")));
+    if status.remains_bytes > 0 {
+        text.push_str(&format!(
+            "Failed runs left {} behind; `strongroom plan` lists it.\n",
+            text::size(status.remains_bytes)
+        ));
+    }
+    text.push_str(if status.well { "All is well.\n" } else { "NOT ALL IS WELL: see above.\n" });
+    text
+}
+
+/// The sentence that the on-call engineer needs.
+fn restorable(source: &SourceStatus, now: Timestamp) -> String {
+    let instance = source.instance_status.as_deref().unwrap_or("not seen");
+    let head = format!("{} (instance {}, {instance})", source.source, source.instance);
+    if source.restorable.is_empty() {
+        return format!("{head}: NOTHING TO RESTORE FROM\n");
+    }
+    let ways = source.restorable.iter().map(|way| {
+        let of = way.database.as_ref().map_or_else(String::new, |database| format!(" of {database}"));
+        let from = way.from.as_ref().map_or_else(String::new, |from| format!(", from {from}"));
+        format!("    by {}{of} to {} ({}){from}\n", way.path, text::utc(way.to), text::relative(way.to, now))
+    });
+    format!("{head}: restorable\n{}", ways.collect::<String>())
+}

@@ -1,0 +1,172 @@
+//! The parts that are about the outside: AWS, the destination, PostgreSQL, the daemon itself.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::DURATIONS;
+use super::policies::PolicyTemplate;
+use crate::config::diagnosis::Diagnosis;
+use crate::config::{AwsConfig, DaemonConfig, DestinationConfig, PostgresConfig, human, raw};
+
+use std::collections::BTreeMap;
+
+/// S3 takes no part below 5 MiB; below 8 MiB a dump of 78 GiB would not fit into 10,000 parts.
+const PART_SIZE_MIN: u64 = 8 << 20;
+/// Several parts are in memory at once; above 1 GiB nothing gets faster.
+const PART_SIZE_MAX: u64 = 1 << 30;
+
+/// The AWS part.
+pub(super) fn aws(aws: Option<&raw::Aws>, diagnosis: &mut Diagnosis) -> Option<AwsConfig> {
+    let given = aws.and_then(|aws| aws.region.as_ref());
+    let region =
+        required_in("aws", "region", given, "name the region, for example `region = \"us-east-1\"`", diagnosis)?;
+    region_name("aws.region", region, diagnosis).map(|region| AwsConfig { region })
+}
+
+/// The destination.
+pub(super) fn destination(given: Option<&raw::Destination>, diagnosis: &mut Diagnosis) -> Option<DestinationConfig> {
+    let bucket = given.and_then(|destination| destination.bucket.as_ref());
+    let bucket = required_in("destination", "bucket", bucket, "name the S3 bucket for dumps and records", diagnosis)
+        .and_then(|bucket| bucket_name("destination.bucket", bucket, diagnosis));
+    let given = given?;
+    let prefix = prefix(&given.prefix, diagnosis);
+    let part_size_bytes = part_size(&given.part_size, diagnosis);
+    let kms_key = given.kms_key.as_deref();
+    if kms_key.is_some_and(|key| key.is_empty() || key.contains(char::is_whitespace)) {
+        diagnosis.report("destination.kms_key", "not a KMS key", "give its ARN, id or alias, or leave it out");
+    }
+    let owner = given.expected_owner.as_deref();
+    if owner.is_some_and(|owner| owner.len() != 12 || !owner.bytes().all(|b| b.is_ascii_digit())) {
+        diagnosis.report("destination.expected_owner", "not an account id", "write its 12 digits in quotes");
+    }
+    if let Some(replica) = &given.replica {
+        check_replica(replica, diagnosis);
+    }
+    Some(DestinationConfig {
+        bucket: bucket?,
+        prefix: prefix?,
+        kms_key: given.kms_key.clone(),
+        expected_owner: given.expected_owner.clone(),
+        part_size_bytes: part_size_bytes?,
+        parts_in_flight: given.parts_in_flight,
+    })
+}
+
+fn check_replica(replica: &raw::Replica, diagnosis: &mut Diagnosis) {
+    let table = "destination.replica";
+    let advice = "name the second bucket";
+    if let Some(bucket) = required_in(table, "bucket", replica.bucket.as_ref(), advice, diagnosis) {
+        bucket_name("destination.replica.bucket", bucket, diagnosis);
+    }
+    if let Some(region) = required_in(table, "region", replica.region.as_ref(), "name its region", diagnosis) {
+        region_name("destination.replica.region", region, diagnosis);
+    }
+    let advice = "write \"replicated\" if S3 replicates, \"copied\" if strongroom shall copy";
+    diagnosis.required("destination.replica.mode", replica.mode.as_ref(), advice);
+}
+
+fn required_in<'a>(
+    table: &str,
+    key: &str,
+    value: Option<&'a String>,
+    advice: &str,
+    diagnosis: &mut Diagnosis,
+) -> Option<&'a String> {
+    // A table that was refused as a whole, or is thought to be misspelt, is not asked for its keys.
+    if value.is_none() && diagnosis.refused(table) {
+        return None;
+    }
+    diagnosis.required(&format!("{table}.{key}"), value, advice)
+}
+
+/// A region's name; only the form is checked, as AWS opens new ones.
+pub(super) fn region_name(key: &str, region: &str, diagnosis: &mut Diagnosis) -> Option<String> {
+    let is_part = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if region.split('-').count() >= 3 && region.split('-').all(is_part) {
+        return Some(region.to_owned());
+    }
+    diagnosis.report(key, format!("`{region}` is not a region"), "write for example \"us-east-1\"");
+    None
+}
+
+fn bucket_name(key: &str, bucket: &str, diagnosis: &mut Diagnosis) -> Option<String> {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    let ends = bucket.trim_matches(['-', '.']) == bucket;
+    if (3..=63).contains(&bucket.len()) && bucket.bytes().all(inner) && ends {
+        return Some(bucket.to_owned());
+    }
+    let advice = "S3 takes 3 to 63 of a-z, 0-9, hyphens and dots; write no `s3://` and no ARN";
+    diagnosis.report(key, format!("`{bucket}` is not a bucket name"), advice);
+    None
+}
+
+fn prefix(prefix: &str, diagnosis: &mut Diagnosis) -> Option<String> {
+    let is_segment = |segment: &str| {
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'=');
+        !segment.is_empty() && segment != "." && segment != ".." && segment.bytes().all(is_plain)
+    };
+    if prefix.len() <= 200 && prefix.split('/').all(is_segment) {
+        return Some(prefix.to_owned());
+    }
+    let advice = "use letters, digits, `-`, `_`, `.` and `=`, with single slashes between them and none at the ends";
+    diagnosis.report("destination.prefix", format!("`{prefix}` cannot begin object keys"), advice);
+    None
+}
+
+fn part_size(text: &str, diagnosis: &mut Diagnosis) -> Option<u64> {
+    let key = "destination.part_size";
+    let bytes = diagnosis.parsed(key, human::size_bytes(text), "write for example \"16MiB\"")?;
+    if (PART_SIZE_MIN..=PART_SIZE_MAX).contains(&bytes) {
+        return Some(bytes);
+    }
+    diagnosis.report(key, format!("`{text}` is out of range"), "write a size from \"8MiB\" to \"1GiB\"");
+    None
+}
+
+/// The PostgreSQL part.
+pub(super) fn postgres(
+    file: &raw::File,
+    policies: &BTreeMap<String, PolicyTemplate>,
+    diagnosis: &mut Diagnosis,
+) -> Option<PostgresConfig> {
+    let given = &file.postgres;
+    let connect_timeout = diagnosis
+        .parsed("postgres.connect_timeout", human::positive_duration(&given.connect_timeout), DURATIONS)
+        .map(std_duration);
+    let dumps = |source: &&raw::Source| {
+        source.policy.as_ref().and_then(|name| policies.get(name)).is_some_and(|policy| policy.dump.is_some())
+    };
+    if file.sources.values().any(|source| dumps(&source)) {
+        let advice = "name the file of certificates that servers are checked against, such as AWS's global-bundle.pem";
+        required_in("postgres", "ca_file", given.ca_file.as_ref(), advice, diagnosis);
+    }
+    for (key, path) in [("postgres.ca_file", &given.ca_file), ("postgres.bin_dir", &given.bin_dir)] {
+        if path.as_ref().is_some_and(String::is_empty) {
+            diagnosis.report(key, "empty", "name a path, or leave it out");
+        }
+    }
+    Some(PostgresConfig {
+        bin_dir: given.bin_dir.as_ref().map(PathBuf::from),
+        ca_file: given.ca_file.as_ref().map(PathBuf::from).unwrap_or_default(),
+        connect_timeout: connect_timeout?,
+    })
+}
+
+/// The daemon part.
+pub(super) fn daemon(given: &raw::Daemon, diagnosis: &mut Diagnosis) -> Option<DaemonConfig> {
+    let listen = given.listen.parse::<SocketAddr>();
+    if listen.is_err() {
+        let problem = format!("`{}` is not an address and port", given.listen);
+        diagnosis.report("daemon.listen", problem, "write for example \"127.0.0.1:9187\", or \"0.0.0.0:9187\" for all");
+    }
+    let grace = diagnosis.parsed("daemon.grace", human::duration(&given.grace), DURATIONS).map(std_duration);
+    Some(DaemonConfig { listen: listen.ok()?, grace: grace? })
+}
+
+/// For tokio's timeouts; only durations that are not negative come here.
+fn std_duration(duration: SignedDuration) -> Duration {
+    duration.unsigned_abs()
+}

@@ -1,0 +1,191 @@
+//! Policies, as templates: their schedules become schedules of a source only with its time zone and its name.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{DURATIONS, check_name};
+use crate::config::calendar;
+use crate::config::diagnosis::{Diagnosis, join};
+use crate::config::{human, raw};
+use crate::domain::manifest::Engine;
+use crate::policy::DumpSettings;
+use crate::policy::retry::RetryPolicy;
+use crate::policy::schedule::Schedule;
+
+/// How many slots are looked at to find the shortest interval between two: a year of weeks.
+const SLOTS_COMPARED: usize = 54;
+
+/// What a policy owes, before it is some source's.
+#[derive(Debug)]
+pub(super) struct PolicyTemplate {
+    pub(super) snapshot: Option<Timing>,
+    pub(super) dump: Option<(Timing, DumpSettings)>,
+}
+
+/// When, and how failures are handled.
+#[derive(Debug, Clone)]
+pub(super) struct Timing {
+    /// A cron expression that is known to parse.
+    pub(super) pattern: String,
+    pub(super) jitter: SignedDuration,
+    pub(super) start_deadline: Option<SignedDuration>,
+    pub(super) completion_deadline: SignedDuration,
+    pub(super) retry: RetryPolicy,
+    pub(super) suspended: bool,
+}
+
+/// The keys that snapshots and dumps have in common.
+struct Keys<'a> {
+    schedule: Option<&'a String>,
+    jitter: &'a str,
+    start_deadline: Option<&'a str>,
+    completion_deadline: &'a str,
+    retry: &'a raw::Retry,
+    suspend: bool,
+    keep_within: Option<&'a str>,
+}
+
+/// All policies that could be read. One that could not has been reported.
+pub(super) fn build(file: &raw::File, diagnosis: &mut Diagnosis) -> BTreeMap<String, PolicyTemplate> {
+    let mut templates = BTreeMap::new();
+    for (name, policy) in &file.policies {
+        let key = join("policies", name);
+        check_name("policies", name, diagnosis);
+        if policy.snapshot.is_none() && policy.dump.is_none() && !diagnosis.doubts(&key) {
+            let advice = format!("give it `[{key}.snapshot]` or `[{key}.dump]`");
+            diagnosis.report(&key, "this policy promises no backup", advice);
+        }
+        if let Some(drill) = &policy.drill {
+            check_drill(&format!("{key}.drill"), drill, diagnosis);
+        }
+        let is_used = file.sources.values().any(|source| source.policy.as_ref() == Some(name));
+        if !is_used {
+            diagnosis.note(&key, "no source has this policy");
+        }
+        let snapshot = policy.snapshot.as_ref().map(|snapshot| build_snapshot(&key, snapshot, diagnosis));
+        let dump = policy.dump.as_ref().map(|dump| build_dump(&key, dump, diagnosis));
+        // A part that is wrong is left out here; that there are errors keeps it from ever being used.
+        templates.insert(name.clone(), PolicyTemplate { snapshot: snapshot.flatten(), dump: dump.flatten() });
+    }
+    templates
+}
+
+fn build_snapshot(policy: &str, snapshot: &raw::Snapshot, diagnosis: &mut Diagnosis) -> Option<Timing> {
+    let key = format!("{policy}.snapshot");
+    for (index, copy) in snapshot.copy_to.iter().flatten().enumerate() {
+        let key = format!("{key}.copy_to[{index}].region");
+        if let Some(region) = diagnosis.required(&key, copy.region.as_ref(), "name the region of the copy") {
+            super::parts::region_name(&key, region, diagnosis);
+        }
+    }
+    let keys = Keys {
+        schedule: snapshot.schedule.as_ref(),
+        jitter: &snapshot.jitter,
+        start_deadline: snapshot.start_deadline.as_deref(),
+        completion_deadline: &snapshot.completion_deadline,
+        retry: &snapshot.retry,
+        suspend: snapshot.suspend,
+        keep_within: snapshot.keep_within.as_deref(),
+    };
+    timing(&key, &keys, diagnosis)
+}
+
+fn build_dump(policy: &str, dump: &raw::Dump, diagnosis: &mut Diagnosis) -> Option<(Timing, DumpSettings)> {
+    let key = format!("{policy}.dump");
+    let engine = match dump.engine {
+        raw::Engine::PgDump => Some(Engine::PgDump),
+        raw::Engine::Parallel => {
+            let advice = "write `engine = \"pg_dump\"` or leave it out";
+            diagnosis.report(&format!("{key}.engine"), "the parallel engine is not available in this version", advice);
+            None
+        }
+    };
+    let keys = Keys {
+        schedule: dump.schedule.as_ref(),
+        jitter: &dump.jitter,
+        start_deadline: dump.start_deadline.as_deref(),
+        completion_deadline: &dump.completion_deadline,
+        retry: &dump.retry,
+        suspend: dump.suspend,
+        keep_within: dump.keep_within.as_deref(),
+    };
+    let timing = timing(&key, &keys, diagnosis);
+    Some((timing?, DumpSettings { engine: engine?, compression_level: dump.compression_level }))
+}
+
+fn timing(key: &str, keys: &Keys<'_>, diagnosis: &mut Diagnosis) -> Option<Timing> {
+    let schedule = schedule(key, keys.schedule, diagnosis);
+    let jitter = diagnosis.parsed(&format!("{key}.jitter"), human::duration(keys.jitter), DURATIONS);
+    if let (Some(schedule), Some(jitter)) = (&schedule, jitter) {
+        check_jitter(key, schedule, jitter, diagnosis);
+    }
+    let mut positive =
+        |name: &str, text: &str| diagnosis.parsed(&format!("{key}.{name}"), human::positive_duration(text), DURATIONS);
+    // Checked only: what it says is not carried out yet.
+    keys.keep_within.map(|text| positive("keep_within", text));
+    let start_deadline = keys.start_deadline.map(|text| positive("start_deadline", text));
+    let completion_deadline = positive("completion_deadline", keys.completion_deadline);
+    let retry = retry(&format!("{key}.retry"), keys.retry, diagnosis);
+    Some(Timing {
+        pattern: schedule?.to_string(),
+        jitter: jitter?,
+        start_deadline: match start_deadline {
+            Some(parsed) => Some(parsed?),
+            None => None,
+        },
+        completion_deadline: completion_deadline?,
+        retry: retry?,
+        suspended: keys.suspend,
+    })
+}
+
+/// A schedule in UTC: whether it parses does not depend on the zone.
+fn schedule(table: &str, pattern: Option<&String>, diagnosis: &mut Diagnosis) -> Option<Schedule> {
+    let key = format!("{table}.schedule");
+    let advice = "write when, for example `schedule = \"0 3 * * Sun\"` for Sundays at 03:00";
+    let pattern = diagnosis.required(&key, pattern, advice)?;
+    let parsed = Schedule::parse(pattern, TimeZone::UTC);
+    let schedule = diagnosis.parsed(&key, parsed, "write for example \"0 3 * * Sun\" for Sundays at 03:00")?;
+    if let Some(day) = calendar::day_that_some_months_lack(pattern) {
+        let text = format!("`{pattern}` skips months without a day {day}: use `L` for the last day of each month");
+        diagnosis.note(&key, text);
+    }
+    Some(schedule)
+}
+
+/// Jitter as long as the interval would start a run when the next one is due.
+fn check_jitter(table: &str, schedule: &Schedule, jitter: SignedDuration, diagnosis: &mut Diagnosis) {
+    let slots: Vec<_> = schedule.upcoming(Timestamp::UNIX_EPOCH).take(SLOTS_COMPARED).collect();
+    let gaps = slots.iter().zip(slots.iter().skip(1)).map(|(a, b)| b.instant().duration_since(a.instant()));
+    if let Some(shortest) = gaps.min().filter(|shortest| jitter >= *shortest) {
+        let problem = format!("`{jitter:#}` is not shorter than the schedule's shortest interval, {shortest:#}");
+        diagnosis.report(&format!("{table}.jitter"), problem, "a run must start before the next one is due");
+    }
+}
+
+fn retry(key: &str, given: &raw::Retry, diagnosis: &mut Diagnosis) -> Option<RetryPolicy> {
+    let mut positive =
+        |name: &str, text: &str| diagnosis.parsed(&format!("{key}.{name}"), human::positive_duration(text), DURATIONS);
+    let initial_backoff = positive("initial_backoff", &given.initial_backoff);
+    let backoff_max = positive("backoff_max", &given.backoff_max);
+    let (initial_backoff, backoff_max) = (initial_backoff?, backoff_max?);
+    if initial_backoff > backoff_max {
+        let problem = format!("`{initial_backoff:#}` is longer than `backoff_max`, {backoff_max:#}");
+        diagnosis.report(&format!("{key}.initial_backoff"), problem, "the first wait must not be the longest");
+        return None;
+    }
+    Some(RetryPolicy { initial_backoff, backoff_max, attempts_max: NonZeroU32::new(given.attempts_max)? })
+}
+
+/// Checked only: drills are not carried out yet.
+fn check_drill(key: &str, drill: &raw::Drill, diagnosis: &mut Diagnosis) {
+    schedule(key, drill.schedule.as_ref(), diagnosis);
+    for (name, text) in [("rto", &drill.rto), ("rpo", &drill.rpo)] {
+        if let Some(text) = text {
+            diagnosis.parsed(&format!("{key}.{name}"), human::positive_duration(text), DURATIONS);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Sources: each with its policy's promises, in its own time zone.
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+
+use super::check_name;
+use super::policies::PolicyTemplate;
+use crate::config::diagnosis::{Diagnosis, join};
+use crate::config::environment::Environment;
+use crate::config::nearest::nearest;
+use crate::config::{raw, secret};
+use crate::domain::id::{DatabaseName, InstanceId, SourceId};
+use crate::domain::manifest::Engine;
+use crate::policy::schedule::{Schedule, parse_zone};
+use crate::policy::{DumpSettings, Obligation, SourcePolicy, Task};
+use crate::ports::credentials::LoginRef;
+
+/// Settings of a source whose policy makes no dumps; nothing reads them.
+const NO_DUMPS: DumpSettings = DumpSettings { engine: Engine::PgDump, compression_level: 3 };
+
+/// The sources, and how to log in to those that are dumped.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    pub(super) policies: BTreeMap<SourceId, SourcePolicy>,
+    pub(super) logins: BTreeMap<SourceId, LoginRef>,
+}
+
+/// All sources that could be read. One that could not has been reported.
+pub(super) fn build(
+    file: &raw::File,
+    policies: &BTreeMap<String, PolicyTemplate>,
+    environment: &Environment,
+    diagnosis: &mut Diagnosis,
+) -> Sources {
+    if file.sources.is_empty() && !diagnosis.doubts("sources") {
+        diagnosis.report("sources", "no source is named, so nothing would be backed up", "add `[sources.NAME]`");
+    }
+    let installation_zone = zone("time_zone", &file.time_zone, diagnosis);
+    check_instances_differ(file, diagnosis);
+    for name in file.environments.keys() {
+        check_name("environments", name, diagnosis);
+    }
+    let mut sources = Sources::default();
+    for (name, source) in &file.sources {
+        let key = join("sources", name);
+        let zone = match &source.time_zone {
+            Some(name) => zone(&format!("{key}.time_zone"), name, diagnosis),
+            None => installation_zone.clone(),
+        };
+        let id = diagnosis.parsed(&key, name.parse::<SourceId>(), "");
+        let instance = instance(&key, source, diagnosis);
+        check_environment(&key, source, file, diagnosis);
+        let Some(template) = template(&key, source, file, policies, diagnosis) else { continue };
+        let dumps = template.dump.is_some();
+        let databases = databases(&key, source, dumps, diagnosis);
+        let login = login(&key, source, dumps, environment, diagnosis);
+        let (Some(id), Some(instance), Some(zone)) = (id, instance, zone) else { continue };
+        if let Some(login) = login {
+            sources.logins.insert(id.clone(), login);
+        }
+        let obligations = obligations(&id, template, &databases, source.suspend, &zone, diagnosis);
+        let dump_settings = template.dump.as_ref().map_or(NO_DUMPS, |(_, settings)| settings.clone());
+        let source = SourcePolicy { id: id.clone(), instance, databases, dump_settings, obligations };
+        sources.policies.insert(id, source);
+    }
+    sources
+}
+
+fn instance(source_key: &str, source: &raw::Source, diagnosis: &mut Diagnosis) -> Option<InstanceId> {
+    let key = format!("{source_key}.instance");
+    let name = diagnosis.required(&key, source.instance.as_ref(), "name the identifier of the RDS instance")?;
+    // RDS stores identifiers in lower case and lists them so.
+    diagnosis.parsed(&key, name.to_ascii_lowercase().parse(), "")
+}
+
+fn check_instances_differ(file: &raw::File, diagnosis: &mut Diagnosis) {
+    let mut seen: BTreeMap<String, &String> = BTreeMap::new();
+    for (name, source) in &file.sources {
+        let Some(instance) = &source.instance else { continue };
+        if let Some(first) = seen.get(&instance.to_ascii_lowercase()) {
+            let problem = format!("source `{first}` has instance `{instance}` too");
+            let advice = "an instance is one source; list further databases there";
+            diagnosis.report(&format!("{}.instance", join("sources", name)), problem, advice);
+        } else {
+            seen.insert(instance.to_ascii_lowercase(), name);
+        }
+    }
+}
+
+fn check_environment(source_key: &str, source: &raw::Source, file: &raw::File, diagnosis: &mut Diagnosis) {
+    let key = format!("{source_key}.environment");
+    if let Some(name) = &source.environment
+        && !file.environments.contains_key(name)
+        && !diagnosis.doubts(&join("environments", name))
+    {
+        diagnosis.report_unknown_name(&key, ("environment", "environments"), name, file.environments.keys());
+    }
+}
+
+fn template<'a>(
+    source_key: &str,
+    source: &raw::Source,
+    file: &raw::File,
+    policies: &'a BTreeMap<String, PolicyTemplate>,
+    diagnosis: &mut Diagnosis,
+) -> Option<&'a PolicyTemplate> {
+    let key = format!("{source_key}.policy");
+    let name = diagnosis.required(&key, source.policy.as_ref(), "name one of `policies`")?;
+    let template = policies.get(name);
+    if template.is_none() && !diagnosis.doubts(&join("policies", name)) {
+        diagnosis.report_unknown_name(&key, ("policy", "policies"), name, file.policies.keys());
+    }
+    template
+}
+
+fn databases(source_key: &str, source: &raw::Source, dumps: bool, diagnosis: &mut Diagnosis) -> Vec<DatabaseName> {
+    let key = format!("{source_key}.databases");
+    let empty = Vec::new();
+    let names = source.databases.as_ref().unwrap_or(&empty);
+    if names.is_empty() && dumps && !diagnosis.doubts(&key) {
+        let problem = if source.databases.is_some() { "empty" } else { "missing" };
+        diagnosis.report(&key, problem, "its policy makes dumps: list the databases to dump");
+    }
+    if !names.is_empty() && !dumps {
+        diagnosis.note(&key, "not used: the policy of this source makes no dumps");
+    }
+    let mut databases: Vec<DatabaseName> = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let key = format!("{key}[{index}]");
+        let Some(database) = diagnosis.parsed(&key, name.parse::<DatabaseName>(), "") else { continue };
+        if databases.contains(&database) {
+            diagnosis.report(&key, format!("`{database}` is listed twice"), "list each database once");
+        } else {
+            databases.push(database);
+        }
+    }
+    databases
+}
+
+fn login(
+    source_key: &str,
+    source: &raw::Source,
+    dumps: bool,
+    environment: &Environment,
+    diagnosis: &mut Diagnosis,
+) -> Option<LoginRef> {
+    let key = format!("{source_key}.credentials");
+    if source.credentials.is_some() && !dumps {
+        diagnosis.note(&key, "not used: the policy of this source makes no dumps");
+    }
+    match &source.credentials {
+        Some(credentials) => secret::login_ref(&key, credentials, environment, diagnosis),
+        None if dumps && !diagnosis.doubts(&key) => {
+            let advice = format!("its policy makes dumps: give the login as {}", secret::FORMS);
+            diagnosis.report(&key, "missing", advice);
+            None
+        }
+        None => None,
+    }
+}
+
+fn obligations(
+    source: &SourceId,
+    template: &PolicyTemplate,
+    databases: &[DatabaseName],
+    suspended: bool,
+    zone: &TimeZone,
+    diagnosis: &mut Diagnosis,
+) -> Vec<Obligation> {
+    let mut tasks = Vec::new();
+    tasks.extend(template.snapshot.as_ref().map(|timing| (Task::Snapshot, timing)));
+    if let Some((timing, settings)) = &template.dump {
+        let dump = |database: &DatabaseName| Task::Dump { database: database.clone(), settings: settings.clone() };
+        tasks.extend(databases.iter().map(|database| (dump(database), timing)));
+    }
+    let mut obligations = Vec::new();
+    for (task, timing) in tasks {
+        // It parsed in UTC; should a zone ever change that, a promise must not get lost without a word.
+        let schedule = Schedule::parse(&timing.pattern, zone.clone());
+        let Some(schedule) = diagnosis.parsed(&join("sources", source.as_str()), schedule, "") else { continue };
+        obligations.push(Obligation {
+            schedule: schedule.with_jitter(timing.jitter, &jitter_key(source, &task)),
+            task,
+            retry: timing.retry,
+            start_deadline: timing.start_deadline,
+            completion_deadline: timing.completion_deadline,
+            suspended: suspended || timing.suspended,
+        });
+    }
+    obligations
+}
+
+/// What a share of jitter follows from: it must never change, or all start times would.
+fn jitter_key(source: &SourceId, task: &Task) -> String {
+    match task.database() {
+        Some(database) => format!("{source}/{}/{database}", task.kind()),
+        None => format!("{source}/{}", task.kind()),
+    }
+}
+
+fn zone(key: &str, name: &str, diagnosis: &mut Diagnosis) -> Option<TimeZone> {
+    let zone = parse_zone(name).ok().filter(|zone| !zone.is_unknown());
+    if zone.is_none() {
+        let known: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+        let advice = match nearest(name, known.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "write an IANA name, for example \"Europe/London\"".to_owned(),
+        };
+        diagnosis.report(key, format!("`{name}` is not a time zone"), advice);
+    }
+    zone
+}

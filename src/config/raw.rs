@@ -1,0 +1,314 @@
+//! The mirror of the configuration files, key by key. It has no logic: what a value means is decided in
+//! [`build`](super::build).
+//!
+//! The doc comments here are the descriptions in `strongroom config schema`, so they speak to users. A key that must be
+//! there is an `Option` marked `schemars(required)`: a missing one is reported with all other problems, not alone.
+
+mod policies;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub(super) use policies::{Drill, Dump, Engine, Policy, Retry, Snapshot};
+
+/// UTC: it has no clock changes, so nothing is due twice or moves.
+const DEFAULT_TIME_ZONE: &str = "UTC";
+/// The program's own name tells an operator in the RDS console who made a snapshot.
+const DEFAULT_SNAPSHOT_PREFIX: &str = "strongroom";
+/// The program's own name keeps its objects apart from others in a shared bucket.
+const DEFAULT_PREFIX: &str = "strongroom";
+/// 10,000 parts of 16 MiB make 156 GiB; larger parts cost memory that most dumps do not need.
+const DEFAULT_PART_SIZE: &str = "16MiB";
+/// Four parts at once fill 1 Gbit/s at S3's usual latency and hold 64 MiB.
+const DEFAULT_PARTS_IN_FLIGHT: usize = 4;
+/// A server that does not answer within ten seconds is not busy but away.
+const DEFAULT_CONNECT_TIMEOUT: &str = "10s";
+/// The loopback: what is served has no login, so whoever opens it decides to.
+const DEFAULT_LISTEN: &str = "127.0.0.1:9187";
+/// Five seconds less than the thirty that Kubernetes gives before it kills.
+const DEFAULT_GRACE: &str = "25s";
+/// Schedules ring on their own; this only bounds how long anything else stays unnoticed.
+const DEFAULT_RECONCILE_INTERVAL: &str = "5m";
+/// Snapshots take minutes, and RDS throttles those who ask every second.
+const DEFAULT_POLL_INTERVAL: &str = "15s";
+/// Four dumps at once keep two cores of compression busy without starving the daemon.
+const DEFAULT_CONCURRENT_RUNS: usize = 4;
+
+/// The configuration of strongroom. Several files are read as one: tables are merged, later values win.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    /// Name of this installation: a-z, 0-9 and hyphens, up to 40. Marks of ownership on snapshots begin with it, so
+    /// two installations in one account need two names, and a change makes older snapshots foreign.
+    #[schemars(required)]
+    pub(super) installation: Option<String>,
+    /// IANA time zone in which schedules are read, such as "Europe/London".
+    #[serde(default = "default_time_zone")]
+    pub(super) time_zone: String,
+    /// First part of the names of snapshots: a-z, 0-9 and hyphens, up to 20.
+    #[serde(default = "default_snapshot_prefix")]
+    pub(super) snapshot_prefix: String,
+    /// The AWS account's side.
+    #[schemars(required)]
+    pub(super) aws: Option<Aws>,
+    /// Where dumps and records go.
+    #[schemars(required)]
+    pub(super) destination: Option<Destination>,
+    /// How PostgreSQL servers are reached.
+    #[serde(default)]
+    pub(super) postgres: Postgres,
+    /// The daemon itself.
+    #[serde(default)]
+    pub(super) daemon: Daemon,
+    /// How much may happen at once.
+    #[serde(default)]
+    pub(super) limits: Limits,
+    /// What is expected of the instances of an environment, by its name.
+    #[serde(default)]
+    pub(super) environments: BTreeMap<String, EnvironmentRules>,
+    /// What is owed to a source, by the policy's name.
+    #[serde(default)]
+    pub(super) policies: BTreeMap<String, Policy>,
+    /// The protected instances by name: a-z, 0-9 and hyphens, up to 40. The name is part of snapshot names, object keys
+    /// and metric labels.
+    #[serde(default)]
+    pub(super) sources: BTreeMap<String, Source>,
+    /// Who is told.
+    #[serde(default)]
+    pub(super) alerts: Alerts,
+}
+
+fn default_time_zone() -> String {
+    DEFAULT_TIME_ZONE.to_owned()
+}
+
+fn default_snapshot_prefix() -> String {
+    DEFAULT_SNAPSHOT_PREFIX.to_owned()
+}
+
+/// The AWS account's side. Credentials come from where AWS tools look for them, never from here.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Aws {
+    /// Region of the instances and of the destination bucket, such as "us-east-1".
+    #[schemars(required)]
+    pub(super) region: Option<String>,
+}
+
+/// Where dumps and records go.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Destination {
+    /// The S3 bucket.
+    #[schemars(required)]
+    pub(super) bucket: Option<String>,
+    /// First part of every object key, without slashes at its ends.
+    #[serde(default = "default_prefix")]
+    pub(super) prefix: String,
+    /// The KMS key (ARN, id or alias) that objects are encrypted with. Without it the bucket's default applies.
+    pub(super) kms_key: Option<String>,
+    /// The account that must own the bucket, 12 digits: S3 refuses to write when a bucket of that name has another owner.
+    pub(super) expected_owner: Option<String>,
+    /// Size of the parts of an upload: 8MiB to 1GiB.
+    #[serde(default = "default_part_size")]
+    pub(super) part_size: String,
+    /// Parts of one dump that are uploaded at once. Each holds its size in memory.
+    #[serde(default = "default_parts_in_flight")]
+    #[schemars(range(min = 1, max = 32))]
+    pub(super) parts_in_flight: usize,
+    /// A second bucket in another region.
+    pub(super) replica: Option<Replica>,
+}
+
+fn default_prefix() -> String {
+    DEFAULT_PREFIX.to_owned()
+}
+
+fn default_part_size() -> String {
+    DEFAULT_PART_SIZE.to_owned()
+}
+
+fn default_parts_in_flight() -> usize {
+    DEFAULT_PARTS_IN_FLIGHT
+}
+
+/// A second bucket in another region.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Replica {
+    /// The S3 bucket.
+    #[schemars(required)]
+    pub(super) bucket: Option<String>,
+    /// Its region.
+    #[schemars(required)]
+    pub(super) region: Option<String>,
+    /// Who fills it.
+    #[schemars(required)]
+    pub(super) mode: Option<ReplicaMode>,
+}
+
+/// Who fills the replica bucket.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ReplicaMode {
+    /// S3 replication, which strongroom checks.
+    Replicated,
+    /// strongroom copies.
+    Copied,
+}
+
+/// How PostgreSQL servers are reached.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Postgres {
+    /// Directory of pg_dump and pg_restore. Without it they are looked for in PATH.
+    pub(super) bin_dir: Option<String>,
+    /// The certificates (PEM) that servers are checked against, such as AWS's global-bundle.pem. Must be given when a
+    /// source has dumps.
+    pub(super) ca_file: Option<String>,
+    /// How long a connection may take to come about.
+    pub(super) connect_timeout: String,
+}
+
+impl Default for Postgres {
+    fn default() -> Self {
+        Postgres { bin_dir: None, ca_file: None, connect_timeout: DEFAULT_CONNECT_TIMEOUT.to_owned() }
+    }
+}
+
+/// The daemon itself.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Daemon {
+    /// Address and port of /metrics, /livez, /readyz and the status page. They have no login.
+    pub(super) listen: String,
+    /// How long runs may take to stop when the daemon is told to.
+    pub(super) grace: String,
+    /// How often to look at everything when nothing is due.
+    pub(super) reconcile_interval: String,
+    /// How often to look while a snapshot is being made.
+    pub(super) poll_interval: String,
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        Daemon {
+            listen: DEFAULT_LISTEN.to_owned(),
+            grace: DEFAULT_GRACE.to_owned(),
+            reconcile_interval: DEFAULT_RECONCILE_INTERVAL.to_owned(),
+            poll_interval: DEFAULT_POLL_INTERVAL.to_owned(),
+        }
+    }
+}
+
+/// How much may happen at once.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Limits {
+    /// Runs of any kind, over all sources.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(super) concurrent_runs: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { concurrent_runs: DEFAULT_CONCURRENT_RUNS }
+    }
+}
+
+/// What is expected of the instances of an environment.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EnvironmentRules {
+    /// For how many days RDS must keep its automated backups.
+    pub(super) automated_backup_days: Option<Days>,
+}
+
+/// A range of days, both ends included.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Days {
+    /// The fewest.
+    #[schemars(required, range(max = 35))]
+    pub(super) min: Option<u32>,
+    /// The most. RDS allows 35.
+    #[schemars(required, range(max = 35))]
+    pub(super) max: Option<u32>,
+}
+
+/// A protected RDS instance.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Source {
+    /// Its environment: a name under `environments`.
+    pub(super) environment: Option<String>,
+    /// Identifier of the RDS instance.
+    #[schemars(required)]
+    pub(super) instance: Option<String>,
+    /// What is owed to it: a name under `policies`.
+    #[schemars(required)]
+    pub(super) policy: Option<String>,
+    /// The databases that are dumped. Must be given when the policy has a dump.
+    pub(super) databases: Option<Vec<String>>,
+    /// The login for dumps, in one of its forms. Must be given when the policy has a dump.
+    pub(super) credentials: Option<Credentials>,
+    /// IANA time zone of this source's schedules, if not that of the installation.
+    pub(super) time_zone: Option<String>,
+    /// Nothing is started for this source; what it has is kept.
+    #[serde(default)]
+    pub(super) suspend: bool,
+}
+
+/// A login, in exactly one of the forms `{ secret }`, `{ user, password_file }`, `{ user, password_env }`,
+/// `{ user, iam = true }`. A password is never written here.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Credentials {
+    /// Name or ARN of a Secrets Manager secret: JSON with username and password.
+    pub(super) secret: Option<String>,
+    /// The database user.
+    pub(super) user: Option<String>,
+    /// Absolute path of a file that holds the password. It is read anew for each login.
+    pub(super) password_file: Option<String>,
+    /// Name of the environment variable that holds the password.
+    pub(super) password_env: Option<String>,
+    /// Log in with a token made by AWS. The user needs the role rds_iam.
+    pub(super) iam: Option<bool>,
+}
+
+/// Who is told.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Alerts {
+    /// Ways to people, by name.
+    pub(super) routes: BTreeMap<String, Route>,
+}
+
+/// One way to people.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Route {
+    /// ARN of the SNS topic.
+    #[schemars(required)]
+    pub(super) sns_topic: Option<String>,
+    /// What goes this way; without it, everything.
+    pub(super) severities: Option<Vec<Severity>>,
+}
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Severity {
+    /// A promise is broken.
+    Critical,
+    /// A promise will be broken if nobody acts.
+    Warning,
+    /// Worth knowing.
+    Info,
+}
+
+/// A number of recovery points or attempts: at least one.
+pub(super) type Count = NonZeroU32;

@@ -1,0 +1,113 @@
+//! Logins by reference. There is no key that takes a password, and what looks like one put in the wrong key is refused
+//! without being repeated.
+
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+
+use super::diagnosis::Diagnosis;
+use super::environment::Environment;
+use super::raw;
+use crate::ports::credentials::LoginRef;
+
+/// The forms of a login, for messages.
+pub(super) const FORMS: &str = "`{ secret = \"…\" }`, `{ user = \"…\", password_file = \"/…\" }`, \
+     `{ user = \"…\", password_env = \"…\" }` or `{ user = \"…\", iam = true }`";
+
+/// A login in one of its forms.
+pub(super) fn login_ref(
+    key: &str,
+    given: &raw::Credentials,
+    environment: &Environment,
+    diagnosis: &mut Diagnosis,
+) -> Option<LoginRef> {
+    if diagnosis.doubts(key) {
+        // Something in it was refused already; which form was meant is anyone's guess.
+        return None;
+    }
+    let iam = given.iam == Some(true);
+    match (&given.secret, &given.password_file, &given.password_env, iam) {
+        (Some(id), None, None, false) if given.user.is_none() => secret(key, id, diagnosis),
+        (None, Some(path), None, false) => {
+            let user = user(key, given, diagnosis);
+            let path = password_file(key, path, diagnosis);
+            Some(LoginRef::PasswordFile { user: user?, path: path? })
+        }
+        (None, None, Some(name), false) => {
+            let user = user(key, given, diagnosis);
+            let password = password_env(key, name, environment, diagnosis);
+            Some(LoginRef::Password { user: user?, password: password? })
+        }
+        (None, None, None, true) => iam_user(key, given, diagnosis),
+        _ => {
+            diagnosis.report(key, "not a login in exactly one form", format!("write {FORMS}"));
+            None
+        }
+    }
+}
+
+fn secret(key: &str, id: &str, diagnosis: &mut Diagnosis) -> Option<LoginRef> {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"/_+=.@-:!".contains(&b);
+    if !id.is_empty() && id.len() <= 2048 && id.bytes().all(is_plain) {
+        return Some(LoginRef::Secret { id: id.to_owned() });
+    }
+    let advice = "name the secret, never its content, for example \"rds/accounts/backup\"";
+    diagnosis.report(&format!("{key}.secret"), "not the name or ARN of a Secrets Manager secret", advice);
+    None
+}
+
+fn user(key: &str, given: &raw::Credentials, diagnosis: &mut Diagnosis) -> Option<String> {
+    let key = format!("{key}.user");
+    let user = diagnosis.required(&key, given.user.as_ref(), "name the database user")?;
+    if user.is_empty() || user.len() > 63 || user.contains('\0') {
+        diagnosis.report(&key, "not a database user", "PostgreSQL takes 1 to 63 bytes");
+        return None;
+    }
+    Some(user.clone())
+}
+
+fn iam_user(key: &str, given: &raw::Credentials, diagnosis: &mut Diagnosis) -> Option<LoginRef> {
+    let user = user(key, given, diagnosis)?;
+    if !is_word(&user) {
+        let problem = format!("`{user}` cannot log in with a token");
+        diagnosis.report(&format!("{key}.user"), problem, "use letters, digits and `_`, first no digit");
+        return None;
+    }
+    Some(LoginRef::IamToken { user })
+}
+
+fn password_file(key: &str, path: &str, diagnosis: &mut Diagnosis) -> Option<PathBuf> {
+    if path.starts_with('/') && !path.contains(['\0', '\n']) {
+        return Some(PathBuf::from(path));
+    }
+    let advice = "name the file that holds the password, for example \"/run/secrets/accounts\"";
+    diagnosis.report(&format!("{key}.password_file"), "not an absolute path", advice);
+    None
+}
+
+fn password_env(key: &str, name: &str, environment: &Environment, diagnosis: &mut Diagnosis) -> Option<SecretString> {
+    let key = format!("{key}.password_env");
+    if !is_word(name) {
+        let advice = "name the variable that holds the password, for example \"ACCOUNTS_PASSWORD\"";
+        diagnosis.report(&key, "not the name of an environment variable", advice);
+        return None;
+    }
+    match environment.get(name) {
+        Some(password) if !password.is_empty() => Some(SecretString::from(password)),
+        // The name is not repeated: it may be a password that was put in the wrong place.
+        Some(_) => {
+            diagnosis.report(&key, "the environment variable that it names is empty", "set it before the start");
+            None
+        }
+        None => {
+            diagnosis.report(&key, "the environment variable that it names is not set", "set it before the start");
+            None
+        }
+    }
+}
+
+/// `^[A-Za-z_][A-Za-z0-9_]*$`
+fn is_word(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}

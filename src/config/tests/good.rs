@@ -1,0 +1,153 @@
+//! Configurations that are right, and what becomes of them.
+
+use std::fmt::Write;
+
+use jiff::SignedDuration;
+
+use super::*;
+use crate::policy::{DEFAULT_COMPLETION_DEADLINE, Obligation};
+
+const LEDGER: &[(&str, &str)] = &[("LEDGER_PASSWORD", "x")];
+
+#[test]
+fn the_samples_load_and_the_first_one_has_nothing_to_note() {
+    for path in files_of(Path::new("config")) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let passwords = text.split("password_env = \"").skip(1).filter_map(|rest| Some((rest.split_once('"')?.0, "x")));
+        let environment = passwords.collect();
+        let config = Config::load(std::slice::from_ref(&path), environment).unwrap_or_else(|errors| panic!("{errors}"));
+        assert!(!config.policy.sources.is_empty(), "{}", path.display());
+    }
+    assert_eq!(load("config/strongroom.toml").unwrap().notes, []);
+}
+
+#[test]
+fn the_least_configuration_has_the_documented_defaults() {
+    let config = load(fixture("good/minimal.toml")).unwrap();
+    insta::assert_snapshot!(config.effective_toml().unwrap());
+    assert_eq!(config.destination.part_size_bytes, 16 << 20);
+    assert_eq!(config.daemon.grace, Duration::from_secs(25));
+    assert_eq!(config.policy.cadence.reconcile_interval, SignedDuration::from_mins(5));
+    let (_, obligation) = config.policy.obligations().next().unwrap();
+    assert_eq!(obligation.completion_deadline, DEFAULT_COMPLETION_DEADLINE);
+    assert_eq!(obligation.start_deadline, None);
+}
+
+#[test]
+fn every_key_reaches_the_policy_and_its_part() {
+    let config = load_with(fixture("good/every_key.toml"), LEDGER).unwrap();
+    let mut seen = String::new();
+    writeln!(seen, "{:#?}\n{:#?}\n{:#?}\n{:#?}", config.aws, config.destination, config.postgres, config.daemon)
+        .unwrap();
+    writeln!(seen, "{:?} {:?}", config.policy.limits, config.policy.cadence).unwrap();
+    for (source, obligation) in config.policy.obligations() {
+        let Obligation { task, schedule, retry, start_deadline, completion_deadline, suspended } = obligation;
+        writeln!(
+            seen,
+            "{} ({}) {task}: {schedule:?}, start within {start_deadline:?}, end within {completion_deadline}, \
+             {retry:?}, suspended: {suspended}",
+            source.id, source.instance
+        )
+        .unwrap();
+    }
+    writeln!(seen, "{:#?}", config.logins).unwrap();
+    insta::assert_snapshot!(seen);
+}
+
+#[test]
+fn the_fixture_of_every_key_has_every_key() {
+    fn keys(shape: &Shape, into: &mut std::collections::BTreeSet<String>) {
+        match shape {
+            Shape::Table(table) => {
+                into.extend(table.keys().cloned());
+                table.values().for_each(|shape| keys(shape, into));
+            }
+            Shape::Names(shape) | Shape::List(shape) => keys(shape, into),
+            Shape::Text | Shape::Word(_) | Shape::Integer { .. } | Shape::Boolean => {}
+        }
+    }
+    let text = std::fs::read_to_string(fixture("good/every_key.toml")).unwrap();
+    let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    let mut all = std::collections::BTreeSet::new();
+    keys(&Shape::of_file(), &mut all);
+    all.retain(|key| !words.contains(&key.as_str()));
+    assert_eq!(all, std::collections::BTreeSet::new());
+}
+
+#[test]
+fn what_is_accepted_and_not_carried_out_is_noted() {
+    let config = load_with(fixture("good/every_key.toml"), LEDGER).unwrap();
+    let notes: Vec<String> = config.notes.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(notes.join("\n"), @r#"
+    policies.critical.snapshot.schedule: `0 4 31 * *` skips months without a day 31: use `L` for the last day of each month
+    policies.spare: no source has this policy
+    destination.replica: the replica is not carried out by this version
+    environments.production.automated_backup_days: the check of automated backups is not carried out by this version
+    policies.critical.snapshot: retention (`keep_last`, `keep_hourly`, `keep_daily`, `keep_weekly`, `keep_monthly`, `keep_yearly`, `keep_within`, `keep_none`, `min_keep`) is not carried out by this version: nothing is pruned
+    policies.critical.snapshot.copy_to: copying snapshots is not carried out by this version
+    policies.critical.dump: retention (`keep_last`, `keep_hourly`, `keep_daily`, `keep_weekly`, `keep_monthly`, `keep_yearly`, `keep_within`, `keep_none`, `min_keep`) is not carried out by this version: nothing is pruned
+    policies.critical.dump.jobs: dumping over several connections is not carried out by this version
+    policies.critical.drill: the drill is not carried out by this version
+    alerts.routes.database-team: this alert route is not carried out by this version
+    "#);
+}
+
+#[test]
+fn logins_and_databases_that_nothing_uses_are_noted() {
+    let config = load(fixture("good/unused.toml")).unwrap();
+    let notes: Vec<String> = config.notes.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(notes.join("\n"), @r#"
+    policies.monthly: no source has this policy
+    policies.monthly.snapshot.schedule: `0 3 30 * *` skips months without a day 30: use `L` for the last day of each month
+    sources.accounts.databases: not used: the policy of this source makes no dumps
+    sources.accounts.credentials: not used: the policy of this source makes no dumps
+    "#);
+}
+
+#[test]
+fn a_directory_is_read_in_the_order_of_names_and_hidden_files_are_left_out() {
+    let config = load(fixture("good/layers")).unwrap();
+    assert_eq!(config.destination.bucket, "bank-backups-local", "a later file wins");
+    assert_eq!(config.destination.parts_in_flight, 8, "tables are merged");
+    let source = config.policy.sources.values().next().unwrap();
+    assert_eq!(source.databases, ["accounts".parse().unwrap()], "lists are replaced");
+}
+
+#[test]
+fn a_mounted_config_map_is_read_through_its_links() {
+    let mount = tempfile::tempdir().unwrap();
+    let version = mount.path().join("..2026_11_22_03_00_00.1");
+    std::fs::create_dir(&version).unwrap();
+    std::fs::copy(fixture("good/minimal.toml"), version.join("strongroom.toml")).unwrap();
+    std::os::unix::fs::symlink("..2026_11_22_03_00_00.1", mount.path().join("..data")).unwrap();
+    std::os::unix::fs::symlink("..data/strongroom.toml", mount.path().join("strongroom.toml")).unwrap();
+    let config = load(mount.path()).unwrap();
+    assert_eq!(config.policy.installation.as_str(), "bank-test");
+}
+
+#[test]
+fn the_effective_configuration_loads_to_itself() {
+    for path in [fixture("good/every_key.toml"), fixture("good/minimal.toml"), "config/fleet.toml".into()] {
+        let config = load_with(&path, LEDGER).unwrap();
+        let copy = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+        std::fs::write(copy.path(), config.effective_toml().unwrap()).unwrap();
+        let again = load_with(copy.path(), LEDGER).unwrap();
+        assert_eq!(again.effective, config.effective);
+        assert_eq!(again.sha256, config.sha256);
+    }
+}
+
+#[test]
+fn the_hash_is_of_what_is_effective_and_not_of_how_it_is_written() {
+    let minimal = load(fixture("good/minimal.toml")).unwrap();
+    let spelt_out = load_with(fixture("good/minimal.toml"), &[("STRONGROOM__TIME_ZONE", "UTC")]).unwrap();
+    let other = load_with(fixture("good/minimal.toml"), &[("STRONGROOM__TIME_ZONE", "Europe/Paris")]).unwrap();
+    assert_eq!(minimal.sha256.len(), 64);
+    assert_eq!(minimal.sha256, spelt_out.sha256);
+    assert_ne!(minimal.sha256, other.sha256);
+}
+
+#[test]
+fn the_process_has_an_environment() {
+    assert!(Environment::from_process().get("PATH").is_some());
+}

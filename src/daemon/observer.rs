@@ -1,0 +1,67 @@
+//! What the loop sees and does, told to metrics, health and the status document.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+
+use crate::domain::id::{DatabaseName, RunId, SourceId};
+use crate::domain::inventory::Inventory;
+use crate::domain::progress::ProgressCount;
+use crate::execute::RunEnd;
+use crate::plan::Plan;
+use crate::plan::status::Status;
+use crate::policy::Policy;
+use crate::ports::clock::Clock;
+use crate::reconcile::Observer;
+use crate::telemetry::http::Health;
+use crate::telemetry::metrics::{Metrics, RunOutcome};
+
+/// Passes on to everything that shows.
+pub(super) struct Telemetry {
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    status: watch::Sender<serde_json::Value>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Telemetry {
+    pub(super) fn new(
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+        status: watch::Sender<serde_json::Value>,
+        clock: Arc<dyn Clock>,
+    ) -> Telemetry {
+        Telemetry { metrics, health, status, clock }
+    }
+}
+
+impl Observer for Telemetry {
+    fn observed(&self, policy: &Policy, inventory: &Inventory, plan: &Plan, took: SignedDuration) {
+        self.metrics.observe(policy, inventory, plan);
+        self.metrics.reconciled(took, self.clock.now());
+        if plan.unseen.is_empty() {
+            self.health.inventory_seen();
+        }
+        match serde_json::to_value(Status::of(policy, inventory, plan)) {
+            Ok(status) => {
+                self.status.send_replace(status);
+            }
+            Err(error) => tracing::error!(error = %error, "the status has no JSON form: this is a bug in strongroom"),
+        }
+    }
+
+    fn turned(&self, now: Timestamp) {
+        self.health.loop_turned(now);
+    }
+
+    fn run_ended(&self, source: &SourceId, run: &RunId, end: &RunEnd) {
+        if let Some(outcome) = RunOutcome::of(&end.state) {
+            self.metrics.run_ended(source, run.kind, outcome, end.duration);
+        }
+    }
+
+    fn dumped(&self, source: &SourceId, database: &DatabaseName, delta: ProgressCount) {
+        self.metrics.dump_progress(source, database, delta);
+    }
+}

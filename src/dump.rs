@@ -1,0 +1,15 @@
+//! The dump pipeline: from the archive that `pg_dump` writes into a pipe to one checked object in the store.
+//!
+//! ```text
+//! pg_dump -Fc -Z0 ──pipe──▶ archive::walk ──▶ zstd ──▶ SHA-256, CRC64NVME ──▶ parts ──▶ multipart upload
+//!                            one thread that may block                 bounded     async
+//! ```
+//! The archive is read as it flows: every table's end is seen, and its rows are counted. Nothing is visible in the store
+//! before the process has ended well, the archive has come to its end, and the upload has been read back.
+
+pub mod archive;
+mod compress;
+pub mod parts;
+mod stream;
+
+pub use stream::{Archive, ArchiveRequest, DumpError, stream_archive};

@@ -1,0 +1,211 @@
+//! From archive bytes to parts: zstd, checksums, and the bound on memory. Runs on a thread that may block.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use async_compression::Level;
+use async_compression::tokio::write::ZstdEncoder;
+use async_compression::zstd::CParameter;
+use bytes::Bytes;
+use crc_fast::CrcAlgorithm;
+use futures_util::FutureExt;
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::archive::ArchiveSink;
+use super::parts::{PARTS_MAX, PartSizes, SEGMENT_BYTES};
+use crate::domain::progress::Progress;
+use crate::ports::object_store::Part;
+
+/// A part with the permit that accounts for its memory: given back when the store has taken the part.
+#[derive(Debug)]
+pub(super) struct PermittedPart {
+    pub(super) part: Part,
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// What was made of an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Compressed {
+    pub(super) size_bytes: u64,
+    pub(super) sha256: String,
+    pub(super) crc64nvme: u64,
+}
+
+/// The parts cannot go anywhere, or there are too many of them.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CompressError {
+    #[error("cannot compress")]
+    Encoder(#[source] io::Error),
+    #[error("the upload has stopped")]
+    UploadStopped,
+    #[error("the dump needs more than {PARTS_MAX} parts: raise `destination.part_size`")]
+    TooManyParts,
+}
+
+/// Compresses what it is given and sends it on as parts.
+pub(super) struct Compressor {
+    encoder: ZstdEncoder<Segments>,
+    sizes: PartSizes,
+    memory: Arc<Semaphore>,
+    parts: mpsc::Sender<PermittedPart>,
+    runtime: Handle,
+    progress: Arc<Progress>,
+    read_bytes: u64,
+    sha256: Sha256,
+    whole_crc: u64,
+    whole_bytes: u64,
+    next_number: u32,
+    open: Option<OpenPart>,
+}
+
+struct OpenPart {
+    segments: Vec<Bytes>,
+    size_bytes: u64,
+    crc: crc_fast::Digest,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Compressor {
+    /// `memory` holds one permit per part that may exist at once; `runtime` is only used to wait for one.
+    pub(super) fn new(
+        level: i32,
+        sizes: PartSizes,
+        memory: Arc<Semaphore>,
+        parts: mpsc::Sender<PermittedPart>,
+        runtime: Handle,
+        progress: Arc<Progress>,
+    ) -> Self {
+        // The content checksum makes a damaged frame an error in every zstd decoder; pg_dump's own archives lack it.
+        let parameters = [CParameter::checksum_flag(true)];
+        let encoder = ZstdEncoder::with_quality_and_params(Segments::default(), Level::Precise(level), &parameters);
+        Compressor {
+            encoder,
+            sizes,
+            memory,
+            parts,
+            runtime,
+            progress,
+            read_bytes: 0,
+            sha256: Sha256::new(),
+            whole_crc: 0,
+            whole_bytes: 0,
+            next_number: 1,
+            open: None,
+        }
+    }
+
+    fn compress(&mut self, bytes: &[u8]) -> Result<(), CompressError> {
+        // The encoder writes into memory, so it is never pending: it can be driven on this thread without a runtime.
+        let written = self.encoder.write_all(bytes).now_or_never();
+        written.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into())).map_err(CompressError::Encoder)?;
+        self.send_full_segments()
+    }
+
+    fn send_full_segments(&mut self) -> Result<(), CompressError> {
+        for segment in std::mem::take(&mut self.encoder.get_mut().full) {
+            self.add_segment(segment)?;
+        }
+        Ok(())
+    }
+
+    fn add_segment(&mut self, segment: Bytes) -> Result<(), CompressError> {
+        self.sha256.update(&segment);
+        let mut part = match self.open.take() {
+            Some(part) => part,
+            None => self.begin_part()?,
+        };
+        part.crc.update(&segment);
+        part.size_bytes += segment.len() as u64;
+        part.segments.push(segment);
+        if part.size_bytes >= self.sizes.of_part(self.next_number) {
+            return self.send_part(part);
+        }
+        self.open = Some(part);
+        Ok(())
+    }
+
+    fn begin_part(&self) -> Result<OpenPart, CompressError> {
+        if self.next_number > PARTS_MAX {
+            return Err(CompressError::TooManyParts);
+        }
+        let permit = self.runtime.block_on(Arc::clone(&self.memory).acquire_owned());
+        let permit = permit.map_err(|_| CompressError::UploadStopped)?;
+        let crc = crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme);
+        Ok(OpenPart { segments: Vec::new(), size_bytes: 0, crc, permit })
+    }
+
+    fn send_part(&mut self, open: OpenPart) -> Result<(), CompressError> {
+        let crc64nvme = open.crc.finalize();
+        self.whole_crc =
+            crc_fast::checksum_combine(CrcAlgorithm::Crc64Nvme, self.whole_crc, crc64nvme, open.size_bytes);
+        self.whole_bytes += open.size_bytes;
+        let part = Part { number: self.next_number, segments: open.segments, size_bytes: open.size_bytes, crc64nvme };
+        self.next_number += 1;
+        let permitted = PermittedPart { part, permit: open.permit };
+        self.parts.blocking_send(permitted).map_err(|_| CompressError::UploadStopped)
+    }
+
+    /// Ends the frame and sends the last part.
+    pub(super) fn finish(mut self) -> Result<Compressed, CompressError> {
+        let ended = self.encoder.shutdown().now_or_never();
+        ended.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into())).map_err(CompressError::Encoder)?;
+        self.encoder.get_mut().close();
+        self.send_full_segments()?;
+        if let Some(part) = self.open.take() {
+            self.send_part(part)?;
+        }
+        let sha256 = self.sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Compressed { size_bytes: self.whole_bytes, sha256, crc64nvme: self.whole_crc })
+    }
+}
+
+impl ArchiveSink for Compressor {
+    fn take(&mut self, bytes: &[u8], rows: u64) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        self.compress(bytes)?;
+        self.read_bytes += bytes.len() as u64;
+        self.progress.set_read(self.read_bytes, rows);
+        Ok(())
+    }
+}
+
+/// Where the encoder writes: memory in pieces of [`SEGMENT_BYTES`], so that a part is handed on without being copied.
+#[derive(Default)]
+struct Segments {
+    open: Vec<u8>,
+    full: Vec<Bytes>,
+}
+
+impl Segments {
+    fn close(&mut self) {
+        if !self.open.is_empty() {
+            self.full.push(Bytes::from(std::mem::take(&mut self.open)));
+        }
+    }
+}
+
+impl AsyncWrite for Segments {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.open.capacity() == 0 {
+            self.open.reserve_exact(SEGMENT_BYTES);
+        }
+        let taken = bytes.len().min(SEGMENT_BYTES - self.open.len());
+        self.open.extend_from_slice(bytes.get(..taken).unwrap_or_default());
+        if self.open.len() == SEGMENT_BYTES {
+            self.close();
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,253 @@
+//! One archive into one object: the thread that reads and compresses, the uploads beside it, and the checks before the
+//! object may be seen.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::archive::{self, ArchiveError, Walked};
+use super::compress::{CompressError, Compressed, Compressor, PermittedPart};
+use super::parts::PartSizes;
+use crate::domain::inventory::OpenUpload;
+use crate::domain::key::ObjectKey;
+use crate::domain::manifest::StoredObject;
+use crate::domain::progress::Progress;
+use crate::ports::object_store::{ObjectStore, PartReceipt, WholeObject};
+use crate::ports::postgres::DumpProcess;
+use crate::ports::{ErrorKind, PortError};
+
+/// Where an archive goes, and how.
+#[derive(Clone)]
+pub struct ArchiveRequest {
+    /// The store.
+    pub store: Arc<dyn ObjectStore>,
+    /// The key of the object.
+    pub key: ObjectKey,
+    /// zstd level.
+    pub compression_level: i32,
+    /// Sizes of the parts.
+    pub sizes: PartSizes,
+    /// How many parts may exist at once, the one being filled included.
+    pub parts_in_flight: usize,
+    /// Counters to move.
+    pub progress: Arc<Progress>,
+}
+
+/// An archive that is stored and was read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    /// What is in it.
+    pub walked: Walked,
+    /// The object.
+    pub object: StoredObject,
+}
+
+/// A dump that is not good.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    /// The client failed.
+    #[error("pg_dump ended with {status}: {stderr}")]
+    Client {
+        /// Its exit status.
+        status: String,
+        /// What it said last.
+        stderr: String,
+    },
+    /// The archive is not whole.
+    #[error("the archive is not whole")]
+    Archive(#[source] ArchiveError),
+    /// Compression failed.
+    #[error("cannot compress the archive")]
+    Compress(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// An outside thing failed.
+    #[error("the dump could not go on")]
+    Port(#[from] PortError),
+    /// What is stored is not what was sent.
+    #[error("{key} is stored with {found}, but {sent} was sent")]
+    StoredDifferently {
+        /// The object.
+        key: ObjectKey,
+        /// What the store has.
+        found: String,
+        /// What was sent.
+        sent: String,
+    },
+    /// Stopped by us.
+    #[error("the dump was stopped")]
+    Cancelled,
+    /// A bug.
+    #[error("the dump's thread panicked: this is a bug in strongroom")]
+    Panicked,
+}
+
+/// Streams the archive of `process` into one object and proves it: process ended well, archive whole, object read back.
+///
+/// On every failure, and when `token` is cancelled, the process is killed and the upload aborted before this returns.
+///
+/// # Errors
+/// See [`DumpError`]; nothing is visible in the store then.
+pub async fn stream_archive(
+    process: &mut dyn DumpProcess,
+    request: &ArchiveRequest,
+    token: &CancellationToken,
+) -> Result<Archive, DumpError> {
+    let upload = request.store.create_upload(&request.key).await?;
+    let made = fill(process, request, &upload, token).await;
+    let made = match made {
+        Ok(made) => made,
+        Err(error) => {
+            process.kill().await;
+            // A failed abort leaves parts that the planner finds: the run is over, the upload still open.
+            if let Err(abort) = request.store.abort_upload(&upload).await {
+                tracing::warn!(dump.key = %request.key, error = %crate::ports::Chain(&abort), "an upload stays open until the next round aborts it");
+            }
+            return Err(error);
+        }
+    };
+    let object = read_back(request, &made.compressed).await?;
+    Ok(Archive { walked: made.walked, object })
+}
+
+struct Made {
+    walked: Walked,
+    compressed: Compressed,
+}
+
+/// Everything up to and including the completion of the upload.
+async fn fill(
+    process: &mut dyn DumpProcess,
+    request: &ArchiveRequest,
+    upload: &OpenUpload,
+    token: &CancellationToken,
+) -> Result<Made, DumpError> {
+    let archive = process.take_archive().ok_or(DumpError::Panicked)?;
+    let memory = Arc::new(Semaphore::new(request.parts_in_flight));
+    let (sender, receiver) = mpsc::channel(request.parts_in_flight);
+    let compressor = Compressor::new(
+        request.compression_level,
+        request.sizes,
+        Arc::clone(&memory),
+        sender,
+        Handle::current(),
+        Arc::clone(&request.progress),
+    );
+    let pump = tokio::task::spawn_blocking(move || pump(archive, compressor));
+    let uploaded = tokio::select! {
+        uploaded = upload_parts(request, upload, receiver) => uploaded.map_err(DumpError::Port),
+        () = token.cancelled() => Err(DumpError::Cancelled),
+    };
+    if uploaded.is_err() {
+        // The thread may wait for the pipe or for memory: both end here.
+        memory.close();
+        process.kill().await;
+    }
+    let pumped = pump.await.map_err(|_| DumpError::Panicked)?;
+    let receipts = uploaded?;
+    let exit = tokio::select! {
+        exit = process.wait() => exit?,
+        () = token.cancelled() => return Err(DumpError::Cancelled),
+    };
+    // The client's own words say more than the cut that they explain.
+    if !exit.success {
+        return Err(DumpError::Client { status: exit.status, stderr: exit.stderr });
+    }
+    let made = pumped?;
+    request.progress.set_read(made.walked.bytes, made.walked.rows);
+    let whole =
+        WholeObject { parts: receipts, size_bytes: made.compressed.size_bytes, crc64nvme: made.compressed.crc64nvme };
+    request.store.complete_upload(upload, whole).await?;
+    Ok(made)
+}
+
+/// The blocking half.
+fn pump(archive: Box<dyn Read + Send>, mut compressor: Compressor) -> Result<Made, DumpError> {
+    let walked = archive::walk(archive, &mut compressor).map_err(DumpError::Archive)?;
+    let compressed = compressor.finish().map_err(|error: CompressError| DumpError::Compress(error.into()))?;
+    Ok(Made { walked, compressed })
+}
+
+/// Uploads parts as they come, as many at once as there are permits; returns receipts in the order of their numbers.
+async fn upload_parts(
+    request: &ArchiveRequest,
+    upload: &OpenUpload,
+    mut parts: mpsc::Receiver<PermittedPart>,
+) -> Result<Vec<PartReceipt>, PortError> {
+    let mut receipts = Vec::new();
+    let mut uploads = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            part = parts.recv() => match part {
+                Some(part) => uploads.push(upload_part(request, upload, part)),
+                None => break,
+            },
+            Some(receipt) = uploads.next() => receipts.push(receipt?),
+        }
+    }
+    while let Some(receipt) = uploads.next().await {
+        receipts.push(receipt?);
+    }
+    receipts.sort_by_key(|receipt| receipt.number);
+    Ok(receipts)
+}
+
+async fn upload_part(
+    request: &ArchiveRequest,
+    upload: &OpenUpload,
+    permitted: PermittedPart,
+) -> Result<PartReceipt, PortError> {
+    let size_bytes = permitted.part.size_bytes;
+    let receipt = request.store.upload_part(upload, permitted.part).await?;
+    request.progress.add_stored(size_bytes);
+    drop(permitted.permit);
+    Ok(receipt)
+}
+
+/// Asks the store for what it has, and compares (verification level L1 of one object).
+async fn read_back(request: &ArchiveRequest, sent: &Compressed) -> Result<StoredObject, DumpError> {
+    let facts = request.store.head(&request.key).await?;
+    let crc64nvme = BASE64_STANDARD.encode(sent.crc64nvme.to_be_bytes());
+    let differs = |found: String, sent: String| DumpError::StoredDifferently { key: request.key.clone(), found, sent };
+    if facts.size_bytes != sent.size_bytes {
+        return Err(differs(format!("{} bytes", facts.size_bytes), format!("{} bytes", sent.size_bytes)));
+    }
+    if let Some(found) = facts.crc64nvme.as_ref().filter(|found| **found != crc64nvme) {
+        return Err(differs(format!("CRC64NVME {found}"), crc64nvme));
+    }
+    Ok(StoredObject {
+        key: request.key.clone(),
+        version_id: facts.version_id,
+        size_bytes: sent.size_bytes,
+        sha256: sent.sha256.clone(),
+        crc64nvme,
+        kms_key: facts.kms_key,
+    })
+}
+
+impl DumpError {
+    /// What the failure means to the caller.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            DumpError::Port(error) => error.kind(),
+            DumpError::Cancelled => ErrorKind::Cancelled,
+            DumpError::Client { .. }
+            | DumpError::Archive(_)
+            | DumpError::Compress(_)
+            | DumpError::StoredDifferently { .. }
+            | DumpError::Panicked => ErrorKind::Other,
+        }
+    }
+}
+
+impl std::fmt::Debug for ArchiveRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ArchiveRequest({})", self.key)
+    }
+}

@@ -1,0 +1,155 @@
+//! Carries out actions: the only writer. Everything was chosen by the planner; here it is done, once or again.
+
+pub mod claim;
+mod dump;
+mod restore_md;
+mod snapshot;
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::id::{InstallationId, RunId, SourceId};
+use crate::domain::key::Layout;
+use crate::domain::progress::Progress;
+use crate::domain::run::{Failure, RunState};
+use crate::plan::action::{Action, CloseRun, Ending};
+use crate::ports::{Chain, ErrorKind, PortError, Ports};
+use claim::{Claim, Closing};
+
+/// What the executor needs to know besides the action.
+#[derive(Debug, Clone)]
+pub struct ExecuteSettings {
+    /// This installation.
+    pub installation: InstallationId,
+    /// Where objects go.
+    pub layout: Layout,
+    /// The bucket's name, for people who read `RESTORE.md`.
+    pub bucket: String,
+    /// The KMS key that objects are encrypted with.
+    pub kms_key: Option<String>,
+    /// Least bytes of a part.
+    pub part_size_bytes: u64,
+    /// How many parts of one dump may exist at once.
+    pub parts_in_flight: usize,
+    /// SHA-256 of the effective configuration.
+    pub config_sha256: String,
+}
+
+/// Carries out actions.
+#[derive(Debug, Clone)]
+pub struct Executor {
+    ports: Ports,
+    settings: Arc<ExecuteSettings>,
+}
+
+/// What came of an action.
+#[derive(Debug)]
+#[must_use = "an outcome is logged and counted"]
+pub enum Outcome {
+    /// RDS makes the snapshot.
+    SnapshotBegun,
+    /// The instance is busy; the run stays claimed and asks again.
+    Deferred {
+        /// Why.
+        error: PortError,
+    },
+    /// Another daemon has the run.
+    ClaimedElsewhere,
+    /// A run has ended and its record says so.
+    RunEnded(RunEnd),
+    /// An upload was dropped.
+    UploadAborted,
+    /// The action failed and has left no mark; the next plan sees what there is.
+    Failed {
+        /// Why.
+        error: PortError,
+    },
+}
+
+/// The end of a run.
+#[derive(Debug)]
+pub struct RunEnd {
+    /// How it ended.
+    pub state: RunState,
+    /// From its claim to its end.
+    pub duration: SignedDuration,
+}
+
+impl Executor {
+    /// An executor over `ports`.
+    #[must_use]
+    pub fn new(ports: Ports, settings: ExecuteSettings) -> Executor {
+        Executor { ports, settings: Arc::new(settings) }
+    }
+
+    /// Carries out one action. It ends soon after `token` is cancelled, with nothing half-done visible.
+    pub async fn execute(&self, action: Action, progress: Arc<Progress>, token: CancellationToken) -> Outcome {
+        let done = match action {
+            Action::CreateSnapshot(create) => self.create_snapshot(&create).await,
+            Action::StartDump(start) => self.dump(&start, progress, token).await,
+            Action::CloseRun(close) => self.close_run(&close).await,
+            Action::AbortUpload(abort) => {
+                self.ports.store.abort_upload(&abort.upload).await.map(|()| Outcome::UploadAborted)
+            }
+        };
+        done.unwrap_or_else(|error| Outcome::Failed { error })
+    }
+
+    /// Writes the end of a run that nobody works on.
+    async fn close_run(&self, close: &CloseRun) -> Result<Outcome, PortError> {
+        let record = &close.stored.record;
+        let finished_at = self.ports.clock.now();
+        let state = match &close.ending {
+            Ending::SnapshotAvailable { size_bytes } | Ending::DumpCommitted { size_bytes } => {
+                RunState::Succeeded { finished_at, size_bytes: *size_bytes }
+            }
+            Ending::Abandoned => RunState::Abandoned { finished_at },
+            Ending::Failed { reason } => {
+                let failure = self.explain(reason.clone(), &close.instance, record.started_at).await;
+                RunState::Failed { finished_at, failure }
+            }
+        };
+        let claim = self.claim_of(&close.stored.record.source, &close.stored.record.run, close);
+        self.end(claim, state).await
+    }
+
+    fn claim_of(&self, source: &SourceId, run: &RunId, close: &CloseRun) -> Claim {
+        let key = self.settings.layout.run_record(source, run);
+        Claim::held(Arc::clone(&self.ports.store), key, close.stored.record.clone(), close.stored.etag.clone())
+    }
+
+    /// Closes a claim; of two daemons that close one run, the second finds that it is done.
+    async fn end(&self, claim: Claim, state: RunState) -> Result<Outcome, PortError> {
+        let started_at = claim.record().started_at;
+        match claim.close(state.clone()).await? {
+            Closing::Closed => {
+                let finished_at = state.finished_at().unwrap_or(started_at);
+                Ok(Outcome::RunEnded(RunEnd { state, duration: finished_at.duration_since(started_at) }))
+            }
+            Closing::Lost => Ok(Outcome::ClaimedElsewhere),
+        }
+    }
+
+    /// A failure with what RDS says happened to the instance meanwhile. Events are a help: without them the failure is
+    /// told all the same.
+    async fn explain(&self, message: String, instance: &crate::domain::id::InstanceId, since: Timestamp) -> Failure {
+        /// Events a little older than the run often name its cause.
+        const BEFORE: SignedDuration = SignedDuration::from_mins(10);
+        let since = since.saturating_sub(BEFORE).unwrap_or(since);
+        let rds_events = match self.ports.rds.instance_events(instance, since).await {
+            Ok(events) => events,
+            Err(error) => {
+                tracing::warn!(instance.id = %instance, error = %Chain(&error), "the RDS events of a failed run cannot be read");
+                Vec::new()
+            }
+        };
+        Failure { message, rds_events }
+    }
+}
+
+/// Whether an error says that the other side may have done what was asked all the same.
+fn may_be_done(error: &PortError) -> bool {
+    matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Transient)
+}

@@ -1,0 +1,282 @@
+//! Dumps a database: claim, facts, archive, companions, and last of all the manifest.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crc_fast::CrcAlgorithm;
+use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::claim::Claim;
+use super::{Executor, Outcome, may_be_done, restore_md};
+use crate::domain::key::ObjectKey;
+use crate::domain::manifest::{Compression, MANIFEST_VERSION, Manifest, StoredObject, Versions};
+use crate::domain::progress::Progress;
+use crate::domain::run::{LEASE, RunRecord, RunState};
+use crate::dump::parts::PartSizes;
+use crate::dump::{Archive, ArchiveRequest, DumpError, stream_archive};
+use crate::plan::action::StartDump;
+use crate::ports::object_store::Condition;
+use crate::ports::postgres::{DatabaseFacts, Globals};
+use crate::ports::{Chain, ErrorKind, PortError};
+
+/// Name of the archive in a run's directory.
+const ARCHIVE: &str = "archive.dump.zst";
+/// Name of the roles and settings.
+const GLOBALS: &str = "globals.sql";
+/// Name of the instructions.
+const RESTORE_MD: &str = "RESTORE.md";
+/// A claim is renewed this often: two renewals may fail before the lease ends.
+const RENEW_EVERY: SignedDuration = SignedDuration::from_secs(LEASE.as_secs() / 3);
+
+/// Why a dump was stopped from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// It took too long.
+    Deadline,
+    /// Another daemon took the run for dead and closed it.
+    ClaimLost,
+}
+
+impl Executor {
+    pub(super) async fn dump(
+        &self,
+        start: &StartDump,
+        progress: Arc<Progress>,
+        token: CancellationToken,
+    ) -> Result<Outcome, PortError> {
+        let Some(claim) = self.claim_dump(start).await? else { return Ok(Outcome::ClaimedElsewhere) };
+        let started_at = claim.record().started_at;
+        let claim = Mutex::new(claim);
+        let stop = token.child_token();
+        let finished = CancellationToken::new();
+        let work = async {
+            let made = self.make(start, started_at, &claim, progress, &stop).await;
+            finished.cancel();
+            made
+        };
+        let (made, stopped) = tokio::join!(work, self.keep(&claim, start.deadline, &finished, &stop));
+        let claim = claim.into_inner();
+        let finished_at = self.ports.clock.now();
+        let state = match (made, stopped) {
+            (Ok(manifest), _) => RunState::Succeeded { finished_at, size_bytes: manifest.stored_bytes },
+            (Err(_), Some(Stop::ClaimLost)) => return Ok(Outcome::ClaimedElsewhere),
+            (Err(error), stopped) => {
+                let message = match stopped {
+                    Some(_) => format!("the dump had not ended at its deadline, {}", start.deadline),
+                    None if error.kind() == ErrorKind::Cancelled => {
+                        return self.end(claim, RunState::Cancelled { finished_at }).await;
+                    }
+                    None => Chain(&error).to_string(),
+                };
+                let failure = self.explain(message, &start.instance, started_at).await;
+                RunState::Failed { finished_at, failure }
+            }
+        };
+        self.end(claim, state).await
+    }
+
+    async fn claim_dump(&self, start: &StartDump) -> Result<Option<Claim>, PortError> {
+        let key = self.settings.layout.run_record(&start.dump.source, &start.run);
+        let owner = self.ports.processes.this().clone();
+        let now = self.ports.clock.now();
+        let record = RunRecord::claim(start.run.clone(), start.dump.source.clone(), None, owner, now);
+        Claim::take(Arc::clone(&self.ports.store), key, record).await
+    }
+
+    /// Renews the claim and watches the deadline until the dump has `finished`; orders it to `stop` and says why.
+    async fn keep(
+        &self,
+        claim: &Mutex<Claim>,
+        deadline: Timestamp,
+        finished: &CancellationToken,
+        stop: &CancellationToken,
+    ) -> Option<Stop> {
+        loop {
+            let now = self.ports.clock.now();
+            let renew_at = now.saturating_add(RENEW_EVERY).unwrap_or(Timestamp::MAX);
+            tokio::select! {
+                () = finished.cancelled() => return None,
+                () = self.ports.clock.sleep_until(deadline.min(renew_at)) => {}
+            }
+            let now = self.ports.clock.now();
+            if deadline <= now {
+                stop.cancel();
+                return Some(Stop::Deadline);
+            }
+            match claim.lock().await.renew(now).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    stop.cancel();
+                    return Some(Stop::ClaimLost);
+                }
+                // The lease outlasts two missed renewals; the claim is asked for again before the manifest is written.
+                Err(error) => tracing::warn!(error = %Chain(&error), "a claim could not be renewed"),
+            }
+        }
+    }
+
+    async fn make(
+        &self,
+        start: &StartDump,
+        started_at: Timestamp,
+        claim: &Mutex<Claim>,
+        progress: Arc<Progress>,
+        stop: &CancellationToken,
+    ) -> Result<Manifest, DumpError> {
+        let prepared = tokio::select! {
+            prepared = self.prepare(start) => prepared?,
+            () = stop.cancelled() => return Err(DumpError::Cancelled),
+        };
+        let (facts, globals, pg_dump_version) = prepared;
+        let archive = self.store_archive(start, &facts, progress, stop).await?;
+        if stop.is_cancelled() {
+            return Err(DumpError::Cancelled);
+        }
+        let globals_object = self.store_new(start, GLOBALS, globals.sql.clone().into_bytes()).await?;
+        let versions = Versions {
+            strongroom: env!("CARGO_PKG_VERSION").to_owned(),
+            server: facts.server_version.clone(),
+            pg_dump: pg_dump_version,
+            archive: format!("{}.{}", archive.walked.toc.version.0, archive.walked.toc.version.1),
+        };
+        let mut manifest = self.manifest(start, started_at, facts, globals, versions, archive);
+        manifest.objects.push(globals_object);
+        let text = restore_md::restore_md(&manifest, &self.settings.bucket);
+        manifest.objects.push(self.store_new(start, RESTORE_MD, text.into_bytes()).await?);
+        manifest.stored_bytes = manifest.objects.iter().map(|object| object.size_bytes).sum();
+        manifest.finished_at = self.ports.clock.now();
+        // A daemon that was paused for longer than its lease must not commit what another has begun anew.
+        if !claim.lock().await.stands().await? {
+            return Err(DumpError::Port(
+                PortError::new(format!("commit run {}", start.run), ErrorKind::AlreadyExists)
+                    .because("another daemon has taken the run over"),
+            ));
+        }
+        self.commit(start, &manifest).await?;
+        Ok(manifest)
+    }
+
+    /// Everything that is asked before the client starts. Each question logs in anew: tokens expire.
+    async fn prepare(&self, start: &StartDump) -> Result<(DatabaseFacts, Globals, String), PortError> {
+        let version = self.ports.pg_dump.version().await?;
+        let login = self.ports.credentials.login(&start.dump.source, &start.endpoint).await?;
+        let facts = self.ports.postgres.facts(&login, &start.dump.database).await?;
+        let login = self.ports.credentials.login(&start.dump.source, &start.endpoint).await?;
+        let globals = self.ports.postgres.globals(&login, &start.dump.database).await?;
+        Ok((facts, globals, version.text))
+    }
+
+    async fn store_archive(
+        &self,
+        start: &StartDump,
+        facts: &DatabaseFacts,
+        progress: Arc<Progress>,
+        stop: &CancellationToken,
+    ) -> Result<Archive, DumpError> {
+        let login = self.ports.credentials.login(&start.dump.source, &start.endpoint).await?;
+        let sizes = PartSizes::for_dump(self.settings.part_size_bytes, facts.size_bytes);
+        let request = ArchiveRequest {
+            store: Arc::clone(&self.ports.store),
+            key: self.settings.layout.dump_object(&start.dump, &start.run, ARCHIVE),
+            compression_level: start.settings.compression_level,
+            sizes,
+            parts_in_flight: self.settings.parts_in_flight,
+            progress,
+        };
+        // Seen in `pg_stat_activity` by whoever wonders what holds back vacuum.
+        let name = format!("strongroom/{}", start.run);
+        let mut process = self.ports.pg_dump.start(&login, &start.dump.database, &name).await?;
+        stream_archive(process.as_mut(), &request, stop).await
+    }
+
+    fn manifest(
+        &self,
+        start: &StartDump,
+        started_at: Timestamp,
+        facts: DatabaseFacts,
+        globals: Globals,
+        versions: Versions,
+        archive: Archive,
+    ) -> Manifest {
+        Manifest {
+            version: MANIFEST_VERSION,
+            installation: self.settings.installation.clone(),
+            dump: start.dump.clone(),
+            run: start.run.clone(),
+            instance: start.instance.clone(),
+            resource: start.resource.clone(),
+            engine: start.settings.engine,
+            versions,
+            started_at,
+            finished_at: started_at,
+            snapshot_at: facts.at,
+            snapshot_lsn: facts.lsn,
+            uncompressed_bytes: archive.walked.bytes,
+            stored_bytes: 0,
+            rows: archive.walked.rows,
+            compression: Compression { algorithm: "zstd".to_owned(), level: start.settings.compression_level },
+            tables: archive.walked.tables,
+            large_objects: archive.walked.large_objects,
+            objects: vec![archive.object],
+            extensions: facts.extensions,
+            roles: globals.roles,
+            config_sha256: self.settings.config_sha256.clone(),
+        }
+    }
+
+    /// Writes a small object of the run and reads back what the store has.
+    async fn store_new(&self, start: &StartDump, name: &str, bytes: Vec<u8>) -> Result<StoredObject, DumpError> {
+        let key = self.settings.layout.dump_object(&start.dump, &start.run, name);
+        self.put_new(key, bytes).await
+    }
+
+    async fn put_new(&self, key: ObjectKey, bytes: Vec<u8>) -> Result<StoredObject, DumpError> {
+        use base64::Engine as _;
+        let bytes = Bytes::from(bytes);
+        let crc = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &bytes);
+        let crc64nvme = base64::prelude::BASE64_STANDARD.encode(crc.to_be_bytes());
+        let written = self.ports.store.put(&key, bytes.clone(), Condition::Absent).await;
+        let unsure = match written {
+            Ok(_) => None,
+            Err(error) if may_be_done(&error) => Some(error),
+            Err(error) => return Err(error.into()),
+        };
+        let facts = match self.ports.store.head(&key).await {
+            Ok(facts) => facts,
+            Err(error) => return Err(unsure.unwrap_or(error).into()),
+        };
+        let same =
+            facts.size_bytes == bytes.len() as u64 && facts.crc64nvme.as_ref().is_none_or(|found| *found == crc64nvme);
+        if !same {
+            return Err(unsure.map_or_else(
+                || DumpError::StoredDifferently {
+                    key: key.clone(),
+                    found: format!("{} bytes", facts.size_bytes),
+                    sent: format!("{} bytes of CRC64NVME {crc64nvme}", bytes.len()),
+                },
+                DumpError::Port,
+            ));
+        }
+        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(StoredObject {
+            key,
+            version_id: facts.version_id,
+            size_bytes: facts.size_bytes,
+            sha256,
+            crc64nvme,
+            kms_key: facts.kms_key,
+        })
+    }
+
+    /// Writes the manifest: from here on the dump exists.
+    async fn commit(&self, start: &StartDump, manifest: &Manifest) -> Result<(), DumpError> {
+        let key = self.settings.layout.manifest(&start.dump);
+        let json = manifest.to_json();
+        let json = json.map_err(|error| PortError::new(format!("form {key}"), ErrorKind::Other).because(error))?;
+        self.put_new(key, json).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! `RESTORE.md`: how to restore a dump with nothing but stock tools. The tool lost must not be the backup lost.
+
+use crate::domain::manifest::Manifest;
+
+/// The instructions for one dump.
+pub(super) fn restore_md(manifest: &Manifest, bucket: &str) -> String {
+    let archive = manifest.objects.first();
+    let key = archive.map_or("", |object| object.key.as_str());
+    let directory = key.rsplit_once('/').map_or("", |(directory, _)| directory);
+    let sha256 = archive.map_or("", |object| object.sha256.as_str());
+    let kms = match archive.and_then(|object| object.kms_key.as_deref()) {
+        Some(key) => format!("Downloading needs `kms:Decrypt` on `{key}`.\n"),
+        None => String::new(),
+    };
+    let extensions: Vec<String> =
+        manifest.extensions.iter().map(|extension| format!("{} {}", extension.name, extension.version)).collect();
+    format!(
+        "# How to restore this dump without strongroom
+
+Database `{database}` of instance `{instance}` (`{resource}`), as it was at {snapshot_at}.
+{rows} rows in {tables} tables, {large_objects} large objects, {uncompressed} bytes before compression.
+
+| made by | version |
+|---|---|
+| server | {server} |
+| pg_dump | {pg_dump} |
+| archive format | {archive_version} |
+
+`pg_restore` must be of the same major version as that pg_dump, or newer. The target server should be of the same major
+version as the server, or newer, and needs these extensions: {extensions}.
+{kms}
+## 1. Download and check
+
+```sh
+aws s3 cp --recursive s3://{bucket}/{directory}/ restore/
+cd restore
+echo '{sha256}  archive.dump.zst' | sha256sum --check
+zstd --decompress archive.dump.zst
+```
+
+## 2. Roles
+
+Passwords are not in the dump: set them after the restore. Roles that exist are left as they are.
+
+```sh
+psql --host HOST --username MASTER --dbname postgres --set ON_ERROR_STOP=1 --file globals.sql
+```
+
+Lines about settings of the database need it to exist: run the file again after step 3 if it says so.
+
+## 3. Restore
+
+```sh
+createdb --host HOST --username MASTER TARGET
+pg_restore --host HOST --username MASTER --dbname TARGET --jobs 4 --exit-on-error archive.dump
+psql --host HOST --username MASTER --dbname TARGET --command 'ANALYZE'
+```
+
+Add `--no-owner --no-privileges` where the roles are not wanted.
+
+## 4. Compare
+
+`manifest.json`, one directory up, has the exact number of rows of each table at the moment of the dump.
+",
+        database = manifest.dump.database,
+        instance = manifest.instance,
+        resource = manifest.resource,
+        snapshot_at = manifest.snapshot_at,
+        rows = manifest.rows,
+        tables = manifest.tables.len(),
+        large_objects = manifest.large_objects.count,
+        uncompressed = manifest.uncompressed_bytes,
+        server = manifest.versions.server,
+        pg_dump = manifest.versions.pg_dump,
+        archive_version = manifest.versions.archive,
+        extensions = extensions.join(", "),
+    )
+}

@@ -1,0 +1,149 @@
+//! Status: could I restore today, by which path, to when? The same document for the command, the page and `/api/status`.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Plan;
+use super::decision::Decision;
+use crate::domain::id::{DatabaseName, InstanceId, Kind, SourceId};
+use crate::domain::inventory::{Inventory, Unseen};
+use crate::domain::recovery_point::RecoveryPoint;
+use crate::policy::{Policy, SourcePolicy};
+
+/// The state of everything that is protected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// When it was looked.
+    pub at: Timestamp,
+    /// Nothing needs a person.
+    pub well: bool,
+    /// Every source, in the order of their names.
+    pub sources: Vec<SourceStatus>,
+    /// What could not be seen.
+    pub unseen: Vec<String>,
+    /// Bytes that dead runs left in the store.
+    pub remains_bytes: u64,
+}
+
+/// The state of one source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SourceStatus {
+    /// The source.
+    pub source: SourceId,
+    /// Its instance.
+    pub instance: InstanceId,
+    /// The instance's status in RDS's words; absent if it was not seen.
+    pub instance_status: Option<String>,
+    /// What is owed to it.
+    pub obligations: Vec<ObligationStatus>,
+    /// The ways back that exist today.
+    pub restorable: Vec<WayBack>,
+}
+
+/// The state of one obligation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ObligationStatus {
+    /// Snapshot or dump.
+    pub kind: Kind,
+    /// The database, for dumps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseName>,
+    /// The moment of the newest good recovery point's data.
+    pub newest_at: Option<Timestamp>,
+    /// Seconds from one slot to the next.
+    pub expected_interval_seconds: i64,
+    /// The next start.
+    pub next_due_at: Option<Timestamp>,
+    /// The latest slot should have been filled by now and is not.
+    pub overdue: bool,
+    /// A person may have to act.
+    pub trouble: bool,
+    /// What was decided, and why.
+    pub reason: String,
+}
+
+/// A way back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WayBack {
+    /// `pitr`, `snapshot` or `dump`.
+    pub path: &'static str,
+    /// The database, for dumps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseName>,
+    /// The latest moment that it leads to.
+    pub to: Timestamp,
+    /// What is restored from; absent for point-in-time recovery.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+impl Status {
+    /// The status that a plan and its inventory tell.
+    #[must_use]
+    pub fn of(policy: &Policy, inventory: &Inventory, plan: &Plan) -> Status {
+        let sources: Vec<SourceStatus> =
+            policy.sources.values().map(|source| source_status(source, inventory, plan)).collect();
+        let trouble = |source: &SourceStatus| source.obligations.iter().any(|own| own.overdue || own.trouble);
+        let unseen: Vec<String> =
+            plan.unseen.iter().map(|(section, Unseen(why))| format!("{section}: {why}")).collect();
+        Status {
+            at: inventory.taken_at,
+            well: unseen.is_empty() && !sources.iter().any(trouble),
+            sources,
+            unseen,
+            remains_bytes: plan.remains.iter().map(|remains| remains.size_bytes).sum(),
+        }
+    }
+}
+
+fn source_status(source: &SourcePolicy, inventory: &Inventory, plan: &Plan) -> SourceStatus {
+    let instance = inventory.instance(&source.instance).ok().flatten();
+    let decisions = plan.decisions.iter().filter(|decision| decision.source == source.id);
+    let pitr = instance.and_then(|instance| instance.latest_restorable_at);
+    let pitr = pitr.map(|to| WayBack { path: "pitr", database: None, to, from: None });
+    let newest = newest_points(source, plan).into_iter().filter_map(to_way_back);
+    SourceStatus {
+        source: source.id.clone(),
+        instance: source.instance.clone(),
+        instance_status: instance.map(|instance| instance.status.clone()),
+        obligations: decisions.map(obligation_status).collect(),
+        restorable: pitr.into_iter().chain(newest).collect(),
+    }
+}
+
+fn obligation_status(decision: &Decision) -> ObligationStatus {
+    ObligationStatus {
+        kind: decision.kind,
+        database: decision.database.clone(),
+        newest_at: decision.freshness.newest_at,
+        expected_interval_seconds: decision.freshness.expected_interval.as_secs(),
+        next_due_at: decision.freshness.next_due_at,
+        overdue: decision.freshness.overdue,
+        trouble: decision.reason.is_trouble(),
+        reason: decision.reason.to_string(),
+    }
+}
+
+/// The newest good point of each kind and database. Old instances of the name count: they can be restored.
+fn newest_points<'a>(source: &SourcePolicy, plan: &'a Plan) -> Vec<&'a RecoveryPoint> {
+    let good = plan.points.iter().filter(|point| point.source == source.id && point.is_good());
+    let mut newest: Vec<&RecoveryPoint> = Vec::new();
+    for point in good {
+        let same = |other: &&mut &RecoveryPoint| other.kind == point.kind && other.database == point.database;
+        match newest.iter_mut().find(same) {
+            Some(known) if known.created_at < point.created_at => *known = point,
+            Some(_) => {}
+            None => newest.push(point),
+        }
+    }
+    newest
+}
+
+fn to_way_back(point: &RecoveryPoint) -> Option<WayBack> {
+    Some(WayBack {
+        path: point.kind.as_str(),
+        database: point.database.clone(),
+        to: point.created_at?,
+        from: Some(point.id.clone()),
+    })
+}

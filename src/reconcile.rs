@@ -1,0 +1,242 @@
+//! The loop: look, decide, act, wait. Start-up, recovery, a cron tick and an order from a person take this one path.
+
+mod in_flight;
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::collect::Collector;
+use crate::domain::id::{DatabaseName, RunId, SourceId};
+use crate::domain::inventory::Inventory;
+use crate::domain::progress::ProgressCount;
+use crate::domain::run::RunState;
+use crate::execute::{Executor, Outcome, RunEnd};
+use crate::plan::Plan;
+use crate::policy::Policy;
+use crate::ports::{Chain, Ports};
+pub use in_flight::InFlight;
+use in_flight::{Done, Ended};
+
+/// Told of everything that the loop sees and does: metrics, health, the status document.
+pub trait Observer: Send + Sync {
+    /// A round is over: this was seen and decided.
+    fn observed(&self, policy: &Policy, inventory: &Inventory, plan: &Plan, took: SignedDuration);
+    /// The loop turns.
+    fn turned(&self, now: Timestamp);
+    /// A run has ended.
+    fn run_ended(&self, source: &SourceId, run: &RunId, end: &RunEnd);
+    /// A dump has moved on by this much.
+    fn dumped(&self, source: &SourceId, database: &DatabaseName, delta: ProgressCount);
+}
+
+/// Bells and orders that wake the loop. They carry no data: what is due is read from what exists.
+#[derive(Debug, Clone, Default)]
+pub struct Wakers {
+    /// Rung every few seconds, so that the wall clock is looked at after any step of it.
+    pub bell: Arc<Notify>,
+    /// Rung to look now.
+    pub now: Arc<Notify>,
+}
+
+/// The loop.
+pub struct Reconciler {
+    ports: Ports,
+    executor: Executor,
+    collector: Collector,
+    observer: Arc<dyn Observer>,
+    wakers: Wakers,
+    policies: watch::Receiver<Arc<Policy>>,
+    in_flight: InFlight,
+    last_decisions: Vec<String>,
+}
+
+impl Reconciler {
+    /// A loop over `ports`.
+    #[must_use]
+    pub fn new(
+        ports: Ports,
+        executor: Executor,
+        collector: Collector,
+        observer: Arc<dyn Observer>,
+        wakers: Wakers,
+        policies: watch::Receiver<Arc<Policy>>,
+    ) -> Reconciler {
+        Reconciler {
+            ports,
+            executor,
+            collector,
+            observer,
+            wakers,
+            policies,
+            in_flight: InFlight::default(),
+            last_decisions: Vec::new(),
+        }
+    }
+
+    /// Turns until `token` is cancelled, then gives running work `grace` to end cleanly.
+    pub async fn run(mut self, token: CancellationToken, grace: SignedDuration) {
+        // Work hears of the end only when the loop has stopped planning: nothing new starts in between.
+        let work = CancellationToken::new();
+        while !token.is_cancelled() {
+            let policy = Arc::clone(&self.policies.borrow_and_update());
+            let plan = tokio::select! {
+                plan = self.turn(&policy, &work) => plan,
+                () = token.cancelled() => break,
+            };
+            self.wait(plan.wake_at, &token).await;
+        }
+        work.cancel();
+        self.drain(grace).await;
+    }
+
+    /// One round.
+    async fn turn(&mut self, policy: &Policy, work: &CancellationToken) -> Plan {
+        let began_at = self.ports.clock.now();
+        let inventory = self.collector.collect(&self.ports, policy, self.in_flight.runs()).await;
+        let now = self.ports.clock.now();
+        let plan = crate::plan::plan(policy, &inventory, now);
+        self.log_decisions(&plan);
+        self.observer.observed(policy, &inventory, &plan, now.duration_since(began_at));
+        for action in &plan.actions {
+            // An action that has just failed without leaving a mark would be planned again at once, and for ever.
+            if self.in_flight.may_start(action, now) {
+                tracing::info!(source.id = %action.source(), run.id = %action.run(), "{action}");
+                self.in_flight.start(action.clone(), self.executor.clone(), work.child_token());
+            }
+        }
+        plan
+    }
+
+    /// Waits for the next reason to look. Bells do not count before the time has come.
+    async fn wait(&mut self, wake_at: Timestamp, token: &CancellationToken) {
+        loop {
+            self.observer.turned(self.ports.clock.now());
+            self.report_progress();
+            tokio::select! {
+                () = self.ports.clock.sleep_until(wake_at) => return,
+                () = self.wakers.bell.notified() => {
+                    if self.ports.clock.now() >= wake_at {
+                        return;
+                    }
+                }
+                () = self.wakers.now.notified() => return,
+                Ok(()) = self.policies.changed() => return,
+                ended = self.in_flight.next_ended() => return self.settle(ended),
+                () = token.cancelled() => return,
+            }
+        }
+    }
+
+    /// Waits for running work to clean up.
+    async fn drain(&mut self, grace: SignedDuration) {
+        const REMIND_EVERY: SignedDuration = SignedDuration::from_secs(5);
+        let clock = Arc::clone(&self.ports.clock);
+        let until = clock.now().saturating_add(grace).unwrap_or(Timestamp::MAX);
+        while !self.in_flight.is_empty() {
+            let remind_at = clock.now().saturating_add(REMIND_EVERY).unwrap_or(until).min(until);
+            tokio::select! {
+                ended = self.in_flight.next_ended() => self.settle(ended),
+                () = clock.sleep_until(remind_at) => {
+                    let pending = self.in_flight.pending();
+                    if clock.now() >= until {
+                        tracing::warn!(pending, "the grace is over; the next start cleans up what these runs leave");
+                        return;
+                    }
+                    tracing::info!(pending, "waiting for runs to stop");
+                }
+            }
+        }
+    }
+
+    fn report_progress(&mut self) {
+        for (source, database, delta) in self.in_flight.progress() {
+            self.observer.dumped(&source, &database, delta);
+        }
+    }
+
+    /// The one place where outcomes are logged.
+    fn settle(&mut self, ended: Ended) {
+        self.report_progress();
+        let Ended { action, done, progress } = ended;
+        if let Some((source, database, delta)) = progress {
+            self.observer.dumped(&source, &database, delta);
+        }
+        let (source, run) = (action.source().clone(), action.run().clone());
+        let now = self.ports.clock.now();
+        match done {
+            Done::Panicked => {
+                tracing::error!(source.id = %source, run.id = %run, "{action}: it panicked, which is a bug in strongroom");
+                self.in_flight.cool_down(&action, now);
+            }
+            Done::Outcome(Outcome::RunEnded(end)) => {
+                log_end(&source, &run, &end);
+                self.observer.run_ended(&source, &run, &end);
+            }
+            Done::Outcome(Outcome::SnapshotBegun) => {
+                tracing::info!(source.id = %source, run.id = %run, "RDS makes the snapshot");
+            }
+            Done::Outcome(Outcome::UploadAborted) => {
+                tracing::info!(source.id = %source, run.id = %run, "the upload that the run had left open is gone");
+            }
+            Done::Outcome(Outcome::Deferred { error }) => {
+                tracing::info!(source.id = %source, run.id = %run, error = %Chain(&error), "the snapshot has to wait");
+                self.in_flight.cool_down(&action, now);
+            }
+            Done::Outcome(Outcome::ClaimedElsewhere) => {
+                tracing::info!(source.id = %source, run.id = %run, "another daemon has the run");
+                self.in_flight.cool_down(&action, now);
+            }
+            Done::Outcome(Outcome::Failed { error }) => {
+                tracing::warn!(source.id = %source, run.id = %run, error = %Chain(&error), "{action}: not done, it is tried again");
+                self.in_flight.cool_down(&action, now);
+            }
+        }
+    }
+
+    /// Decisions are logged when they change, not on every round.
+    fn log_decisions(&mut self, plan: &Plan) {
+        let decisions: Vec<String> = plan.decisions.iter().map(ToString::to_string).collect();
+        for (decision, text) in plan.decisions.iter().zip(&decisions) {
+            if self.last_decisions.contains(text) {
+                continue;
+            }
+            if decision.reason.is_trouble() {
+                tracing::warn!(source.id = %decision.source, "{text}");
+            } else {
+                tracing::debug!(source.id = %decision.source, "{text}");
+            }
+        }
+        self.last_decisions = decisions;
+    }
+}
+
+fn log_end(source: &SourceId, run: &RunId, end: &RunEnd) {
+    let duration_ms = i64::try_from(end.duration.as_millis()).unwrap_or(i64::MAX);
+    match &end.state {
+        RunState::Succeeded { size_bytes, .. } => {
+            tracing::info!(source.id = %source, run.id = %run, size_bytes, duration_ms, "run succeeded");
+        }
+        RunState::Failed { failure, .. } => {
+            let events: Vec<String> =
+                failure.rds_events.iter().map(|event| format!("{} {}", event.at, event.message)).collect();
+            let rds_events = events.join("; ");
+            tracing::error!(source.id = %source, run.id = %run, duration_ms, error = failure.message, rds_events, "run failed");
+        }
+        RunState::Cancelled { .. } => {
+            tracing::info!(source.id = %source, run.id = %run, duration_ms, "run cancelled, nothing of it is kept");
+        }
+        RunState::Abandoned { .. } => {
+            tracing::warn!(source.id = %source, run.id = %run, "run closed: the process that worked on it is gone");
+        }
+        RunState::Running => {}
+    }
+}
+
+impl std::fmt::Debug for Reconciler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reconciler")
+    }
+}

@@ -1,0 +1,177 @@
+//! A small policy, and what can be seen of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::id::{Kind, RunId, Slot, SnapshotId};
+use crate::domain::inventory::{Complete, Instance, Inventory, Remains, Snapshot, SourceStore, StoredRun, ToolVersion};
+use crate::domain::key::DumpId;
+use crate::domain::manifest::Engine;
+use crate::domain::recovery_point::{Plane, PointState, RecoveryPoint};
+use crate::domain::run::{OwnerState, ProcessIdentity, RunRecord};
+use crate::domain::tags;
+use crate::policy::retry::RetryPolicy;
+use crate::policy::{Cadence, DumpSettings, Limits, Obligation, Policy, SourcePolicy, Task};
+
+/// A Monday noon: the weekly slot of the 22nd and the monthly one of the 1st have passed.
+pub(super) fn now() -> Timestamp {
+    at("2026-11-23T12:00:00Z")
+}
+
+pub(super) fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// Looks every minute.
+pub(super) fn cadence() -> Cadence {
+    Cadence { reconcile_interval: SignedDuration::from_mins(1), poll_interval: SignedDuration::from_secs(15) }
+}
+
+/// Sources with their databases: a weekly snapshot of each, a monthly dump of each database.
+pub(super) fn policy(sources: &[(&str, &[&str])]) -> Policy {
+    let sources = sources.iter().map(|(id, databases)| (id.parse().unwrap(), source(id, databases)));
+    Policy {
+        installation: "bank-prod".parse().unwrap(),
+        snapshot_prefix: "strongroom".to_owned(),
+        sources: sources.collect(),
+        limits: Limits { concurrent_runs: 4 },
+        cadence: cadence(),
+    }
+}
+
+fn source(id: &str, databases: &[&str]) -> SourcePolicy {
+    let settings = DumpSettings { engine: Engine::PgDump, compression_level: 3 };
+    let databases: Vec<_> = databases.iter().map(|database| database.parse().unwrap()).collect();
+    let dumps = databases.iter().map(|database| {
+        obligation(Task::Dump { database: Clone::clone(database), settings: settings.clone() }, "0 4 1 * *")
+    });
+    let obligations = std::iter::once(obligation(Task::Snapshot, "0 3 * * Sun")).chain(dumps).collect();
+    SourcePolicy {
+        id: id.parse().unwrap(),
+        instance: format!("bank-{id}").parse().unwrap(),
+        databases,
+        dump_settings: settings,
+        obligations,
+    }
+}
+
+fn obligation(task: Task, schedule: &str) -> Obligation {
+    Obligation {
+        task,
+        schedule: schedule.parse().unwrap(),
+        retry: RetryPolicy {
+            initial_backoff: SignedDuration::from_mins(1),
+            backoff_max: SignedDuration::from_hours(1),
+            attempts_max: NonZeroU32::new(8).unwrap(),
+        },
+        start_deadline: None,
+        completion_deadline: SignedDuration::from_hours(12),
+        suspended: false,
+    }
+}
+
+/// Everything seen: each source has its instance, the snapshot of the 22nd, no dump, and a run and remains of none.
+pub(super) fn inventory(policy: &Policy) -> Inventory {
+    let instances = policy.sources.values().map(instance).collect();
+    let snapshots = policy.sources.values().map(|source| snapshot(policy, source, "2026-11-22T03:00:00Z")).collect();
+    Inventory {
+        taken_at: now(),
+        instances: Ok(Complete::after_last_page(instances)),
+        snapshots: Ok(Complete::after_last_page(snapshots)),
+        stores: policy.sources.keys().map(|id| (id.clone(), Ok(store(Vec::new(), Vec::new(), Vec::new())))).collect(),
+        pg_dump: Ok(ToolVersion { major: 17, text: "pg_dump (PostgreSQL) 17.6".to_owned() }),
+        in_flight: BTreeSet::new(),
+    }
+}
+
+fn instance(source: &SourcePolicy) -> Instance {
+    Instance {
+        id: source.instance.clone(),
+        resource: "db-ABC".parse().unwrap(),
+        // Takes no snapshots and serves nobody, so that no plan of these tests starts a run by itself.
+        status: "stopped".to_owned(),
+        engine: "postgres".to_owned(),
+        engine_version: "15.18".to_owned(),
+        endpoint: None,
+        latest_restorable_at: Some(at("2026-11-23T11:55:00Z")),
+        automated_backup_days: 7,
+        storage_bytes: 100,
+    }
+}
+
+/// An available snapshot of ours, five minutes younger than its slot.
+pub(super) fn snapshot(policy: &Policy, source: &SourcePolicy, slot: &str) -> Snapshot {
+    let run = RunId { slot: Slot::at(at(slot)), kind: Kind::Snapshot, database: None, attempt: 1 };
+    let id = SnapshotId::for_slot(&policy.snapshot_prefix, &source.id, run.slot, 1);
+    let resource = "db-ABC".parse().unwrap();
+    Snapshot {
+        tags: tags::for_snapshot(&policy.installation, &id, &source.id, &resource, &run),
+        id,
+        instance: source.instance.clone(),
+        resource: Some(resource),
+        status: "available".to_owned(),
+        progress_percent: 100,
+        created_at: Some(at(slot) + SignedDuration::from_mins(5)),
+        storage_bytes: 100,
+    }
+}
+
+pub(super) fn store(dumps: Vec<RecoveryPoint>, runs: Vec<StoredRun>, remains: Vec<Remains>) -> SourceStore {
+    SourceStore {
+        dumps: Complete::after_last_page(dumps),
+        runs: Complete::after_last_page(runs),
+        remains: Complete::after_last_page(remains),
+        uploads: Complete::after_last_page(Vec::new()),
+    }
+}
+
+pub(super) fn dump(source: &str, slot: &str, size_bytes: u64, state: PointState) -> RecoveryPoint {
+    RecoveryPoint {
+        id: format!("{source}/{source}/{}", Slot::at(at(slot))),
+        source: source.parse().unwrap(),
+        kind: Kind::Dump,
+        database: Some(source.parse().unwrap()),
+        resource: Some("db-ABC".parse().unwrap()),
+        run: None,
+        slot: Slot::at(at(slot)),
+        plane: Plane::Primary,
+        created_at: Some(at(slot)),
+        size_bytes,
+        state,
+    }
+}
+
+/// A dump run that a process on this host, living or dead, has recorded as running.
+pub(super) fn dump_run(source: &str, slot: &str, owner: OwnerState) -> StoredRun {
+    let run = RunId { slot: Slot::at(at(slot)), kind: Kind::Dump, database: Some(source.parse().unwrap()), attempt: 1 };
+    let process = ProcessIdentity { host: "pod-1".into(), pid_space: "b/1".into(), pid: 7, start_ticks: 9 };
+    StoredRun {
+        record: RunRecord::claim(run, source.parse().unwrap(), None, process, at(slot)),
+        etag: "e".to_owned(),
+        owner,
+    }
+}
+
+pub(super) fn remains(source: &str, slot: &str, size_bytes: u64) -> Remains {
+    let slot = Slot::at(at(slot));
+    let database = Some(source.parse().unwrap());
+    Remains {
+        dump: DumpId { source: source.parse().unwrap(), database: source.parse().unwrap(), slot },
+        run: RunId { slot, kind: Kind::Dump, database, attempt: 1 },
+        objects: Vec::new(),
+        size_bytes,
+    }
+}
+
+/// Series of a rendered registry with their values; those of the process, which nobody can foresee, left out.
+pub(super) fn series(rendered: &str) -> BTreeMap<String, f64> {
+    let lines = rendered.lines().filter(|line| !line.starts_with('#') && !line.starts_with("process_"));
+    lines
+        .map(|line| {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            (series.to_owned(), value.parse().unwrap())
+        })
+        .collect()
+}

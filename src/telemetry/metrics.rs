@@ -1,0 +1,166 @@
+//! Every metric. Names, help texts, labels and buckets stand in `definitions` and nowhere else; dashboards and alert rules
+//! rely on them, and the snapshot test of this module is the list that they may rely on.
+//!
+//! All series of a policy exist from boot, so that an alert on a missing one is an alert on a missing daemon. Gauges that
+//! follow from what exists in AWS are set in one function, [`Metrics::observe`], each time the loop turns; what could not
+//! be seen keeps its last value, and `strongroom_inventory_complete` says so. Counters and histograms are moved where
+//! things happen, through the small methods here. Instants are Unix timestamps and never ages; 0 means never or none.
+
+mod aws;
+mod definitions;
+mod family;
+mod observe;
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use prometheus::{IntCounterVec, Registry, TextEncoder};
+use tracing::error;
+
+use super::process::ProcessUsage;
+use crate::domain::id::{DatabaseName, Kind, SourceId};
+use crate::domain::progress::ProgressCount;
+use crate::domain::run::RunState;
+use crate::policy::Policy;
+use crate::ports::ErrorKind;
+use definitions::{DaemonMetrics, FreshnessMetrics, PointMetrics, ProcessMetrics, RunMetrics};
+use family::Family;
+
+/// Where the kernel shows processes.
+const PROC: &str = "/proc";
+
+/// How a run ended, as the label `outcome` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RunOutcome {
+    /// With a recovery point.
+    Success,
+    /// Without one, by an error or the death of its process.
+    Failure,
+    /// Stopped by an operator or by shutdown.
+    Cancelled,
+}
+
+impl RunOutcome {
+    /// All of them.
+    pub const ALL: [RunOutcome; 3] = [RunOutcome::Success, RunOutcome::Failure, RunOutcome::Cancelled];
+
+    /// The outcome of a run in a state; `None` while it runs.
+    #[must_use]
+    pub fn of(state: &RunState) -> Option<RunOutcome> {
+        match state {
+            RunState::Running => None,
+            RunState::Succeeded { .. } => Some(RunOutcome::Success),
+            RunState::Failed { .. } | RunState::Abandoned { .. } => Some(RunOutcome::Failure),
+            RunState::Cancelled { .. } => Some(RunOutcome::Cancelled),
+        }
+    }
+
+    /// The label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RunOutcome::Success => "success",
+            RunOutcome::Failure => "failure",
+            RunOutcome::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// The metrics of one daemon, in a registry of their own.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    daemon: DaemonMetrics,
+    freshness: FreshnessMetrics,
+    runs: RunMetrics,
+    points: PointMetrics,
+    aws_requests: Family<IntCounterVec, 3>,
+    /// Locked for a whole scrape: the counter in it is moved by a difference, which two scrapes at once would add twice.
+    process: Mutex<ProcessMetrics>,
+}
+
+impl Metrics {
+    /// The metrics of a policy, with every series in place.
+    ///
+    /// # Errors
+    /// Two metrics have one name: a bug, which the tests of this module find.
+    pub fn new(policy: &Policy) -> prometheus::Result<Metrics> {
+        let registry = Registry::new();
+        let metrics = Metrics {
+            daemon: DaemonMetrics::register(&registry)?,
+            freshness: FreshnessMetrics::register(&registry)?,
+            runs: RunMetrics::register(&registry)?,
+            points: PointMetrics::register(&registry)?,
+            aws_requests: definitions::aws_requests(&registry)?,
+            process: Mutex::new(ProcessMetrics::register(&registry)?),
+            registry,
+        };
+        metrics.keep_series(policy);
+        Ok(metrics)
+    }
+
+    /// The configuration was read, for the first time or again.
+    pub fn config_loaded(&self, ok: bool, at: Timestamp) {
+        self.daemon.config_last_reload_successful.set(if ok { 1.0 } else { 0.0 });
+        if ok {
+            self.daemon.config_last_reload_success.set(seconds_of(at));
+        }
+    }
+
+    /// The loop has turned once.
+    pub fn reconciled(&self, duration: SignedDuration, at: Timestamp) {
+        self.daemon.reconcile_duration.observe(length_of(duration));
+        self.daemon.reconcile_last_completed.set(seconds_of(at));
+    }
+
+    /// A run has ended.
+    pub fn run_ended(&self, source: &SourceId, kind: Kind, outcome: RunOutcome, duration: SignedDuration) {
+        let (source, kind) = (source.as_str(), kind.as_str());
+        self.runs.ended.with([source, kind, outcome.as_str()], |counter| counter.inc());
+        self.runs.duration.with([source, kind], |histogram| histogram.observe(length_of(duration)));
+    }
+
+    /// A dump has moved on by so much since the last call.
+    pub fn dump_progress(&self, source: &SourceId, database: &DatabaseName, delta: ProgressCount) {
+        let labels = [source.as_str(), database.as_str()];
+        self.runs.dump_read_bytes.with(labels, |counter| counter.inc_by(delta.read_bytes));
+        self.runs.dump_stored_bytes.with(labels, |counter| counter.inc_by(delta.stored_bytes));
+        self.runs.dump_rows.with(labels, |counter| counter.inc_by(delta.rows));
+    }
+
+    /// A request to AWS has ended. Service and operation are the SDK's names for them.
+    pub fn aws_request(&self, service: &str, operation: &str, outcome: Result<(), ErrorKind>) {
+        let (service, operation) = aws::labels(service, operation);
+        let outcome = match outcome {
+            Ok(()) => RunOutcome::Success,
+            Err(ErrorKind::Cancelled) => RunOutcome::Cancelled,
+            Err(_) => RunOutcome::Failure,
+        };
+        self.aws_requests.with([service, operation, outcome.as_str()], |counter| counter.inc());
+    }
+
+    /// Everything in Prometheus's text format, with what the kernel says about the process at this moment. Empty only
+    /// where it cannot be written at all.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        process.set(&ProcessUsage::read(Path::new(PROC)));
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|error| {
+            error!(%error, "cannot write out the metrics");
+            String::new()
+        })
+    }
+}
+
+fn seconds_of(at: Timestamp) -> f64 {
+    at.as_duration().as_secs_f64()
+}
+
+/// A length of time in seconds; where a clock was set back in between, nothing.
+fn length_of(duration: SignedDuration) -> f64 {
+    duration.as_secs_f64().max(0.0)
+}
+
+#[cfg(test)]
+mod tests;

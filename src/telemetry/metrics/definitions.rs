@@ -1,0 +1,272 @@
+//! Names, help texts, labels and buckets of all metrics, in groups by what they tell about.
+
+use std::path::Path;
+
+use prometheus::{Counter, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Registry};
+
+use super::family::{Family, counter, counters, gauge, gauges, histograms};
+use super::{PROC, seconds_of};
+use crate::telemetry::process::{self, ProcessUsage};
+
+/// Seconds of a backup: from the dump of a small database to the two days of a first snapshot of a very large instance.
+/// Bounds are what people think in (minutes, hours, a night, a day), so that "done by breakfast" can be read off.
+const RUN_BUCKETS: [f64; 14] = [
+    10.0, 30.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 21_600.0, 28_800.0, 43_200.0, 86_400.0,
+    172_800.0,
+];
+
+/// Seconds of one turn of the loop: a few listings take well under one second, paged or throttled ones minutes.
+const RECONCILE_BUCKETS: [f64; 11] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+
+/// The daemon itself.
+#[derive(Debug)]
+pub(super) struct DaemonMetrics {
+    pub(super) config_last_reload_successful: Gauge,
+    pub(super) config_last_reload_success: Gauge,
+    pub(super) reconcile_last_completed: Gauge,
+    pub(super) reconcile_duration: Histogram,
+    pub(super) inventory_complete: Family<GaugeVec, 1>,
+}
+
+impl DaemonMetrics {
+    pub(super) fn register(registry: &Registry) -> prometheus::Result<DaemonMetrics> {
+        let build = gauges(registry, "strongroom_build_info", ["version", "revision"], "Always 1. What is running.")?;
+        build.set([env!("CARGO_PKG_VERSION"), option_env!("STRONGROOM_REVISION").unwrap_or("unknown")], 1.0);
+        gauge(registry, "strongroom_leader", "1 where this daemon acts, 0 where it stands by for another one.")?
+            .set(1.0);
+        let duration = Histogram::with_opts(
+            HistogramOpts::new("strongroom_reconcile_duration_seconds", "Time that one turn of the loop took.")
+                .buckets(RECONCILE_BUCKETS.to_vec()),
+        )?;
+        registry.register(Box::new(duration.clone()))?;
+        Ok(DaemonMetrics {
+            config_last_reload_successful: gauge(
+                registry,
+                "strongroom_config_last_reload_successful",
+                "1 if the configuration was valid when last read; 0 if not, and the one before is in force.",
+            )?,
+            config_last_reload_success: gauge(
+                registry,
+                "strongroom_config_last_reload_success_timestamp_seconds",
+                "When the configuration in force was read. 0: never.",
+            )?,
+            reconcile_last_completed: gauge(
+                registry,
+                "strongroom_reconcile_last_completed_timestamp_seconds",
+                "When the loop last came round. 0: never.",
+            )?,
+            reconcile_duration: duration,
+            inventory_complete: gauges(
+                registry,
+                "strongroom_inventory_complete",
+                ["section"],
+                "1 if this part of the inventory was last seen whole; 0 if not, and all that follows from it keeps its last value.",
+            )?,
+        })
+    }
+}
+
+/// What is promised: one series per obligation; `database` is empty for snapshots.
+#[derive(Debug)]
+pub(super) struct FreshnessMetrics {
+    pub(super) last_success: Family<GaugeVec, 3>,
+    pub(super) expected_interval: Family<GaugeVec, 3>,
+    pub(super) next_due: Family<GaugeVec, 3>,
+    pub(super) overdue: Family<GaugeVec, 3>,
+}
+
+impl FreshnessMetrics {
+    pub(super) fn register(registry: &Registry) -> prometheus::Result<FreshnessMetrics> {
+        let labels = ["source", "database", "kind"];
+        Ok(FreshnessMetrics {
+            last_success: gauges(
+                registry,
+                "strongroom_last_success_timestamp_seconds",
+                labels,
+                "Moment of the data in the newest good recovery point of the instance that bears the name today. 0: never.",
+            )?,
+            expected_interval: gauges(
+                registry,
+                "strongroom_expected_interval_seconds",
+                labels,
+                "Time from the latest slot of the schedule to the next one. 0: not known.",
+            )?,
+            next_due: gauges(
+                registry,
+                "strongroom_next_due_timestamp_seconds",
+                labels,
+                "When the next run by schedule starts, jitter included. 0: never.",
+            )?,
+            overdue: gauges(
+                registry,
+                "strongroom_overdue",
+                labels,
+                "1 if no good recovery point fills the latest slot although its run should have ended by now; 0 if not, or suspended.",
+            )?,
+        })
+    }
+}
+
+/// Runs and what dumps move.
+#[derive(Debug)]
+pub(super) struct RunMetrics {
+    pub(super) ended: Family<IntCounterVec, 3>,
+    pub(super) duration: Family<HistogramVec, 2>,
+    pub(super) in_progress: Family<GaugeVec, 2>,
+    pub(super) dump_read_bytes: Family<IntCounterVec, 2>,
+    pub(super) dump_stored_bytes: Family<IntCounterVec, 2>,
+    pub(super) dump_rows: Family<IntCounterVec, 2>,
+}
+
+impl RunMetrics {
+    pub(super) fn register(registry: &Registry) -> prometheus::Result<RunMetrics> {
+        let of_run = ["source", "kind"];
+        let of_dump = ["source", "database"];
+        Ok(RunMetrics {
+            ended: counters(
+                registry,
+                "strongroom_runs_total",
+                ["source", "kind", "outcome"],
+                "Runs that ended. A run whose process died counts as a failure when it is found.",
+            )?,
+            duration: histograms(
+                registry,
+                "strongroom_run_duration_seconds",
+                of_run,
+                &RUN_BUCKETS,
+                "Time from start to end of a run, whatever its outcome.",
+            )?,
+            in_progress: gauges(
+                registry,
+                "strongroom_run_in_progress",
+                of_run,
+                "Runs under way, in this daemon or elsewhere, those that start now included.",
+            )?,
+            dump_read_bytes: counters(
+                registry,
+                "strongroom_dump_bytes_read_total",
+                of_dump,
+                "Bytes that dumps read from the database's side, before compression.",
+            )?,
+            dump_stored_bytes: counters(
+                registry,
+                "strongroom_dump_bytes_stored_total",
+                of_dump,
+                "Bytes of dumps that the store acknowledged, those of failed runs included.",
+            )?,
+            dump_rows: counters(
+                registry,
+                "strongroom_dump_rows_total",
+                of_dump,
+                "Table rows that dumps read, those of failed runs included.",
+            )?,
+        })
+    }
+}
+
+/// What exists.
+#[derive(Debug)]
+pub(super) struct PointMetrics {
+    pub(super) count: Family<GaugeVec, 3>,
+    pub(super) stored_bytes: Family<GaugeVec, 3>,
+    pub(super) newest: Family<GaugeVec, 3>,
+    pub(super) oldest: Family<GaugeVec, 3>,
+    pub(super) latest_restorable: Family<GaugeVec, 1>,
+    pub(super) remains_bytes: Family<GaugeVec, 1>,
+}
+
+impl PointMetrics {
+    pub(super) fn register(registry: &Registry) -> prometheus::Result<PointMetrics> {
+        let labels = ["source", "kind", "plane"];
+        Ok(PointMetrics {
+            count: gauges(
+                registry,
+                "strongroom_recovery_points",
+                labels,
+                "Good recovery points: available snapshots, and dumps whose every object is there. Others do not count.",
+            )?,
+            stored_bytes: gauges(
+                registry,
+                "strongroom_stored_bytes",
+                labels,
+                "Bytes of good recovery points: stored ones of dumps, allocated ones of snapshots.",
+            )?,
+            newest: gauges(
+                registry,
+                "strongroom_recovery_point_newest_timestamp_seconds",
+                labels,
+                "Moment of the data in the newest good recovery point. 0: there is none.",
+            )?,
+            oldest: gauges(
+                registry,
+                "strongroom_recovery_point_oldest_timestamp_seconds",
+                labels,
+                "Moment of the data in the oldest good recovery point. 0: there is none.",
+            )?,
+            latest_restorable: gauges(
+                registry,
+                "strongroom_latest_restorable_timestamp_seconds",
+                ["source"],
+                "Up to when RDS can restore to a point in time. 0: it cannot, or there is no such instance.",
+            )?,
+            remains_bytes: gauges(
+                registry,
+                "strongroom_remains_bytes",
+                ["source"],
+                "Bytes of objects in the store that no manifest names: what dead or failed runs left.",
+            )?,
+        })
+    }
+}
+
+/// Requests to AWS.
+pub(super) fn aws_requests(registry: &Registry) -> prometheus::Result<Family<IntCounterVec, 3>> {
+    counters(
+        registry,
+        "strongroom_aws_requests_total",
+        ["service", "operation", "outcome"],
+        "Requests to AWS that ended. `other`: a service or operation that is seldom asked.",
+    )
+}
+
+/// The process, under the names that every Prometheus client uses.
+#[derive(Debug)]
+pub(super) struct ProcessMetrics {
+    pub(super) cpu: Counter,
+    pub(super) resident: Gauge,
+    pub(super) open_fds: Gauge,
+    pub(super) max_fds: Gauge,
+    pub(super) threads: Gauge,
+}
+
+impl ProcessMetrics {
+    pub(super) fn register(registry: &Registry) -> prometheus::Result<ProcessMetrics> {
+        let start = gauge(registry, "process_start_time_seconds", "When the process started. 0: not known.")?;
+        start.set(process::started_at(Path::new(PROC)).map_or(0.0, seconds_of));
+        Ok(ProcessMetrics {
+            cpu: counter(registry, "process_cpu_seconds_total", "Processor time used, user and system.")?,
+            resident: gauge(registry, "process_resident_memory_bytes", "Memory in RAM.")?,
+            open_fds: gauge(registry, "process_open_fds", "Open file descriptors.")?,
+            max_fds: gauge(registry, "process_max_fds", "File descriptors that may be open at once.")?,
+            threads: gauge(registry, "process_threads", "Threads.")?,
+        })
+    }
+
+    /// Sets what is known; the rest keeps its last value.
+    pub(super) fn set(&self, usage: &ProcessUsage) {
+        if let Some(cpu) = usage.cpu {
+            self.cpu.inc_by((cpu.as_secs_f64() - self.cpu.get()).max(0.0));
+        }
+        let gauges = [
+            (&self.resident, usage.resident_bytes),
+            (&self.open_fds, usage.open_fds),
+            (&self.max_fds, usage.max_fds),
+            (&self.threads, usage.threads),
+        ];
+        for (gauge, value) in gauges {
+            if let Some(value) = value {
+                gauge.set(value as f64);
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Every gauge that follows from what exists, set in one place from one inventory and the plan made of it.
+
+use std::collections::BTreeSet;
+
+use super::{Metrics, RunOutcome, aws, seconds_of};
+use crate::domain::id::{Kind, RunId, SourceId};
+use crate::domain::inventory::Inventory;
+use crate::domain::recovery_point::{Plane, RecoveryPoint};
+use crate::domain::run::RunState;
+use crate::plan::action::Action;
+use crate::plan::decision::Decision;
+use crate::plan::{Plan, section};
+use crate::policy::{Policy, SourcePolicy};
+
+/// Everywhere a recovery point can live.
+const PLANES: [Plane; 2] = [Plane::Primary, Plane::Replica];
+
+impl Metrics {
+    /// Sets every derived gauge, and brings the series in line with the sources of the policy: new ones appear, those of
+    /// sources that left it go. To be called once a turn, with a plan made of this policy and inventory.
+    pub fn observe(&self, policy: &Policy, inventory: &Inventory, plan: &Plan) {
+        self.keep_series(policy);
+        self.observe_sections(policy, inventory, plan);
+        for decision in &plan.decisions {
+            self.observe_freshness(inventory, decision);
+        }
+        let running = running(inventory, plan);
+        for source in policy.sources.values() {
+            self.observe_runs(inventory, source, &running);
+            self.observe_points(inventory, source, &plan.points);
+            self.observe_instance(inventory, source);
+            self.observe_remains(inventory, source);
+        }
+    }
+
+    /// Makes every series of a policy, and drops those of what it does not have any more.
+    pub(super) fn keep_series(&self, policy: &Policy) {
+        let sources = || policy.sources.keys().map(SourceId::as_str);
+        let kinds = || sources().flat_map(|source| Kind::ALL.map(|kind| (source, kind.as_str())));
+        let outcomes = RunOutcome::ALL.map(RunOutcome::as_str);
+        let in_section = section::ALL.map(|section| [section]);
+        self.daemon.inventory_complete.keep_exactly(in_section);
+
+        let freshness = &self.freshness;
+        for family in [&freshness.last_success, &freshness.expected_interval, &freshness.next_due, &freshness.overdue] {
+            family.keep_exactly(policy.obligations().map(|(source, obligation)| {
+                let database = obligation.task.database().map_or("", |database| database.as_str());
+                [source.id.as_str(), database, obligation.task.kind().as_str()]
+            }));
+        }
+
+        let of_run = || kinds().map(|(source, kind)| [source, kind]);
+        self.runs
+            .ended
+            .keep_exactly(kinds().flat_map(|(source, kind)| outcomes.map(|outcome| [source, kind, outcome])));
+        self.runs.duration.keep_exactly(of_run());
+        self.runs.in_progress.keep_exactly(of_run());
+        for family in [&self.runs.dump_read_bytes, &self.runs.dump_stored_bytes, &self.runs.dump_rows] {
+            family.keep_exactly(
+                policy
+                    .sources
+                    .values()
+                    .flat_map(|source| source.databases.iter().map(|database| [source.id.as_str(), database.as_str()])),
+            );
+        }
+
+        let points = &self.points;
+        for family in [&points.count, &points.stored_bytes, &points.newest, &points.oldest] {
+            family.keep_exactly(kinds().flat_map(|(source, kind)| PLANES.map(|plane| [source, kind, plane.as_str()])));
+        }
+        for family in [&points.latest_restorable, &points.remains_bytes] {
+            family.keep_exactly(sources().map(|source| [source]));
+        }
+        self.aws_requests.keep_exactly(
+            aws::all().flat_map(|(service, operation)| outcomes.map(|outcome| [service, operation, outcome])),
+        );
+    }
+
+    fn observe_sections(&self, policy: &Policy, inventory: &Inventory, plan: &Plan) {
+        for section in section::ALL {
+            let unseen = plan.unseen.iter().any(|(name, _)| *name == section);
+            // A store that was not even asked for is in nobody's list of failures.
+            let skipped = section == section::STORE && policy.sources.keys().any(|id| inventory.store(id).is_err());
+            self.daemon.inventory_complete.set([section], flag(!unseen && !skipped));
+        }
+    }
+
+    fn observe_freshness(&self, inventory: &Inventory, decision: &Decision) {
+        let database = decision.database.as_ref().map_or("", |database| database.as_str());
+        let labels = [decision.source.as_str(), database, decision.kind.as_str()];
+        let freshness = &decision.freshness;
+        self.freshness.expected_interval.set(labels, freshness.expected_interval.as_secs_f64());
+        self.freshness.next_due.set(labels, freshness.next_due_at.map_or(0.0, seconds_of));
+        // Whose recovery points count depends on which instance bears the name, so that has to be seen too: otherwise
+        // an outage of RDS would let a predecessor's backups pass for today's, and end an alert.
+        if sees(inventory, &decision.source, decision.kind) && inventory.instances.is_ok() {
+            self.freshness.last_success.set(labels, freshness.newest_at.map_or(0.0, seconds_of));
+            self.freshness.overdue.set(labels, flag(freshness.overdue));
+        }
+    }
+
+    fn observe_runs(&self, inventory: &Inventory, source: &SourcePolicy, running: &BTreeSet<(&SourceId, &RunId)>) {
+        if inventory.store(&source.id).is_err() {
+            return;
+        }
+        for kind in Kind::ALL {
+            let count = running.iter().filter(|(id, run)| **id == source.id && run.kind == kind).count();
+            self.runs.in_progress.set([source.id.as_str(), kind.as_str()], count as f64);
+        }
+    }
+
+    fn observe_points(&self, inventory: &Inventory, source: &SourcePolicy, points: &[RecoveryPoint]) {
+        for kind in Kind::ALL.into_iter().filter(|kind| sees(inventory, &source.id, *kind)) {
+            for plane in PLANES {
+                let of_series =
+                    |point: &&RecoveryPoint| point.source == source.id && point.kind == kind && point.plane == plane;
+                let good: Vec<&RecoveryPoint> = points.iter().filter(of_series).filter(|p| p.is_good()).collect();
+                let moments = || good.iter().filter_map(|point| point.created_at);
+                let labels = [source.id.as_str(), kind.as_str(), plane.as_str()];
+                self.points.count.set(labels, good.len() as f64);
+                self.points.stored_bytes.set(labels, good.iter().map(|point| point.size_bytes as f64).sum());
+                self.points.newest.set(labels, moments().max().map_or(0.0, seconds_of));
+                self.points.oldest.set(labels, moments().min().map_or(0.0, seconds_of));
+            }
+        }
+    }
+
+    fn observe_instance(&self, inventory: &Inventory, source: &SourcePolicy) {
+        if let Ok(instance) = inventory.instance(&source.instance) {
+            let restorable = instance.and_then(|instance| instance.latest_restorable_at);
+            self.points.latest_restorable.set([source.id.as_str()], restorable.map_or(0.0, seconds_of));
+        }
+    }
+
+    fn observe_remains(&self, inventory: &Inventory, source: &SourcePolicy) {
+        if let Ok(store) = inventory.store(&source.id) {
+            let bytes = store.remains.iter().map(|remains| remains.size_bytes as f64).sum();
+            self.points.remains_bytes.set([source.id.as_str()], bytes);
+        }
+    }
+}
+
+/// Whether the section that holds the recovery points of a source and kind was seen.
+fn sees(inventory: &Inventory, source: &SourceId, kind: Kind) -> bool {
+    match kind {
+        Kind::Snapshot => inventory.snapshots.is_ok(),
+        Kind::Dump => inventory.store(source).is_ok(),
+    }
+}
+
+/// Runs under way once the plan is carried out: recorded as running, in this process's hands, or starting now; without
+/// those that the plan finds to be over.
+fn running<'a>(inventory: &'a Inventory, plan: &'a Plan) -> BTreeSet<(&'a SourceId, &'a RunId)> {
+    let mut running: BTreeSet<(&SourceId, &RunId)> =
+        inventory.in_flight.iter().map(|(source, run)| (source, run)).collect();
+    for (source, store) in &inventory.stores {
+        let records = store.iter().flat_map(|store| &store.runs).map(|stored| &stored.record);
+        let open = records.filter(|record| record.state == RunState::Running);
+        running.extend(open.map(|record| (source, &record.run)));
+    }
+    for action in &plan.actions {
+        let run = (action.source(), action.run());
+        match action {
+            Action::CreateSnapshot(_) | Action::StartDump(_) => {
+                running.insert(run);
+            }
+            Action::CloseRun(_) => {
+                running.remove(&run);
+            }
+            Action::AbortUpload(_) => {}
+        }
+    }
+    running
+}
+
+fn flag(on: bool) -> f64 {
+    if on { 1.0 } else { 0.0 }
+}

@@ -1,0 +1,78 @@
+"""Bucket configuration whose effects the sandbox enforces: object lock, replication, default encryption."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import object_lock
+from . import replication_rules as rules
+from .base import Answer, xml
+from .encryption import default_rule
+from .errors import S3Error
+
+
+class BucketOperations:
+    """Mixed into the response class."""
+
+    def _bucket_response_put(self: Any, request: Any, bucket_name: str, querystring: dict[str, Any]) -> Any:
+        if "object-lock" in querystring:
+            self._set_action("BUCKET", "PUT", querystring)
+            self._authenticate_and_authorize_s3_action(bucket_name=bucket_name)
+            return self.put_object_lock_configuration()
+        if "replication" in querystring:
+            self._set_action("BUCKET", "PUT", querystring)
+            self._authenticate_and_authorize_s3_action(bucket_name=bucket_name)
+            return self.put_bucket_replication()
+        return super()._bucket_response_put(request, bucket_name, querystring)  # type: ignore[misc]
+
+    def put_object_lock_configuration(self: Any) -> Answer:
+        bucket = self.bucket
+        if not bucket.is_versioned:
+            raise S3Error(
+                "InvalidBucketState",
+                "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration",
+            )
+        mode, days, years = object_lock.bucket_config_from_xml(self.body)
+        bucket.object_lock_enabled = True
+        bucket.default_lock_mode, bucket.default_lock_days, bucket.default_lock_years = mode, days, years
+        return 200, {}, ""
+
+    def get_object_lock_configuration(self: Any) -> Answer:
+        bucket = self.bucket
+        if not bucket.object_lock_enabled:
+            raise S3Error(
+                "ObjectLockConfigurationNotFoundError", "Object Lock configuration does not exist for this bucket"
+            )
+        config: dict[str, Any] = {"ObjectLockEnabled": "Enabled"}
+        if bucket.default_lock_mode:
+            retention: dict[str, Any] = {"Mode": bucket.default_lock_mode}
+            unit = "Years" if bucket.default_lock_years else "Days"
+            retention[unit] = int(bucket.default_lock_years or bucket.default_lock_days)
+            config["Rule"] = {"DefaultRetention": retention}
+        return xml(self, "GetObjectLockConfiguration", {"ObjectLockConfiguration": config})
+
+    def put_bucket_replication(self: Any) -> Answer:
+        bucket = self.bucket
+        if not bucket.is_versioned:
+            raise S3Error(
+                "InvalidRequest", "Versioning must be 'Enabled' on the bucket to apply a replication configuration"
+            )
+        config = rules.normalise(self._replication_config_from_xml(self.body))
+        rules.check(config)
+        self.backend.put_bucket_replication(self.bucket_name, config)
+        return 200, {}, ""
+
+    def get_bucket_replication(self: Any) -> Answer:
+        config = self.backend.get_bucket_replication(self.bucket_name)
+        if not config:
+            raise S3Error("ReplicationConfigurationNotFoundError", "The replication configuration was not found")
+        listed = {"Role": config["Role"], "Rules": [rules.as_listed(rule) for rule in config["Rule"]]}
+        return xml(self, "GetBucketReplication", {"ReplicationConfiguration": listed})
+
+    def get_bucket_encryption(self: Any) -> Answer:
+        rule = default_rule(self.bucket)
+        listed = {
+            "ApplyServerSideEncryptionByDefault": rule["ApplyServerSideEncryptionByDefault"],
+            "BucketKeyEnabled": str(rule.get("BucketKeyEnabled", "false")).lower() == "true",
+        }
+        return xml(self, "GetBucketEncryption", {"ServerSideEncryptionConfiguration": {"Rules": [listed]}})
