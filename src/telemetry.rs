@@ -9,9 +9,6 @@ pub mod log;
 pub mod metrics;
 pub mod process;
 
-#[cfg(test)]
-mod fixtures;
-
 pub use http::{Health, HttpState};
 pub use log::LogFormat;
 pub use metrics::{Metrics, RunOutcome};

@@ -1,1 +1,7 @@
-//! Integration tests.
+//! The integration tests, in one binary so that they are linked once: the shape of the sources, the command line as users
+//! meet it, and the README's promises.
+
+mod cli;
+mod readme;
+mod source;
+mod tidy;

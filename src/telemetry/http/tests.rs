@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::telemetry::fixtures::{self, at, now};
+use crate::testing::{self as fixtures, at, now};
 
 /// A clock that stands still; waiting for a later time never ends.
 struct StillClock(Timestamp);

@@ -9,7 +9,7 @@ use crate::domain::inventory::{Complete, Inventory, Unseen};
 use crate::domain::recovery_point::PointState;
 use crate::domain::run::OwnerState;
 use crate::plan::plan;
-use crate::telemetry::fixtures::{self, at, dump, dump_run, now, remains, store};
+use crate::testing::{self as fixtures, at, dump, dump_run, now, remains, store};
 
 const SMALL: &[(&str, &[&str])] = &[("accounts", &["accounts"])];
 const TWO: &[(&str, &[&str])] = &[("accounts", &["accounts"]), ("cards", &["cards"])];

@@ -1,4 +1,4 @@
-//! A small policy, and what can be seen of it.
+//! A small policy, and what can be seen of it: what tests of the planner and of the metrics begin with.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -16,21 +16,21 @@ use crate::policy::retry::RetryPolicy;
 use crate::policy::{Cadence, DumpSettings, Limits, Obligation, Policy, SourcePolicy, Task};
 
 /// A Monday noon: the weekly slot of the 22nd and the monthly one of the 1st have passed.
-pub(super) fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     at("2026-11-23T12:00:00Z")
 }
 
-pub(super) fn at(text: &str) -> Timestamp {
+pub(crate) fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
 /// Looks every minute.
-pub(super) fn cadence() -> Cadence {
+pub(crate) fn cadence() -> Cadence {
     Cadence { reconcile_interval: SignedDuration::from_mins(1), poll_interval: SignedDuration::from_secs(15) }
 }
 
 /// Sources with their databases: a weekly snapshot of each, a monthly dump of each database.
-pub(super) fn policy(sources: &[(&str, &[&str])]) -> Policy {
+pub(crate) fn policy(sources: &[(&str, &[&str])]) -> Policy {
     let sources = sources.iter().map(|(id, databases)| (id.parse().unwrap(), source(id, databases)));
     Policy {
         installation: "bank-prod".parse().unwrap(),
@@ -73,7 +73,7 @@ fn obligation(task: Task, schedule: &str) -> Obligation {
 }
 
 /// Everything seen: each source has its instance, the snapshot of the 22nd, no dump, and a run and remains of none.
-pub(super) fn inventory(policy: &Policy) -> Inventory {
+pub(crate) fn inventory(policy: &Policy) -> Inventory {
     let instances = policy.sources.values().map(instance).collect();
     let snapshots = policy.sources.values().map(|source| snapshot(policy, source, "2026-11-22T03:00:00Z")).collect();
     Inventory {
@@ -102,7 +102,7 @@ fn instance(source: &SourcePolicy) -> Instance {
 }
 
 /// An available snapshot of ours, five minutes younger than its slot.
-pub(super) fn snapshot(policy: &Policy, source: &SourcePolicy, slot: &str) -> Snapshot {
+pub(crate) fn snapshot(policy: &Policy, source: &SourcePolicy, slot: &str) -> Snapshot {
     let run = RunId { slot: Slot::at(at(slot)), kind: Kind::Snapshot, database: None, attempt: 1 };
     let id = SnapshotId::for_slot(&policy.snapshot_prefix, &source.id, run.slot, 1);
     let resource = "db-ABC".parse().unwrap();
@@ -118,7 +118,7 @@ pub(super) fn snapshot(policy: &Policy, source: &SourcePolicy, slot: &str) -> Sn
     }
 }
 
-pub(super) fn store(dumps: Vec<RecoveryPoint>, runs: Vec<StoredRun>, remains: Vec<Remains>) -> SourceStore {
+pub(crate) fn store(dumps: Vec<RecoveryPoint>, runs: Vec<StoredRun>, remains: Vec<Remains>) -> SourceStore {
     SourceStore {
         dumps: Complete::after_last_page(dumps),
         runs: Complete::after_last_page(runs),
@@ -127,7 +127,7 @@ pub(super) fn store(dumps: Vec<RecoveryPoint>, runs: Vec<StoredRun>, remains: Ve
     }
 }
 
-pub(super) fn dump(source: &str, slot: &str, size_bytes: u64, state: PointState) -> RecoveryPoint {
+pub(crate) fn dump(source: &str, slot: &str, size_bytes: u64, state: PointState) -> RecoveryPoint {
     RecoveryPoint {
         id: format!("{source}/{source}/{}", Slot::at(at(slot))),
         source: source.parse().unwrap(),
@@ -144,7 +144,7 @@ pub(super) fn dump(source: &str, slot: &str, size_bytes: u64, state: PointState)
 }
 
 /// A dump run that a process on this host, living or dead, has recorded as running.
-pub(super) fn dump_run(source: &str, slot: &str, owner: OwnerState) -> StoredRun {
+pub(crate) fn dump_run(source: &str, slot: &str, owner: OwnerState) -> StoredRun {
     let run = RunId { slot: Slot::at(at(slot)), kind: Kind::Dump, database: Some(source.parse().unwrap()), attempt: 1 };
     let process = ProcessIdentity { host: "pod-1".into(), pid_space: "b/1".into(), pid: 7, start_ticks: 9 };
     StoredRun {
@@ -154,7 +154,7 @@ pub(super) fn dump_run(source: &str, slot: &str, owner: OwnerState) -> StoredRun
     }
 }
 
-pub(super) fn remains(source: &str, slot: &str, size_bytes: u64) -> Remains {
+pub(crate) fn remains(source: &str, slot: &str, size_bytes: u64) -> Remains {
     let slot = Slot::at(at(slot));
     let database = Some(source.parse().unwrap());
     Remains {
@@ -166,7 +166,7 @@ pub(super) fn remains(source: &str, slot: &str, size_bytes: u64) -> Remains {
 }
 
 /// Series of a rendered registry with their values; those of the process, which nobody can foresee, left out.
-pub(super) fn series(rendered: &str) -> BTreeMap<String, f64> {
+pub(crate) fn series(rendered: &str) -> BTreeMap<String, f64> {
     let lines = rendered.lines().filter(|line| !line.starts_with('#') && !line.starts_with("process_"));
     lines
         .map(|line| {
