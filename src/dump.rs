@@ -10,6 +10,8 @@
 pub mod archive;
 mod compress;
 pub mod parts;
+mod read_back;
 mod stream;
 
+pub use read_back::{Sent, read_back};
 pub use stream::{Archive, ArchiveRequest, DumpError, stream_archive};

@@ -58,34 +58,30 @@ def write_config(path: Path, sources: list[Source], tuning: Tuning, ca_file: Pat
     due = date.today() + NEXT_SLOT_IN
     lines = [
         f'installation = "{INSTALLATION}"',
-        'time_zone = "UTC"',
         "[aws]",
         f'region = "{REGION}"',
-        "[http]",
+        "[daemon]",
         f'listen = "127.0.0.1:{tuning.http_port}"',
         "[destination]",
         f'bucket = "{BUCKET}"',
-        'prefix = "strongroom"',
-        "[environments.bench]",
-        "[policies.bench.dump]",
-        # A 29th to 31st would skip months; the day only has to be far away.
-        f'schedule = "0 3 {min(due.day, 28)} {due.month} *"',
-        "keep_monthly = 12",
-        f'engine = "{tuning.engine}"',
-        f"compression_level = {tuning.level}",
         f"parts_in_flight = {tuning.parts_in_flight}",
         f'part_size = "{tuning.part_mib}MiB"',
+        "[postgres]",
+        f'ca_file = "{ca_file or "/nonexistent"}"',
+        "[policies.bench.dump]",
+        # A 29th to 31st would skip months; the day only has to be far away, and last year's slot too old to be caught up.
+        f'schedule = "0 3 {min(due.day, 28)} {due.month} *"',
+        'start_deadline = "1h"',
+        f'engine = "{tuning.engine}"',
+        f"compression_level = {tuning.level}",
     ]
     for source in sources:
         lines += [
             f"[sources.{source.name}]",
-            'environment = "bench"',
             f'instance = "{source.name}"',
             'policy = "bench"',
             f'databases = ["{source.database}"]',
             f'credentials = {{ secret = "rds/{source.name}/backup" }}',
         ]
-        if ca_file is not None:
-            lines.append(f'ca_file = "{ca_file}"')
     path.write_text("\n".join(lines) + "\n")
     return path

@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::archive::ArchiveSink;
 use super::parts::{PARTS_MAX, PartSizes, SEGMENT_BYTES};
+use super::read_back::Sent;
 use crate::domain::progress::Progress;
 use crate::ports::object_store::Part;
 
@@ -26,14 +27,6 @@ use crate::ports::object_store::Part;
 pub(super) struct PermittedPart {
     pub(super) part: Part,
     pub(super) permit: OwnedSemaphorePermit,
-}
-
-/// What was made of an archive.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Compressed {
-    pub(super) size_bytes: u64,
-    pub(super) sha256: String,
-    pub(super) crc64nvme: u64,
 }
 
 /// The parts cannot go anywhere, or there are too many of them.
@@ -151,7 +144,7 @@ impl Compressor {
     }
 
     /// Ends the frame and sends the last part.
-    pub(super) fn finish(mut self) -> Result<Compressed, CompressError> {
+    pub(super) fn finish(mut self) -> Result<Sent, CompressError> {
         let ended = self.encoder.shutdown().now_or_never();
         ended.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into())).map_err(CompressError::Encoder)?;
         self.encoder.get_mut().close();
@@ -160,7 +153,7 @@ impl Compressor {
             self.send_part(part)?;
         }
         let sha256 = self.sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Compressed { size_bytes: self.whole_bytes, sha256, crc64nvme: self.whole_crc })
+        Ok(Sent { size_bytes: self.whole_bytes, sha256, crc64nvme: self.whole_crc })
     }
 }
 

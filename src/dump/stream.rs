@@ -4,8 +4,6 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
@@ -13,8 +11,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{self, ArchiveError, Walked};
-use super::compress::{CompressError, Compressed, Compressor, PermittedPart};
+use super::compress::{CompressError, Compressor, PermittedPart};
 use super::parts::PartSizes;
+use super::read_back::{Sent, read_back};
 use crate::domain::inventory::OpenUpload;
 use crate::domain::key::ObjectKey;
 use crate::domain::manifest::StoredObject;
@@ -32,6 +31,8 @@ pub struct ArchiveRequest {
     pub key: ObjectKey,
     /// zstd level.
     pub compression_level: i32,
+    /// The KMS key that the object must turn out to be encrypted with, where one is configured.
+    pub kms_key: Option<String>,
     /// Sizes of the parts.
     pub sizes: PartSizes,
     /// How many parts may exist at once, the one being filled included.
@@ -111,13 +112,13 @@ pub async fn stream_archive(
             return Err(error);
         }
     };
-    let object = read_back(request, &made.compressed).await?;
+    let object = read_back(request.store.as_ref(), &request.key, &made.compressed, request.kms_key.as_deref()).await?;
     Ok(Archive { walked: made.walked, object })
 }
 
 struct Made {
     walked: Walked,
-    compressed: Compressed,
+    compressed: Sent,
 }
 
 /// Everything up to and including the completion of the upload.
@@ -207,27 +208,6 @@ async fn upload_part(
     request.progress.add_stored(size_bytes);
     drop(permitted.permit);
     Ok(receipt)
-}
-
-/// Asks the store for what it has, and compares (verification level L1 of one object).
-async fn read_back(request: &ArchiveRequest, sent: &Compressed) -> Result<StoredObject, DumpError> {
-    let facts = request.store.head(&request.key).await?;
-    let crc64nvme = BASE64_STANDARD.encode(sent.crc64nvme.to_be_bytes());
-    let differs = |found: String, sent: String| DumpError::StoredDifferently { key: request.key.clone(), found, sent };
-    if facts.size_bytes != sent.size_bytes {
-        return Err(differs(format!("{} bytes", facts.size_bytes), format!("{} bytes", sent.size_bytes)));
-    }
-    if let Some(found) = facts.crc64nvme.as_ref().filter(|found| **found != crc64nvme) {
-        return Err(differs(format!("CRC64NVME {found}"), crc64nvme));
-    }
-    Ok(StoredObject {
-        key: request.key.clone(),
-        version_id: facts.version_id,
-        size_bytes: sent.size_bytes,
-        sha256: sent.sha256.clone(),
-        crc64nvme,
-        kms_key: facts.kms_key,
-    })
 }
 
 impl DumpError {

@@ -16,7 +16,7 @@ use crate::domain::manifest::{Compression, MANIFEST_VERSION, Manifest, StoredObj
 use crate::domain::progress::Progress;
 use crate::domain::run::{LEASE, RunRecord, RunState};
 use crate::dump::parts::PartSizes;
-use crate::dump::{Archive, ArchiveRequest, DumpError, stream_archive};
+use crate::dump::{Archive, ArchiveRequest, DumpError, Sent, read_back, stream_archive};
 use crate::plan::action::StartDump;
 use crate::ports::object_store::Condition;
 use crate::ports::postgres::{DatabaseFacts, Globals};
@@ -181,6 +181,7 @@ impl Executor {
         let request = ArchiveRequest {
             store: Arc::clone(&self.ports.store),
             key: self.settings.layout.dump_object(&start.dump, &start.run, ARCHIVE),
+            kms_key: self.settings.kms_key.clone(),
             compression_level: start.settings.compression_level,
             sizes,
             parts_in_flight: self.settings.parts_in_flight,
@@ -234,41 +235,20 @@ impl Executor {
     }
 
     async fn put_new(&self, key: ObjectKey, bytes: Vec<u8>) -> Result<StoredObject, DumpError> {
-        use base64::Engine as _;
         let bytes = Bytes::from(bytes);
-        let crc = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &bytes);
-        let crc64nvme = base64::prelude::BASE64_STANDARD.encode(crc.to_be_bytes());
-        let written = self.ports.store.put(&key, bytes.clone(), Condition::Absent).await;
-        let unsure = match written {
-            Ok(_) => None,
-            Err(error) if may_be_done(&error) => Some(error),
-            Err(error) => return Err(error.into()),
+        let sent = Sent {
+            size_bytes: bytes.len() as u64,
+            sha256: Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
+            crc64nvme: crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &bytes),
         };
-        let facts = match self.ports.store.head(&key).await {
-            Ok(facts) => facts,
-            Err(error) => return Err(unsure.unwrap_or(error).into()),
-        };
-        let same =
-            facts.size_bytes == bytes.len() as u64 && facts.crc64nvme.as_ref().is_none_or(|found| *found == crc64nvme);
-        if !same {
-            return Err(unsure.map_or_else(
-                || DumpError::StoredDifferently {
-                    key: key.clone(),
-                    found: format!("{} bytes", facts.size_bytes),
-                    sent: format!("{} bytes of CRC64NVME {crc64nvme}", bytes.len()),
-                },
-                DumpError::Port,
-            ));
+        let written = self.ports.store.put(&key, bytes, Condition::Absent).await;
+        let kms_key = self.settings.kms_key.as_deref();
+        match (written, read_back(self.ports.store.as_ref(), &key, &sent, kms_key).await) {
+            (Ok(_), read) => read,
+            // The answer was lost, and what was to be written is there.
+            (Err(error), Ok(object)) if may_be_done(&error) => Ok(object),
+            (Err(error), _) => Err(error.into()),
         }
-        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(StoredObject {
-            key,
-            version_id: facts.version_id,
-            size_bytes: facts.size_bytes,
-            sha256,
-            crc64nvme,
-            kms_key: facts.kms_key,
-        })
     }
 
     /// Writes the manifest: from here on the dump exists.

@@ -42,7 +42,8 @@ pub(super) fn judge<'a>(
     let good: Vec<&RecoveryPoint> =
         points.filter(|point| point.is_good() && serves(point, &obligation.task, resource)).collect();
     let due = obligation.schedule.latest_due(now);
-    let filled = |slot: Slot| good.iter().any(|point| point.slot >= slot);
+    // A slot in the future was filled while the clock was wrong: it must not silence the schedule until then.
+    let filled = |slot: Slot| good.iter().any(|point| point.slot >= slot && point.slot.instant() <= now);
     let (reason, candidate) = match due {
         None => (Reason::NotDueYet, None),
         Some(slot) if filled(slot) => (Reason::Satisfied { slot }, None),

@@ -118,6 +118,13 @@ fn a_backup_by_hand_after_the_slot_fills_it() {
     assert_eq!(world.reason(NOON, Kind::Snapshot), "slot 20261122t030000z is filled");
 }
 
+#[test]
+fn a_point_from_the_future_does_not_silence_the_schedule() {
+    let mut world = World::new();
+    world.dumps = vec![dump("accounts", "2027-11-01T04:00:00Z", 10, PointState::Good)];
+    assert!(world.reason(NOON, Kind::Dump).starts_with("starts now"));
+}
+
 #[rstest]
 #[case::bad_dump(PointState::Bad { reason: "an object is missing".to_owned() })]
 #[case::pending(PointState::Pending)]

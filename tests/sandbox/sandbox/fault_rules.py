@@ -25,6 +25,7 @@ ERROR_KINDS = {
 
 EFFECT_KINDS = {
     "delay",
+    "hold",
     "cut_request",
     "cut_response",
     "drop_response_after_effect",
@@ -132,6 +133,11 @@ class RuleBook:
     def list(self) -> list[Rule]:
         with self._lock:
             return list(self._rules.values())
+
+    def stands(self, rule: Rule) -> bool:
+        """Whether nobody has removed it yet."""
+        with self._lock:
+            return rule.id in self._rules
 
     def remove(self, rule_id: str) -> bool:
         with self._lock:

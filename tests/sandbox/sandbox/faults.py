@@ -27,6 +27,9 @@ UNCOUNTED = ("/sandbox-api/", "/moto-api", "/favicon.ico", "/latest/")
 
 DRAIN_BLOCK = 1024 * 1024
 
+HOLD_LOOK = 0.02
+"""Seconds between two looks at whether a held call may go on."""
+
 
 class ConnectionCut(ConnectionError):
     """Tells the server that the connection is gone; it then logs nothing and goes on."""
@@ -69,6 +72,13 @@ class Faults:
 
     def _delay(self, rule: Rule, environ: Environ, start_response: StartResponse, call: Call) -> Iterable[bytes]:
         time.sleep(rule.seconds)
+        return self._run(environ, start_response, call)
+
+    def _hold(self, rule: Rule, environ: Environ, start_response: StartResponse, call: Call) -> Iterable[bytes]:
+        """Goes on when the rule is removed, at the latest after `seconds`: for tests that wait for something else."""
+        until = time.monotonic() + rule.seconds
+        while self.rules.stands(rule) and time.monotonic() < until:
+            time.sleep(HOLD_LOOK)
         return self._run(environ, start_response, call)
 
     def _slow_request(self, rule: Rule, environ: Environ, start_response: StartResponse, call: Call) -> Iterable[bytes]:

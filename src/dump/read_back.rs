@@ -1,0 +1,56 @@
+//! Reads back what was stored, before anybody relies on it (verification level L1 of one object).
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use super::DumpError;
+use crate::domain::key::ObjectKey;
+use crate::domain::manifest::StoredObject;
+use crate::ports::object_store::ObjectStore;
+
+/// What was sent to the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// Bytes.
+    pub size_bytes: u64,
+    /// SHA-256 of the bytes, in hex.
+    pub sha256: String,
+    /// CRC64NVME of the bytes.
+    pub crc64nvme: u64,
+}
+
+/// Asks the store what it has under a key, and compares it with what was sent.
+///
+/// # Errors
+/// The store cannot be asked, or has something else: [`DumpError::StoredDifferently`].
+pub async fn read_back(
+    store: &dyn ObjectStore,
+    key: &ObjectKey,
+    sent: &Sent,
+    kms_key: Option<&str>,
+) -> Result<StoredObject, DumpError> {
+    let facts = store.head(key).await?;
+    let crc64nvme = BASE64_STANDARD.encode(sent.crc64nvme.to_be_bytes());
+    let differs = |found: String, sent: String| DumpError::StoredDifferently { key: key.clone(), found, sent };
+    if facts.size_bytes != sent.size_bytes {
+        return Err(differs(format!("{} bytes", facts.size_bytes), format!("{} bytes", sent.size_bytes)));
+    }
+    if let Some(found) = facts.crc64nvme.as_ref().filter(|found| **found != crc64nvme) {
+        return Err(differs(format!("CRC64NVME {found}"), format!("CRC64NVME {crc64nvme}")));
+    }
+    // S3 answers with the key's ARN; an alias or a bare key id says nothing that could be compared.
+    if let Some(wanted) = kms_key.filter(|key| key.starts_with("arn:") && key.contains(":key/"))
+        && facts.kms_key.as_deref() != Some(wanted)
+    {
+        let found = facts.kms_key.unwrap_or_else(|| "no KMS key".to_owned());
+        return Err(differs(found, format!("KMS key {wanted}")));
+    }
+    Ok(StoredObject {
+        key: key.clone(),
+        version_id: facts.version_id,
+        size_bytes: sent.size_bytes,
+        sha256: sent.sha256.clone(),
+        crc64nvme,
+        kms_key: facts.kms_key,
+    })
+}

@@ -1,0 +1,169 @@
+"""One test's own corner of the shared sandbox: names, a prefix in the bucket, a directory, a configuration."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+from sandbox_process import BUCKET, KMS_ALIAS, REGION, Sandbox
+from strongroom_process import Daemon, Strongroom
+
+YEARLY = "0 4 1 1 *"
+"""Due since New Year: a backup that is missing starts at once, and no test sees the slot change under its feet."""
+
+DATABASES = {"accounts": ["accounts"], "lending": ["lending"], "ledger": ["ledger"]}
+"""The sources that there are: each on the instance `bank-<source>`, with its secret."""
+
+Config = dict[str, Any]
+
+
+def source(name: str, **changes: Any) -> Config:
+    """A source as the configuration has it."""
+    return {
+        "instance": f"bank-{name}",
+        "policy": "p",
+        "databases": DATABASES[name],
+        "credentials": {"secret": f"rds/{name}/backup"},
+    } | changes
+
+
+def quick(schedule: str = YEARLY, **more: Any) -> Config:
+    """A schedule whose failures are repeated soon."""
+    return {"schedule": schedule, "retry": {"initial_backoff": "1s", "backoff_max": "2s"}} | more
+
+
+def to_toml(value: Any) -> str:
+    """A TOML value; JSON's strings, numbers and lists are TOML's."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {to_toml(inner)}" for name, inner in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(to_toml(inner) for inner in value) + "]"
+    return json.dumps(value)
+
+
+@dataclass
+class Case:
+    """What one test has for itself; nothing of it is seen by others, although they share the sandbox."""
+
+    sandbox: Sandbox
+    directory: Path
+    name: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:8]}")
+    daemons: list[Daemon] = field(default_factory=list)
+
+    def configure(
+        self,
+        *sources: str,
+        snapshot: Config | None = None,
+        dump: Config | None = None,
+        environment: dict[str, str] | None = None,
+        **changes: Any,
+    ) -> Strongroom:
+        """A configuration for sources by name; `changes` are merged into its tables."""
+        policy = {name: part for name, part in (("snapshot", snapshot), ("dump", dump)) if part is not None}
+        config: Config = {
+            "installation": self.name,
+            "snapshot_prefix": self.name,
+            "aws": {"region": REGION},
+            "destination": {
+                "bucket": BUCKET,
+                "prefix": self.name,
+                "kms_key": KMS_ALIAS,
+                "part_size": "8MiB",
+                # One part at a time: while it is on its way the client waits, in the middle of a table.
+                "parts_in_flight": 1,
+            },
+            "postgres": {"ca_file": self.sandbox.ca_file},
+            "daemon": {"listen": "127.0.0.1:0", "poll_interval": "1s", "reconcile_interval": "2s"},
+            "policies": {"p": policy},
+            "sources": {name: source(name) for name in sources},
+        }
+        for table, change in changes.items():
+            config[table] = config.get(table, {}) | change if isinstance(change, dict) else change
+        return self.write(config, environment)
+
+    def write(self, config: Config, environment: dict[str, str] | None = None) -> Strongroom:
+        text = "".join(f"{name} = {to_toml(value)}\n" for name, value in config.items())
+        path = self.directory / "strongroom.toml"
+        path.write_text(text)
+        scratch = self.directory / "tmp"
+        scratch.mkdir(exist_ok=True)
+        environment = self.sandbox.environment | {"TMPDIR": str(scratch)} | (environment or {})
+        return Strongroom(path, environment, self.directory, self.daemons)
+
+    # what the store has
+
+    def keys(self, below: str = "") -> list[str]:
+        """Keys below this test's prefix, without it."""
+        pages = self.sandbox.client("s3").get_paginator("list_objects_v2")
+        prefix = f"{self.name}/"
+        found = (
+            item["Key"] for page in pages.paginate(Bucket=BUCKET, Prefix=prefix + below) for item in page.get("Contents", [])
+        )
+        return sorted(key.removeprefix(prefix) for key in found)
+
+    def get(self, key: str) -> bytes:
+        body: bytes = self.sandbox.client("s3").get_object(Bucket=BUCKET, Key=f"{self.name}/{key}")["Body"].read()
+        return body
+
+    def runs(self, source: str, kind: str = "") -> list[dict[str, Any]]:
+        """The records of a source's runs, in the order of their attempts."""
+        wanted = [key for key in self.keys(f"{source}/runs/") if f"-{kind}" in key.rsplit("/", 1)[1]]
+        return sorted((json.loads(self.get(key)) for key in wanted), key=lambda record: str(record["started_at"]))
+
+    def run_states(self, source: str, kind: str = "") -> list[str]:
+        return [record["state"] for record in self.runs(source, kind)]
+
+    def manifests(self, source: str) -> list[dict[str, Any]]:
+        return [json.loads(self.get(key)) for key in self.keys(f"{source}/dumps/") if key.endswith("/manifest.json")]
+
+    def dump_objects(self, source: str) -> list[str]:
+        """Everything visible that is not a record."""
+        return self.keys(f"{source}/dumps/")
+
+    def uploads(self) -> list[dict[str, Any]]:
+        """Multipart uploads that are open."""
+        found = self.sandbox.client("s3").list_multipart_uploads(Bucket=BUCKET, Prefix=f"{self.name}/")
+        return list(found.get("Uploads", []))
+
+    def parts(self) -> list[dict[str, Any]]:
+        """Parts that have arrived of the only open upload; none if there is no such upload."""
+        uploads = self.uploads()
+        if len(uploads) != 1:
+            return []
+        upload = {"Bucket": BUCKET, "Key": uploads[0]["Key"], "UploadId": uploads[0]["UploadId"]}
+        try:
+            return list(self.sandbox.client("s3").list_parts(**upload).get("Parts", []))
+        except ClientError:
+            return []
+
+    def assert_whole(self, manifest: dict[str, Any]) -> None:
+        """Every object that a manifest names is there, with its size."""
+        for item in manifest["objects"]:
+            found = self.sandbox.client("s3").head_object(Bucket=BUCKET, Key=item["key"])
+            assert found["ContentLength"] == item["size_bytes"], item["key"]
+
+    # what RDS has
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """The snapshots with this test's prefix, in the order of their ids."""
+        pages = self.sandbox.client("rds").get_paginator("describe_db_snapshots")
+        found = [item for page in pages.paginate(SnapshotType="manual") for item in page["DBSnapshots"]]
+        own = [item for item in found if item["DBSnapshotIdentifier"].startswith(f"{self.name}-")]
+        return sorted(own, key=lambda item: str(item["DBSnapshotIdentifier"]))
+
+    def snapshot_ids(self, status: str = "available") -> list[str]:
+        return [item["DBSnapshotIdentifier"] for item in self.snapshots() if item["Status"] == status]
+
+    def mid_dump(self, **more: Any) -> dict[str, Any]:
+        """The rule that stops a dump of the ledger in its middle: part 1 is stored, part 2 does not arrive."""
+        return {"service": "s3", "operation": "UploadPart", "match": {"key": f"^{self.name}/", "partNumber": "^2$"}} | more
+
+    def close(self) -> None:
+        """Ends whatever the test has left running, by its process id."""
+        for daemon in self.daemons:
+            if daemon.process.poll() is None:
+                daemon.kill()

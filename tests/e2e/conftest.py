@@ -1,0 +1,51 @@
+"""One sandbox per worker, because its start is dear; a corner of its own in it for each test, because tests are many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sandbox_process
+from case import Case
+from job import Job
+from sandbox_process import Sandbox
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    running = sandbox_process.start(tmp_path_factory.mktemp("sandbox"))
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def case(sandbox: Sandbox, tmp_path: Path) -> Iterator[Case]:
+    """A corner whose daemons end and whose faults are gone after the test, also after one that failed."""
+    corner = Case(sandbox, tmp_path)
+    try:
+        yield corner
+    finally:
+        corner.close()
+        sandbox.settle()
+
+
+@pytest.fixture(scope="session")
+def job(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
+    """The main job, done once: two sources, a weekly snapshot and a monthly dump of each; then the daemon was stopped."""
+    corner = Case(sandbox, tmp_path_factory.mktemp("job"))
+    policies = {"snapshot": {"schedule": "0 3 * * Sun"}, "dump": {"schedule": "0 4 1 * *"}}
+    try:
+        strongroom = corner.configure("accounts", "lending", **policies)
+        daemon = strongroom.start()
+        metrics_at_boot = daemon.metrics()
+        daemon.wait_ready()
+        daemon.wait_for(lambda: daemon.status()["well"], "every slot is filled")
+        metrics = daemon.metrics()
+        assert daemon.terminate() == 0
+        yield Job(corner, strongroom, daemon, metrics_at_boot, metrics)
+    finally:
+        corner.close()
+        sandbox.settle()
