@@ -1,5 +1,7 @@
 //! A small policy, and what can be seen of it: what tests of the planner and of the metrics begin with.
 
+pub(crate) mod fake_store;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 

@@ -216,4 +216,4 @@ impl Tail {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

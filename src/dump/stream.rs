@@ -231,3 +231,6 @@ impl std::fmt::Debug for ArchiveRequest {
         write!(f, "ArchiveRequest({})", self.key)
     }
 }
+
+#[cfg(test)]
+mod tests;

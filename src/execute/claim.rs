@@ -128,3 +128,59 @@ impl std::fmt::Debug for Claim {
         write!(f, "Claim({})", self.key)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::run::ProcessIdentity;
+    use crate::testing::at;
+    use crate::testing::fake_store::{Call, FakeObjectStore, Strikes};
+
+    fn record(host: &str) -> RunRecord {
+        let owner = ProcessIdentity { host: host.to_owned(), pid_space: "b/1".to_owned(), pid: 7, start_ticks: 9 };
+        let run = "20261122t030000z-snapshot-1".parse().unwrap();
+        RunRecord::claim(run, "accounts".parse().unwrap(), None, owner, at("2026-11-22T03:00:00Z"))
+    }
+
+    fn key() -> ObjectKey {
+        ObjectKey::listed("strongroom/accounts/runs/20261122t030000z-snapshot-1.json")
+    }
+
+    async fn take(store: &Arc<FakeObjectStore>, host: &str) -> Option<Claim> {
+        Claim::take(Arc::clone(store) as Arc<dyn ObjectStore>, key(), record(host)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn of_two_daemons_one_gets_the_claim() {
+        let store = Arc::new(FakeObjectStore::default());
+        assert!(take(&store, "one").await.is_some());
+        assert!(take(&store, "two").await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_claim_whose_answer_was_lost_is_still_ours() {
+        let store = Arc::new(FakeObjectStore::default());
+        store.fail_next(Call::Put, Strikes::After);
+        let mut claim = take(&store, "one").await.expect("our own record stands there");
+        store.fail_next(Call::Put, Strikes::After);
+        assert!(claim.renew(at("2026-11-22T03:05:00Z")).await.unwrap());
+        assert!(claim.stands().await.unwrap());
+        store.fail_next(Call::Put, Strikes::After);
+        let cancelled = RunState::Cancelled { finished_at: at("2026-11-22T03:06:00Z") };
+        assert_eq!(claim.close(cancelled).await.unwrap(), Closing::Closed);
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_somebody_has_closed_is_lost() {
+        let store = Arc::new(FakeObjectStore::default());
+        let mut claim = take(&store, "one").await.unwrap();
+        let closed = record("one").closed(RunState::Abandoned { finished_at: at("2026-11-22T04:00:00Z") });
+        store.overwrite(&key(), &serde_json::to_vec(&closed).unwrap());
+        assert!(!claim.stands().await.unwrap());
+        assert!(!claim.renew(at("2026-11-22T04:05:00Z")).await.unwrap());
+        let done = RunState::Succeeded { finished_at: at("2026-11-22T04:06:00Z"), size_bytes: 1 };
+        assert_eq!(claim.close(done).await.unwrap(), Closing::Lost);
+        let stands: RunRecord = serde_json::from_slice(&store.bytes(&key()).unwrap()).unwrap();
+        assert_eq!(stands.state, closed.state, "a terminal state never changes");
+    }
+}

@@ -38,7 +38,7 @@ def job(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     corner = Case(sandbox, tmp_path_factory.mktemp("job"))
     policies = {"snapshot": {"schedule": "0 3 * * Sun"}, "dump": {"schedule": "0 4 1 * *"}}
     try:
-        strongroom = corner.configure("accounts", "lending", **policies)
+        strongroom = corner.configure("accounts", "lending", time_zone="Europe/London", **policies)
         daemon = strongroom.start()
         metrics_at_boot = daemon.metrics()
         daemon.wait_ready()

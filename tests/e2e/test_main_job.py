@@ -79,10 +79,7 @@ def test_the_manifest_says_what_was_dumped_from_where_and_with_what(job: Job, so
 def test_the_manifest_counts_the_rows_of_every_table_as_the_source_does(job: Job, source: str) -> None:
     (manifest,) = job.case.manifests(source)
     counted = row_counts(job.case.sandbox, f"bank-{source}", source)
-    # An unlogged table has no place in a dump's promise only if pg_dump leaves it out; stock pg_dump does not.
-    in_manifest = {
-        (table["schema"], table["name"]): table["rows"] for table in manifest["tables"]
-    }
+    in_manifest = {(table["schema"], table["name"]): table["rows"] for table in manifest["tables"]}
     unquoted = {tuple(part.strip('"') for part in name.split(".", 1)): rows for name, rows in counted.items()}
     assert in_manifest == unquoted
     assert manifest["rows"] > 10_000, "a test with next to no data proves nothing"

@@ -121,6 +121,21 @@ fn two_tables(minor: u8) -> Vec<u8> {
     writer.bytes
 }
 
+/// An archive of one table with so many rows, none like the other.
+pub(in crate::dump) fn archive_of_rows(rows: u64) -> Vec<u8> {
+    let mut writer = Writer::new(14, 1);
+    writer.entry(2, true, "t", "TABLE DATA");
+    writer.bytes.push(1);
+    writer.int(2);
+    for row in 0..rows {
+        let noise = row.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        writer.string(Some(&format!("{row}\t{noise:016x}{:016x}\n", noise.rotate_left(17).wrapping_mul(noise))));
+    }
+    writer.string(Some("\\.\n\n\n"));
+    writer.int(0);
+    writer.bytes
+}
+
 fn walk_bytes(bytes: &[u8]) -> Result<Walked, ArchiveError> {
     walk(bytes, &mut Kept::default())
 }

@@ -1,0 +1,139 @@
+"""Daemons that end in the middle of a dump, by force or by order: never a manifest without its objects, and the next start repairs."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+from case import Case, quick
+from postgres_tools import pg_dumps
+from strongroom_process import STOP_SECONDS, Daemon, Strongroom
+
+INSTANCE = "bank-ledger"
+
+
+def start_and_stop_in_mid_dump(case: Case, strongroom: Strongroom) -> Daemon:
+    """A daemon whose dump has one part in the store, one on its way, and the client in the middle of a table."""
+    daemon = strongroom.start()
+    daemon.wait_for(lambda: len(case.parts()) == 1, "the first part is stored")
+    daemon.wait_for(lambda: case.sandbox.backends(INSTANCE), "the server has the session")
+    daemon.wait_for(lambda: len(case.sandbox.calls("UploadPart", case.name)) == 2, "the second part is on its way")
+    return daemon
+
+
+def wait_until_nothing_dumps(case: Case) -> None:
+    port = case.sandbox.instance(INSTANCE)["Endpoint"]["Port"]
+    from waiting import wait_until
+
+    wait_until(lambda: not pg_dumps(port), "no pg_dump is left", 10, lambda: pg_dumps(port))
+    wait_until(lambda: not case.sandbox.backends(INSTANCE), "no session is left", 10)
+
+
+def test_sigkill_in_mid_dump_leaves_no_backup_and_the_next_start_makes_it(case: Case) -> None:
+    strongroom = case.configure("ledger", dump=quick())
+    with case.sandbox.holding(**case.mid_dump()):
+        daemon = start_and_stop_in_mid_dump(case, strongroom)
+        daemon.kill()
+    wait_until_nothing_dumps(case)
+    assert case.dump_objects("ledger") == [], "nothing half-done is visible"
+    assert len(case.uploads()) == 1
+    assert case.run_states("ledger") == ["running"], "nobody has told its end yet"
+    assert any("its process" in action and "is gone" in action for action in strongroom.plan()["actions"])
+
+    restarted = strongroom.start()
+    restarted.wait_for(lambda: restarted.status() and restarted.status()["well"], "the slot is filled")
+    restarted.wait_for(lambda: not case.uploads(), "the left upload is aborted")
+    (manifest,) = case.manifests("ledger")
+    case.assert_whole(manifest)
+    assert case.run_states("ledger") == ["abandoned", "succeeded"]
+    assert manifest["run"].endswith("-2") and manifest["rows"] == 400_000
+    assert len(restarted.lines("run closed: the process that worked on it is gone")) == 1
+    assert restarted.metric("strongroom_runs_total", source="ledger", kind="dump", outcome="failure") == 1
+    assert restarted.terminate() == 0
+
+
+@pytest.mark.parametrize("last", ["globals.sql", "RESTORE.md", "manifest.json"])
+def test_sigkill_between_two_objects_leaves_remains_that_the_plan_knows(case: Case, last: str) -> None:
+    strongroom = case.configure("lending", dump=quick())
+    before = {"service": "s3", "operation": "PutObject", "match": {"key": f"^{case.name}/.*/{last}$"}}
+    cut = case.sandbox.fault("cut_request", count=None, **before)
+    daemon = strongroom.start()
+    daemon.wait_for(lambda: case.sandbox.calls("PutObject", last), f"{last} is about to be written")
+    daemon.kill()
+    case.sandbox.clear_faults()
+    assert cut
+    left = case.dump_objects("lending")
+    assert any(key.endswith("archive.dump.zst") for key in left) and not any("manifest" in key for key in left)
+
+    restarted = strongroom.start()
+    restarted.wait_for(lambda: restarted.status() and restarted.status()["well"], "the slot is filled")
+    (manifest,) = case.manifests("lending")
+    case.assert_whole(manifest)
+    assert case.run_states("lending") == ["abandoned", "succeeded"]
+    (remains,) = strongroom.plan()["remains"]
+    assert remains["source"] == "lending" and remains["run"].endswith("-1")
+    assert sorted(remains["objects"]) == [f"{case.name}/{key}" for key in left]
+    assert restarted.metric("strongroom_remains_bytes", source="lending") == remains["size_bytes"] > 0
+
+
+def test_sigkill_after_the_manifest_and_before_the_record_is_still_a_success(case: Case) -> None:
+    strongroom = case.configure("lending", dump=quick())
+    # The first write of the record is the claim, the second its end.
+    end = {"service": "s3", "operation": "PutObject", "match": {"key": f"^{case.name}/lending/runs/"}, "after": 1}
+    case.sandbox.fault("cut_request", count=None, **end)
+    daemon = strongroom.start()
+    daemon.wait_for(lambda: case.manifests("lending"), "the manifest is written")
+    daemon.kill()
+    case.sandbox.clear_faults()
+    assert case.run_states("lending") == ["running"]
+
+    restarted = strongroom.start()
+    restarted.wait_for(lambda: case.run_states("lending") == ["succeeded"], "the success is recorded")
+    restarted.wait_for(lambda: restarted.status()["well"], "all is well")
+    (manifest,) = case.manifests("lending")
+    assert manifest["run"].endswith("-1"), "the dump that was made counts, and no second one is made"
+    assert restarted.at_level("ERROR", "WARN") == []
+
+
+@pytest.mark.parametrize("order", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_mid_dump_ends_it_cleanly_and_soon(case: Case, order: signal.Signals) -> None:
+    strongroom = case.configure("ledger", dump=quick())
+    with case.sandbox.holding(**case.mid_dump()):
+        daemon = start_and_stop_in_mid_dump(case, strongroom)
+        told_at = time.monotonic()
+        daemon.process.send_signal(order)
+        assert daemon.process.wait(STOP_SECONDS) == 0
+        took = time.monotonic() - told_at
+        assert took < 10, f"it took {took:.1f} s although nothing forced it to wait"
+        assert case.uploads() == [], "the upload is aborted before the process ends"
+    wait_until_nothing_dumps(case)
+    assert case.dump_objects("ledger") == []
+    assert case.run_states("ledger") == ["cancelled"]
+    assert daemon.at_level("ERROR", "WARN") == []
+    assert list((case.directory / "tmp").iterdir()) == [], "no password file stays"
+
+    restarted = strongroom.start()
+    restarted.wait_for(lambda: restarted.status() and restarted.status()["well"], "the slot is filled")
+    assert case.run_states("ledger") == ["cancelled", "succeeded"]
+    (manifest,) = case.manifests("ledger")
+    case.assert_whole(manifest)
+
+
+def test_a_second_signal_ends_at_once_and_the_next_start_cleans_up(case: Case) -> None:
+    strongroom = case.configure("ledger", dump=quick())
+    with case.sandbox.holding(**case.mid_dump()):
+        daemon = start_and_stop_in_mid_dump(case, strongroom)
+        # An abort that hangs: without it the first signal's clean end is too quick for a second one.
+        abort = {"service": "s3", "operation": "AbortMultipartUpload", "match": {"key": f"^{case.name}/"}}
+        with case.sandbox.holding(**abort):
+            daemon.process.send_signal(signal.SIGTERM)
+            daemon.wait_for_line("a signal: stopping")
+            daemon.wait_for(lambda: case.sandbox.calls("AbortMultipartUpload", case.name), "it aborts")
+            assert daemon.terminate() == 0
+    wait_until_nothing_dumps(case)
+    assert len(daemon.lines("a second signal")) == 1
+    restarted = strongroom.start()
+    restarted.wait_for(lambda: restarted.status() and restarted.status()["well"], "the slot is filled")
+    restarted.wait_for(lambda: not case.uploads(), "no upload is left")
+    assert case.run_states("ledger") == ["abandoned", "succeeded"]
