@@ -209,3 +209,6 @@ impl Manifest {
         &self.dump.database
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ DATABASES = {"accounts": ["accounts"], "lending": ["lending"], "ledger": ["ledge
 """The sources that there are: each on the instance `bank-<source>`, with its secret."""
 
 Config = dict[str, Any]
+Match = dict[str, str] | None
 
 
 def source(name: str, **changes: Any) -> Config:
@@ -91,8 +94,33 @@ class Case:
         path.write_text(text)
         scratch = self.directory / "tmp"
         scratch.mkdir(exist_ok=True)
-        environment = self.sandbox.environment | {"TMPDIR": str(scratch)} | (environment or {})
+        own = {"TMPDIR": str(scratch), "AWS_ACCESS_KEY_ID": self.access_key}
+        environment = self.sandbox.environment | own | (environment or {})
         return Strongroom(path, environment, self.directory, self.daemons)
+
+    # faults that hit this test's strongroom and nobody else, the test's own clients included
+
+    @property
+    def access_key(self) -> str:
+        return f"AKIA{self.name.upper()}"
+
+    def fault(self, kind: str, operation: str, count: int | None = 1, match: Match = None, **rule: Any) -> None:
+        """From now on calls of this operation go wrong, `count` times."""
+        self.sandbox.fault(kind, operation=operation, count=count, match=self._match(match), **rule)
+
+    @contextmanager
+    def holding(self, operation: str, match: Match = None, **rule: Any) -> Iterator[None]:
+        """Calls of this operation are held up until the end of the block."""
+        with self.sandbox.holding(operation=operation, match=self._match(match), **rule):
+            yield
+
+    def _match(self, match: Match) -> dict[str, str]:
+        return {"access_key": f"^{self.access_key}$"} | (match or {})
+
+    def calls(self, operation: str, key_part: str = "") -> list[dict[str, Any]]:
+        """The calls of this operation that this test's strongroom has made, on keys that contain this."""
+        calls = self.sandbox.calls(operation)
+        return [call for call in calls if call["access_key"] == self.access_key and key_part in call["key"]]
 
     # what the store has
 
@@ -158,9 +186,16 @@ class Case:
     def snapshot_ids(self, status: str = "available") -> list[str]:
         return [item["DBSnapshotIdentifier"] for item in self.snapshots() if item["Status"] == status]
 
-    def mid_dump(self, **more: Any) -> dict[str, Any]:
-        """The rule that stops a dump of the ledger in its middle: part 1 is stored, part 2 does not arrive."""
-        return {"service": "s3", "operation": "UploadPart", "match": {"key": f"^{self.name}/", "partNumber": "^2$"}} | more
+    @contextmanager
+    def in_mid_dump(self, strongroom: Strongroom) -> Iterator[Daemon]:
+        """Starts a daemon and holds its dump of the ledger: one part is stored, one does not arrive before the end of the
+        block, and the client waits in the middle of a table."""
+        with self.holding("UploadPart", {"partNumber": "^2$"}):
+            daemon = strongroom.start()
+            daemon.wait_for(lambda: len(self.parts()) == 1, "the first part is stored")
+            daemon.wait_for(lambda: len(self.calls("UploadPart")) == 2, "the second part is on its way")
+            daemon.wait_for(lambda: self.sandbox.backends("bank-ledger"), "the server has the session")
+            yield daemon
 
     def close(self) -> None:
         """Ends whatever the test has left running, by its process id."""

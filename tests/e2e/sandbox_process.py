@@ -125,9 +125,9 @@ class Sandbox:
     def clear_faults(self) -> None:
         self._side("DELETE", "faults")
 
-    def calls(self, operation: str, key_part: str = "") -> list[dict[str, Any]]:
-        found = self._side("GET", f"calls?operation={operation}")["calls"]
-        return [call for call in found if key_part in call["key"]]
+    def calls(self, operation: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._side("GET", f"calls?operation={operation}")["calls"]
+        return found
 
     # RDS behind its API
 

@@ -8,32 +8,21 @@ import time
 import pytest
 from case import Case, quick
 from postgres_tools import pg_dumps
-from strongroom_process import STOP_SECONDS, Daemon, Strongroom
+from strongroom_process import STOP_SECONDS
+from waiting import wait_until
 
 INSTANCE = "bank-ledger"
 
 
-def start_and_stop_in_mid_dump(case: Case, strongroom: Strongroom) -> Daemon:
-    """A daemon whose dump has one part in the store, one on its way, and the client in the middle of a table."""
-    daemon = strongroom.start()
-    daemon.wait_for(lambda: len(case.parts()) == 1, "the first part is stored")
-    daemon.wait_for(lambda: case.sandbox.backends(INSTANCE), "the server has the session")
-    daemon.wait_for(lambda: len(case.sandbox.calls("UploadPart", case.name)) == 2, "the second part is on its way")
-    return daemon
-
-
 def wait_until_nothing_dumps(case: Case) -> None:
     port = case.sandbox.instance(INSTANCE)["Endpoint"]["Port"]
-    from waiting import wait_until
-
     wait_until(lambda: not pg_dumps(port), "no pg_dump is left", 10, lambda: pg_dumps(port))
     wait_until(lambda: not case.sandbox.backends(INSTANCE), "no session is left", 10)
 
 
 def test_sigkill_in_mid_dump_leaves_no_backup_and_the_next_start_makes_it(case: Case) -> None:
     strongroom = case.configure("ledger", dump=quick())
-    with case.sandbox.holding(**case.mid_dump()):
-        daemon = start_and_stop_in_mid_dump(case, strongroom)
+    with case.in_mid_dump(strongroom) as daemon:
         daemon.kill()
     wait_until_nothing_dumps(case)
     assert case.dump_objects("ledger") == [], "nothing half-done is visible"
@@ -56,13 +45,11 @@ def test_sigkill_in_mid_dump_leaves_no_backup_and_the_next_start_makes_it(case: 
 @pytest.mark.parametrize("last", ["globals.sql", "RESTORE.md", "manifest.json"])
 def test_sigkill_between_two_objects_leaves_remains_that_the_plan_knows(case: Case, last: str) -> None:
     strongroom = case.configure("lending", dump=quick())
-    before = {"service": "s3", "operation": "PutObject", "match": {"key": f"^{case.name}/.*/{last}$"}}
-    cut = case.sandbox.fault("cut_request", count=None, **before)
+    case.fault("cut_request", "PutObject", count=None, match={"key": f"/{last}$"})
     daemon = strongroom.start()
-    daemon.wait_for(lambda: case.sandbox.calls("PutObject", last), f"{last} is about to be written")
+    daemon.wait_for(lambda: case.calls("PutObject", last), f"{last} is about to be written")
     daemon.kill()
     case.sandbox.clear_faults()
-    assert cut
     left = case.dump_objects("lending")
     assert any(key.endswith("archive.dump.zst") for key in left) and not any("manifest" in key for key in left)
 
@@ -80,8 +67,7 @@ def test_sigkill_between_two_objects_leaves_remains_that_the_plan_knows(case: Ca
 def test_sigkill_after_the_manifest_and_before_the_record_is_still_a_success(case: Case) -> None:
     strongroom = case.configure("lending", dump=quick())
     # The first write of the record is the claim, the second its end.
-    end = {"service": "s3", "operation": "PutObject", "match": {"key": f"^{case.name}/lending/runs/"}, "after": 1}
-    case.sandbox.fault("cut_request", count=None, **end)
+    case.fault("cut_request", "PutObject", count=None, match={"key": "/lending/runs/"}, after=1)
     daemon = strongroom.start()
     daemon.wait_for(lambda: case.manifests("lending"), "the manifest is written")
     daemon.kill()
@@ -99,8 +85,7 @@ def test_sigkill_after_the_manifest_and_before_the_record_is_still_a_success(cas
 @pytest.mark.parametrize("order", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_in_mid_dump_ends_it_cleanly_and_soon(case: Case, order: signal.Signals) -> None:
     strongroom = case.configure("ledger", dump=quick())
-    with case.sandbox.holding(**case.mid_dump()):
-        daemon = start_and_stop_in_mid_dump(case, strongroom)
+    with case.in_mid_dump(strongroom) as daemon:
         told_at = time.monotonic()
         daemon.process.send_signal(order)
         assert daemon.process.wait(STOP_SECONDS) == 0
@@ -122,14 +107,12 @@ def test_a_signal_in_mid_dump_ends_it_cleanly_and_soon(case: Case, order: signal
 
 def test_a_second_signal_ends_at_once_and_the_next_start_cleans_up(case: Case) -> None:
     strongroom = case.configure("ledger", dump=quick())
-    with case.sandbox.holding(**case.mid_dump()):
-        daemon = start_and_stop_in_mid_dump(case, strongroom)
+    with case.in_mid_dump(strongroom) as daemon:
         # An abort that hangs: without it the first signal's clean end is too quick for a second one.
-        abort = {"service": "s3", "operation": "AbortMultipartUpload", "match": {"key": f"^{case.name}/"}}
-        with case.sandbox.holding(**abort):
+        with case.holding("AbortMultipartUpload"):
             daemon.process.send_signal(signal.SIGTERM)
             daemon.wait_for_line("a signal: stopping")
-            daemon.wait_for(lambda: case.sandbox.calls("AbortMultipartUpload", case.name), "it aborts")
+            daemon.wait_for(lambda: case.calls("AbortMultipartUpload"), "it aborts")
             assert daemon.terminate() == 0
     wait_until_nothing_dumps(case)
     assert len(daemon.lines("a second signal")) == 1

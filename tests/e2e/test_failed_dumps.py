@@ -28,10 +28,7 @@ def wait_for_failure(case: Case, daemon: Daemon, source: str) -> str:
 
 def test_a_backend_that_dies_in_mid_dump_fails_the_run_and_the_next_attempt_succeeds(case: Case) -> None:
     strongroom = case.configure("ledger", dump=quick())
-    with case.sandbox.holding(**case.mid_dump()):
-        daemon = strongroom.start()
-        daemon.wait_for(lambda: len(case.parts()) == 1, "the first part is stored")
-        daemon.wait_for(lambda: case.sandbox.backends("bank-ledger"), "the server has the session")
+    with case.in_mid_dump(strongroom) as daemon:
         killed = case.sandbox.rds("kill_backends", instance_id="bank-ledger", application_name_like="strongroom/%")
         assert killed == 1
     message = wait_for_failure(case, daemon, "ledger")
