@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Exit, assemble, complain, text};
 use crate::config::Config;
 use crate::daemon::Assembly;
-use crate::domain::id::{DatabaseName, RunId, SourceId};
+use crate::domain::id::{DatabaseName, Kind, RunId, SourceId};
 use crate::domain::progress::Progress;
 use crate::domain::run::RunState;
 use crate::execute::{Outcome, RunEnd};
@@ -153,10 +153,11 @@ fn report(source: &SourceId, run: &RunId, outcome: &Outcome) -> std::io::Result<
             let took = text::length(*duration);
             match state {
                 RunState::Succeeded { size_bytes, .. } => {
-                    text::print(&format!(
-                        "run {run} of {source} succeeded after {took}: {}\n",
-                        text::size(*size_bytes)
-                    ))?;
+                    let size = match run.kind {
+                        Kind::Snapshot => text::storage(*size_bytes),
+                        Kind::Dump => text::size(*size_bytes),
+                    };
+                    text::print(&format!("run {run} of {source} succeeded after {took}: {size}\n"))?;
                     Exit::Done
                 }
                 RunState::Failed { failure, .. } => {
@@ -202,13 +203,13 @@ impl Bar {
 
     fn show(&self, progress: &Progress) {
         let count = progress.count();
-        let elapsed = self.0.elapsed().as_secs().max(1);
+        let elapsed_ms = u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         self.0.set_message(format!(
             "read {}, stored {}, {} rows, {}/s",
             text::size(count.read_bytes),
             text::size(count.stored_bytes),
             count.rows,
-            text::size(count.read_bytes / elapsed)
+            text::size(count.read_bytes.saturating_mul(1000) / elapsed_ms)
         ));
     }
 

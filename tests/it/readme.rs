@@ -72,6 +72,14 @@ fn the_readmes_configurations_are_good() {
 }
 
 #[test]
+fn the_readmes_rights_are_json_that_can_be_copied() {
+    for block in blocks("json") {
+        let parsed = serde_json::from_str::<serde_json::Value>(&block.text);
+        assert!(parsed.is_ok(), "README.md:{}: {parsed:?}", block.line);
+    }
+}
+
+#[test]
 fn the_readmes_commands_exist() {
     for (line, words) in calls_of("strongroom") {
         // clap refuses what it does not know before it comes to `--help`.
