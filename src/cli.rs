@@ -20,9 +20,9 @@ use crate::plan::Plan;
 use crate::ports::RequestObserver;
 use crate::telemetry::log::{self, LogFormat};
 
-/// Takes over the backup runbook of RDS PostgreSQL: weekly snapshots, monthly dumps to S3, and the proof that they are there.
+/// Backs up RDS PostgreSQL on schedules: snapshots, and dumps to S3 that are checked once they are stored.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 120)]
+#[command(version, max_term_width = 120, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Configuration: files, or directories whose *.toml are read in the order of their names. May be repeated; later ones
     /// win, and variables STRONGROOM__SECTION__KEY win over all.
@@ -37,26 +37,35 @@ pub struct Cli {
     /// Form of the log on stderr: text for people, json for machines.
     #[arg(long, value_name = "FORMAT", global = true, env = "STRONGROOM_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
-    /// What to log: error, warn, info, debug or trace, or directives such as info,strongroom=debug.
+    /// What to log: error, warn, info, debug, trace, or pairs such as info,strongroom::plan=debug. Default: info for `run`,
+    /// warn for other commands.
     #[arg(long, value_name = "LEVEL", global = true, env = "STRONGROOM_LOG_LEVEL")]
     log_level: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
 
+const EXIT_CODES: &str =
+    "Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 done, with findings; 4 refused";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon: make backups on their schedules until a signal ends it.
+    ///
+    /// SIGTERM or SIGINT stops it cleanly, a second one at once. SIGHUP makes it look now; it does not reload the
+    /// configuration.
     Run,
     /// Load the configuration and print when everything is due. Exit code 3 if something deserves attention.
     Check(check::Check),
-    /// Print what the daemon would do now, and why.
+    /// Print what the daemon would do now, and why. Exit code 3 if something could not be seen.
     Plan(plan::PlanCommand),
     /// Per source: how fresh its backups are, and to which moment it can be restored. Exit code 3 if not all is well.
     Status(status::StatusCommand),
-    /// List recovery points.
+    /// List recovery points. Exit code 3 if something could not be seen.
     List(list::List),
-    /// Make a backup now, by the same rules as the schedule.
+    /// Make a backup now and wait for its end.
+    ///
+    /// `suspend`, back-off and `limits.concurrent_runs` do not hold it back. It fills the slot before it.
     Backup(backup::Backup),
     /// Print the configuration's schema, or the configuration in force.
     #[command(subcommand)]
@@ -183,8 +192,15 @@ async fn look(assembly: &mut Assembly) -> (Inventory, Plan) {
     (inventory, plan)
 }
 
+/// Tells a person how things go.
+#[expect(clippy::print_stderr, reason = "stdout is for answers")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Tells a person what is wrong.
 #[expect(clippy::print_stderr, reason = "the last word of a command that fails")]
-fn complain(error: &(impl std::fmt::Display + ?Sized)) {
+pub fn complain(error: &(impl std::fmt::Display + ?Sized)) {
     eprintln!("strongroom: {error:#}");
 }
 

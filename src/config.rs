@@ -85,14 +85,14 @@ pub struct DestinationConfig {
     pub expected_owner: Option<String>,
     /// Size of an upload's parts in bytes, 8 MiB to 1 GiB. Default 16 MiB: 10,000 of them hold 156 GiB.
     pub part_size_bytes: u64,
-    /// Parts of one dump that are uploaded at once, 1 to 32. Default 4: enough for 1 Gbit/s.
+    /// Parts of one dump in memory at once, one being filled and the others on their way, 1 to 32. Default 4: enough for 1 Gbit/s.
     pub parts_in_flight: usize,
 }
 
 /// How PostgreSQL servers are reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresConfig {
-    /// Directory of `pg_dump`; `None`: it is looked for in `PATH`.
+    /// Directory of `pg_dump`; `None`: the newest under `/usr/lib/postgresql`, else the one in `PATH`.
     pub bin_dir: Option<PathBuf>,
     /// The certificates that servers are checked against. Empty only if no source is dumped, so that nothing connects.
     pub ca_file: PathBuf,
@@ -103,7 +103,7 @@ pub struct PostgresConfig {
 /// The daemon itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DaemonConfig {
-    /// Where metrics, health and the status page are served. Default `127.0.0.1:9187`: they have no login.
+    /// Where metrics, health and the status are served. Default `127.0.0.1:9187`: they have no login.
     pub listen: SocketAddr,
     /// How long runs may take to stop. Default 25 s: five less than Kubernetes gives.
     pub grace: Duration,

@@ -114,7 +114,7 @@ pub struct Daemon {
     wakers: Wakers,
     grace: SignedDuration,
     clock: Arc<dyn Clock>,
-    // Held so that the loop's receiver stays open; a reload publishes here.
+    // Held so that the loop's receiver stays open.
     policies: watch::Sender<Arc<Policy>>,
 }
 

@@ -1,6 +1,6 @@
 //! The nouns: plain values without I/O, clock or async.
 //!
-//! Everything here can be built in a test with a literal. What may be done with these values is decided in
+//! Everything here can be built in a test without I/O. What may be done with these values is decided in
 //! [`crate::policy`] and [`crate::plan`].
 
 pub mod id;

@@ -5,13 +5,13 @@
 //!                            one thread that may block                 bounded     async
 //! ```
 //! The archive is read as it flows: every table's end is seen, and its rows are counted. Nothing is visible in the store
-//! before the process has ended well, the archive has come to its end, and the upload has been read back.
+//! before the process has ended well, the archive has come to its end, and the store has been asked what it has.
 
 pub mod archive;
+mod check_stored;
 mod compress;
 pub mod parts;
-mod read_back;
 mod stream;
 
-pub use read_back::{Sent, read_back};
+pub use check_stored::{Sent, check_stored};
 pub use stream::{Archive, ArchiveRequest, DumpError, stream_archive};

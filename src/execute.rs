@@ -50,7 +50,7 @@ pub struct Executor {
 pub enum Outcome {
     /// RDS makes the snapshot.
     SnapshotBegun,
-    /// The instance is busy; the run stays claimed and asks again.
+    /// The snapshot was not begun; the run stays claimed and asks again.
     Deferred {
         /// Why.
         error: PortError,

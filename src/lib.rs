@@ -3,7 +3,8 @@
 //!
 //! # In one sentence
 //! **Collect** what exists, **plan** what should happen (a pure function), **execute** it, wait. Start-up, recovery after a
-//! crash, a cron tick and "back up now" are this one path, so there is one path to test.
+//! crash and a cron tick are this one path, so there is one path to test. `strongroom backup` takes the same three steps for
+//! one run, and waits for its end.
 //!
 //! # Where things are
 //! Modules in reading order; each knows only those above it, and a test enforces that.
@@ -30,8 +31,8 @@
 //!    environment.
 //! 3. State lives in AWS. What the daemon remembers can be rebuilt by looking.
 //! 4. A run is claimed by a conditional write before anything else happens: of two daemons, one gets it.
-//! 5. A dump exists when its manifest does. The manifest is written last, if absent, after everything it names was stored,
-//!    read back and compared. Stopping anywhere before leaves nothing that counts.
+//! 5. A dump exists when its manifest does. The manifest is written last, if absent, after everything it names was stored
+//!    and the store was asked what it has. Stopping anywhere before leaves nothing that counts.
 //! 6. Ownership is self-referential: a mark names the very resource that it is on. What is not marked as ours is not changed.
 //! 7. What could not be seen decides nothing: no start, no success, no deletion.
 //! 8. Memory is bounded: parts in flight times part size, whatever the size of the database.

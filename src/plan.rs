@@ -21,11 +21,11 @@ use decision::Decision;
 #[derive(Debug, Clone)]
 #[must_use = "a plan that nobody reads protects nothing"]
 pub struct Plan {
-    /// To be carried out, in this order where it matters.
+    /// Started in this order and carried out side by side; of several for one run only the first starts.
     pub actions: Vec<Action>,
     /// One per obligation: what was decided about it.
     pub decisions: Vec<Decision>,
-    /// Recovery points of the configured sources, newest first within each.
+    /// Recovery points of the configured sources: by kind and database, newest slot first.
     pub points: Vec<RecoveryPoint>,
     /// What dead runs left in the store.
     pub remains: Vec<Remains>,

@@ -37,8 +37,8 @@ pub struct SourcePolicy {
     pub instance: InstanceId,
     /// The databases that are dumped.
     pub databases: Vec<DatabaseName>,
-    /// How they are dumped.
-    pub dump_settings: DumpSettings,
+    /// How they are dumped; `None` where the policy makes no dumps.
+    pub dump_settings: Option<DumpSettings>,
     /// What is owed to it: at most one obligation for snapshots, one per database for dumps.
     pub obligations: Vec<Obligation>,
 }

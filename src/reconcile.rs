@@ -1,4 +1,4 @@
-//! The loop: look, decide, act, wait. Start-up, recovery, a cron tick and an order from a person take this one path.
+//! The loop: look, decide, act, wait. Start-up, recovery after a crash, a cron tick and SIGHUP take this one path.
 
 mod in_flight;
 
@@ -16,7 +16,7 @@ use crate::domain::run::RunState;
 use crate::execute::{Executor, Outcome, RunEnd};
 use crate::plan::Plan;
 use crate::policy::Policy;
-use crate::ports::{Chain, Ports};
+use crate::ports::{Chain, ErrorKind, Ports};
 pub use in_flight::InFlight;
 use in_flight::{Done, Ended};
 
@@ -182,7 +182,12 @@ impl Reconciler {
                 tracing::info!(source.id = %source, run.id = %run, "the upload that the run had left open is gone");
             }
             Done::Outcome(Outcome::Deferred { error }) => {
-                tracing::info!(source.id = %source, run.id = %run, error = %Chain(&error), "the snapshot has to wait");
+                // A busy instance is everyday; a refusal is not, and would otherwise only show at the deadline.
+                if error.kind() == ErrorKind::WrongState {
+                    tracing::info!(source.id = %source, run.id = %run, error = %Chain(&error), "the snapshot has to wait");
+                } else {
+                    tracing::warn!(source.id = %source, run.id = %run, error = %Chain(&error), "the snapshot is not begun, it is tried again");
+                }
                 self.in_flight.cool_down(&action, now);
             }
             Done::Outcome(Outcome::ClaimedElsewhere) => {
@@ -190,7 +195,7 @@ impl Reconciler {
                 self.in_flight.cool_down(&action, now);
             }
             Done::Outcome(Outcome::Failed { error }) => {
-                tracing::warn!(source.id = %source, run.id = %run, error = %Chain(&error), "{action}: not done, it is tried again");
+                tracing::warn!(source.id = %source, run.id = %run, error = %Chain(&error), "{action}: failed, it is tried again");
                 self.in_flight.cool_down(&action, now);
             }
         }
@@ -226,7 +231,7 @@ fn log_end(source: &SourceId, run: &RunId, end: &RunEnd) {
             tracing::error!(source.id = %source, run.id = %run, duration_ms, error = failure.message, rds_events, "run failed");
         }
         RunState::Cancelled { .. } => {
-            tracing::info!(source.id = %source, run.id = %run, duration_ms, "run cancelled, nothing of it is kept");
+            tracing::info!(source.id = %source, run.id = %run, duration_ms, "run cancelled, nothing of it counts");
         }
         RunState::Abandoned { .. } => {
             tracing::warn!(source.id = %source, run.id = %run, "run closed: the process that worked on it is gone");

@@ -54,7 +54,7 @@ fn source(id: &str, databases: &[&str]) -> SourcePolicy {
         id: id.parse().unwrap(),
         instance: format!("bank-{id}").parse().unwrap(),
         databases,
-        dump_settings: settings,
+        dump_settings: Some(settings),
         obligations,
     }
 }

@@ -1,5 +1,6 @@
 //! PostgreSQL servers through tokio-postgres, over TLS that is always verified.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,8 +50,11 @@ impl PgServers {
         let tls = tls(login).map_err(|error| PortError::new(connect(), ErrorKind::Invalid).because(error))?;
         let settings = self.settings(login, database);
         let connecting = settings.connect(MakeRustlsConnect::new(tls));
-        let (client, connection) =
-            connecting.await.map_err(|error| PortError::new(connect(), kind_of(&error)).because(error))?;
+        let (client, connection) = connecting.await.map_err(|error| {
+            let checked =
+                if is_tls(&error) { format!(" with the CA file {}", login.ca_file.display()) } else { String::new() };
+            PortError::new(format!("{}{checked}", connect()), kind_of(&error)).because(error)
+        })?;
         let ended = || PortError::new(format!("talk to {server}"), ErrorKind::Transient);
         let work = async {
             let done = work(&client).await;
@@ -113,6 +117,12 @@ enum TlsError {
     Empty { path: String },
     #[error("TLS cannot be set up")]
     Protocol(#[source] rustls::Error),
+}
+
+/// Whether a handshake failed: then the reader has to know which certificates the server was checked against.
+fn is_tls(error: &tokio_postgres::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.and_then(std::io::Error::get_ref).is_some_and(|cause| cause.is::<rustls::Error>())
 }
 
 fn kind_of(error: &tokio_postgres::Error) -> ErrorKind {

@@ -1,7 +1,8 @@
 //! The destination bucket through the AWS SDK.
 //!
 //! Every write carries a CRC64NVME that S3 verifies, and every request the expected owner where one is configured. Bodies
-//! are not signed: a signature would hash each byte once more on the async threads, and TLS and the checksum do that work.
+//! of parts are not signed: a signature would hash each byte once more on the async threads, and TLS and the checksum do
+//! that work.
 
 mod body;
 mod upload;

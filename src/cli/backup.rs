@@ -8,12 +8,14 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::{SignedDuration, Timestamp};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, assemble, complain, text};
+use super::{Exit, assemble, complain, say, text};
 use crate::config::Config;
 use crate::daemon::Assembly;
 use crate::domain::id::{DatabaseName, Kind, RunId, SourceId};
+use crate::domain::inventory::Inventory;
 use crate::domain::progress::Progress;
 use crate::domain::run::RunState;
 use crate::execute::{Outcome, RunEnd};
@@ -43,7 +45,7 @@ enum What {
     Dump {
         /// The source, by its name in the configuration.
         source: SourceId,
-        /// The database; may be left out where the source has one.
+        /// The database; may be left out where the source has only one.
         #[arg(long)]
         database: Option<DatabaseName>,
     },
@@ -76,7 +78,7 @@ impl Backup {
             }
         };
         let run = action.run().clone();
-        complain(&format!("{action}"));
+        say(&format!("begins: {action}"));
         let token = CancellationToken::new();
         let outcome = carry_out(&assembly, action, &token).await;
         let outcome = wait_for_end(&mut assembly, &source, &run, outcome, &token).await;
@@ -92,7 +94,9 @@ fn dump_task(assembly: &Assembly, source: &SourceId, database: Option<DatabaseNa
         (None, []) => return Err(format!("source {source} has no `databases` in its configuration")),
         (None, [..]) => return Err(format!("source {source} has several databases: say which with --database")),
     };
-    Ok(Task::Dump { database, settings: policy.dump_settings.clone() })
+    let settings = policy.dump_settings.clone();
+    let settings = settings.ok_or_else(|| format!("source {source} makes no dumps: give its policy a `dump` table"))?;
+    Ok(Task::Dump { database, settings })
 }
 
 async fn carry_out(assembly: &Assembly, action: Action, token: &CancellationToken) -> Outcome {
@@ -100,7 +104,8 @@ async fn carry_out(assembly: &Assembly, action: Action, token: &CancellationToke
     let bar = Bar::for_action(&action);
     let clock = Arc::clone(&assembly.ports.clock);
     let work = assembly.executor.execute(action, Arc::clone(&progress), token.clone());
-    tokio::pin!(work);
+    let interrupted = interrupted();
+    tokio::pin!(work, interrupted);
     loop {
         let redraw_at = clock.now().saturating_add(REDRAW).unwrap_or(Timestamp::MAX);
         tokio::select! {
@@ -109,13 +114,22 @@ async fn carry_out(assembly: &Assembly, action: Action, token: &CancellationToke
                 return outcome;
             }
             () = clock.sleep_until(redraw_at) => bar.show(&progress),
-            interrupted = tokio::signal::ctrl_c(), if !token.is_cancelled() => {
-                if interrupted.is_ok() {
-                    complain("stopping; nothing half-done stays visible");
+            signal = &mut interrupted, if !token.is_cancelled() => {
+                if signal.is_ok() {
+                    say("stopping; nothing half-done stays visible");
                 }
                 token.cancel();
             }
         }
+    }
+}
+
+/// Ctrl-C on a terminal, SIGTERM from whatever else has started the command.
+async fn interrupted() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        signal = tokio::signal::ctrl_c() => signal,
+        _ = terminate.recv() => Ok(()),
     }
 }
 
@@ -128,23 +142,43 @@ async fn wait_for_end(
     token: &CancellationToken,
 ) -> Outcome {
     let policy = Arc::clone(&assembly.policy);
-    while matches!(outcome, Outcome::SnapshotBegun | Outcome::Deferred { .. }) && !token.is_cancelled() {
+    while !token.is_cancelled() {
+        match &outcome {
+            Outcome::SnapshotBegun => {}
+            Outcome::Deferred { error } => say(&format!("not begun yet, trying again: {}", Chain(error))),
+            Outcome::ClaimedElsewhere if run.kind == Kind::Snapshot => {}
+            Outcome::ClaimedElsewhere | Outcome::RunEnded(_) | Outcome::UploadAborted | Outcome::Failed { .. } => {
+                return outcome;
+            }
+        }
         let clock = Arc::clone(&assembly.ports.clock);
         let look_at = clock.now().saturating_add(policy.cadence.poll_interval).unwrap_or(Timestamp::MAX);
         tokio::select! {
             () = clock.sleep_until(look_at) => {}
-            _ = tokio::signal::ctrl_c() => {
-                complain("RDS goes on making the snapshot; the daemon records its end");
+            _ = interrupted() => {
+                say("stopping to wait; the daemon sees the snapshot through and records its end");
                 token.cancel();
                 return outcome;
             }
         }
         let inventory = assembly.collector.collect(&assembly.ports, &policy, BTreeSet::new()).await;
+        // The daemon may be quicker in recording the end.
+        if let Some(end) = recorded_end(&inventory, source, run) {
+            return Outcome::RunEnded(end);
+        }
         if let Some(action) = advance_run(&policy, &inventory, source, run, clock.now()) {
             outcome = carry_out(assembly, action, token).await;
         }
     }
     outcome
+}
+
+/// The end of a run, if its record tells one.
+fn recorded_end(inventory: &Inventory, source: &SourceId, run: &RunId) -> Option<RunEnd> {
+    let store = inventory.store(source).ok()?;
+    let record = &store.runs.iter().find(|stored| stored.record.run == *run)?.record;
+    let finished_at = record.state.finished_at()?;
+    Some(RunEnd { state: record.state.clone(), duration: finished_at.duration_since(record.started_at) })
 }
 
 fn report(source: &SourceId, run: &RunId, outcome: &Outcome) -> std::io::Result<Exit> {

@@ -37,7 +37,7 @@ impl List {
         for (section, unseen) in &plan.unseen {
             super::complain(&format!("not seen, so the list may lack something: {section}: {}", unseen.0));
         }
-        Ok(if plan.unseen.is_empty() { Exit::Done } else { Exit::Failed })
+        Ok(if plan.unseen.is_empty() { Exit::Done } else { Exit::Findings })
     }
 }
 

@@ -93,7 +93,7 @@ fn render(plan: &Plan) -> String {
     );
     section("Decisions:", plan.decisions.iter().map(ToString::to_string).collect());
     section(
-        "Kept:",
+        "Recovery points (this version deletes none):",
         plan.points.iter().map(|point| format!("{} {} ({})", point.kind, point.id, point.state)).collect(),
     );
     let remains = plan.remains.iter().map(|remains| {

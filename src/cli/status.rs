@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::text::Table;
 use super::{Exit, assemble, look, text};
 use crate::config::Config;
-use crate::plan::status::{SourceStatus, Status};
+use crate::plan::status::{ObligationState, SourceStatus, Status};
 
 /// Options of `status`.
 #[derive(Debug, Args)]
@@ -36,12 +36,11 @@ fn render(status: &Status) -> String {
         for own in &source.obligations {
             let backup =
                 own.database.as_ref().map_or_else(|| own.kind.to_string(), |name| format!("{} {name}", own.kind));
-            let state = if own.overdue {
-                "OVERDUE"
-            } else if own.trouble {
-                "TROUBLE"
-            } else {
-                "ok"
+            let state = match own.state {
+                ObligationState::Ok => "ok",
+                ObligationState::Suspended => "suspended",
+                ObligationState::Trouble => "TROUBLE",
+                ObligationState::Overdue => "OVERDUE",
             };
             let newest = own.newest_at.map_or_else(|| "never".to_owned(), |at| text::relative(at, status.at));
             let due = own.next_due_at.map_or_else(String::new, |at| text::relative(at, status.at));

@@ -5,16 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::domain::id::{Kind, RunId, SourceId};
 use crate::domain::inventory::{Complete, OpenUpload, Remains, SourceStore, StoredRun};
 use crate::domain::key::{DumpId, KeyRole, Layout, ObjectKey};
-use crate::domain::manifest::{InvalidManifest, Manifest};
+use crate::domain::manifest::{InvalidManifest, MANIFEST_BYTES_MAX, Manifest};
 use crate::domain::recovery_point::{Plane, PointState, RecoveryPoint};
-use crate::domain::run::{Failure, ProcessIdentity, RUN_RECORD_VERSION, RunRecord, RunState};
+use crate::domain::run::{Failure, ProcessIdentity, RUN_RECORD_BYTES_MAX, RUN_RECORD_VERSION, RunRecord, RunState};
 use crate::ports::object_store::ListedObject;
 use crate::ports::{Chain, PortError, Ports};
-
-/// Largest manifest that is read: 100,000 tables take about 20 MB.
-const MANIFEST_BYTES_MAX: u64 = 64 << 20;
-/// Largest run record that is read.
-const RECORD_BYTES_MAX: u64 = crate::execute::claim::RECORD_BYTES_MAX;
 
 /// What was read before, by entity tag: only what has changed is read again.
 #[derive(Debug, Default)]
@@ -90,7 +85,7 @@ impl StoreCache {
             let entry = match known {
                 Some(known) => known,
                 None => {
-                    let found = ports.store.get(&object.key, RECORD_BYTES_MAX).await?;
+                    let found = ports.store.get(&object.key, RUN_RECORD_BYTES_MAX).await?;
                     (found.etag, read_record(&found.bytes, source, run, object))
                 }
             };

@@ -115,7 +115,7 @@ pub(super) struct Destination {
     /// Size of the parts of an upload: 8MiB to 1GiB.
     #[serde(default = "default_part_size")]
     pub(super) part_size: String,
-    /// Parts of one dump that are uploaded at once. Each holds its size in memory.
+    /// Parts of one dump in memory at once: one being filled, the others on their way. Each holds its size.
     #[serde(default = "default_parts_in_flight")]
     #[schemars(range(min = 1, max = 32))]
     pub(super) parts_in_flight: usize,
@@ -164,7 +164,7 @@ pub(super) enum ReplicaMode {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Postgres {
-    /// Directory of pg_dump and pg_restore. Without it they are looked for in PATH.
+    /// Directory of pg_dump. Without it: the newest under /usr/lib/postgresql, else the one in PATH.
     pub(super) bin_dir: Option<String>,
     /// The certificates (PEM) that servers are checked against, such as AWS's global-bundle.pem. Must be given when a
     /// source has dumps.
@@ -183,7 +183,7 @@ impl Default for Postgres {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Daemon {
-    /// Address and port of /metrics, /livez, /readyz and the status page. They have no login.
+    /// Address and port of /metrics, /livez, /readyz and /api/status. They have no login.
     pub(super) listen: String,
     /// How long runs may take to stop when the daemon is told to.
     pub(super) grace: String,

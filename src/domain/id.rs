@@ -1,4 +1,4 @@
-//! Identifiers: one type per thing that can be named, so that a drill's instance can never be passed for a source's.
+//! Identifiers: one type per thing that can be named, so that one is never passed for another.
 //!
 //! Each parses from text and prints as the same text. Past the parse no code checks again.
 
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 /// A text that is not an identifier of the kind asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no {what}: {rule}")]
+#[error("`{text}` is not a valid {what}: {rule}")]
 pub struct InvalidId {
     what: &'static str,
     text: String,
@@ -76,7 +76,7 @@ text_id!(
     SourceId,
     "source name",
     |text| text.len() <= 40 && is_hyphenated(text) && !text.bytes().any(|b| b.is_ascii_uppercase()),
-    "use 1 to 40 of a-z, 0-9 and single hyphens, first a letter, last no hyphen"
+    "use 1 to 40 of a-z, 0-9 and single hyphens, starting with a letter, not ending in a hyphen"
 );
 
 text_id!(
@@ -84,7 +84,7 @@ text_id!(
     InstallationId,
     "installation name",
     |text| text.len() <= 40 && is_hyphenated(text) && !text.bytes().any(|b| b.is_ascii_uppercase()),
-    "use 1 to 40 of a-z, 0-9 and single hyphens, first a letter, last no hyphen"
+    "use 1 to 40 of a-z, 0-9 and single hyphens, starting with a letter, not ending in a hyphen"
 );
 
 text_id!(
@@ -92,7 +92,7 @@ text_id!(
     InstanceId,
     "DB instance identifier",
     |text| text.len() <= 63 && is_hyphenated(text),
-    "RDS takes 1 to 63 letters, digits and single hyphens, first a letter, last no hyphen"
+    "RDS takes 1 to 63 letters, digits and single hyphens, starting with a letter, not ending in a hyphen"
 );
 
 text_id!(
@@ -119,7 +119,7 @@ text_id!(
     "PostgreSQL takes 1 to 63 bytes without NUL"
 );
 
-/// RDS's rule for identifiers that people choose: letters, digits, single hyphens, first a letter, last no hyphen.
+/// RDS's rule for identifiers that people choose: letters, digits, single hyphens, starting with a letter, not ending in a hyphen.
 fn is_hyphenated(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && !text.ends_with('-')

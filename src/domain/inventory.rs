@@ -1,6 +1,6 @@
 //! What was seen, when, and what could not be seen.
 //!
-//! An inventory is evidence: the planner believes nothing else. A section that could not be read is a [`Unseen`], never
+//! An inventory is evidence: the planner believes nothing else. A section that could not be read is [`Unseen`], never
 //! an empty list.
 
 use std::collections::{BTreeMap, BTreeSet};

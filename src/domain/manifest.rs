@@ -12,6 +12,8 @@ use super::key::{DumpId, ObjectKey};
 
 /// Version of the manifest that this code writes.
 pub const MANIFEST_VERSION: u32 = 1;
+/// Largest manifest that is read: 100,000 tables take about 20 MB.
+pub const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
 /// How the archive was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -144,7 +146,7 @@ pub struct StoredObject {
     pub size_bytes: u64,
     /// SHA-256 of its bytes, in hex.
     pub sha256: String,
-    /// CRC64NVME of its bytes in base64, as S3 reports it.
+    /// CRC64NVME of the bytes sent, in base64; S3 has checked them against it.
     pub crc64nvme: String,
     /// The KMS key that S3 says it is encrypted with.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,6 +10,9 @@ use super::id::{RunId, SnapshotId, SourceId};
 /// Version of the record that this code writes.
 pub const RUN_RECORD_VERSION: u32 = 1;
 
+/// Largest run record that is written or read; the RDS events of a failure take most of it.
+pub const RUN_RECORD_BYTES_MAX: u64 = 1 << 20;
+
 /// How long a claim stands without renewal before another daemon may close the run.
 ///
 /// It only decides where the owner cannot be asked for (another node): on one host the process table answers at once.

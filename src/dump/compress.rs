@@ -17,8 +17,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::archive::ArchiveSink;
+use super::check_stored::Sent;
 use super::parts::{PARTS_MAX, PartSizes, SEGMENT_BYTES};
-use super::read_back::Sent;
 use crate::domain::progress::Progress;
 use crate::ports::object_store::Part;
 

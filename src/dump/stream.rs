@@ -11,9 +11,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{self, ArchiveError, Walked};
+use super::check_stored::{Sent, check_stored};
 use super::compress::{CompressError, Compressor, PermittedPart};
 use super::parts::PartSizes;
-use super::read_back::{Sent, read_back};
 use crate::domain::inventory::OpenUpload;
 use crate::domain::key::ObjectKey;
 use crate::domain::manifest::StoredObject;
@@ -41,7 +41,7 @@ pub struct ArchiveRequest {
     pub progress: Arc<Progress>,
 }
 
-/// An archive that is stored and was read back.
+/// An archive that is stored and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archive {
     /// What is in it.
@@ -62,7 +62,7 @@ pub enum DumpError {
         stderr: String,
     },
     /// The archive is not whole.
-    #[error("the archive is not whole")]
+    #[error("the archive is not good")]
     Archive(#[source] ArchiveError),
     /// Compression failed.
     #[error("cannot compress the archive")]
@@ -88,7 +88,7 @@ pub enum DumpError {
     Panicked,
 }
 
-/// Streams the archive of `process` into one object and proves it: process ended well, archive whole, object read back.
+/// Streams the archive of `process` into one object and proves it: process ended well, archive whole, object checked.
 ///
 /// On every failure, and when `token` is cancelled, the process is killed and the upload aborted before this returns.
 ///
@@ -112,7 +112,8 @@ pub async fn stream_archive(
             return Err(error);
         }
     };
-    let object = read_back(request.store.as_ref(), &request.key, &made.compressed, request.kms_key.as_deref()).await?;
+    let object =
+        check_stored(request.store.as_ref(), &request.key, &made.compressed, request.kms_key.as_deref()).await?;
     Ok(Archive { walked: made.walked, object })
 }
 
@@ -128,7 +129,9 @@ async fn fill(
     upload: &OpenUpload,
     token: &CancellationToken,
 ) -> Result<Made, DumpError> {
-    let archive = process.take_archive().ok_or(DumpError::Panicked)?;
+    let archive = process.take_archive().ok_or_else(|| {
+        PortError::new("take the archive of pg_dump", ErrorKind::Invalid).because("it was taken before")
+    })?;
     let memory = Arc::new(Semaphore::new(request.parts_in_flight));
     let (sender, receiver) = mpsc::channel(request.parts_in_flight);
     let compressor = Compressor::new(
@@ -169,7 +172,9 @@ async fn fill(
 
 /// The blocking half.
 fn pump(archive: Box<dyn Read + Send>, mut compressor: Compressor) -> Result<Made, DumpError> {
-    let walked = archive::walk(archive, &mut compressor).map_err(DumpError::Archive)?;
+    let walked = archive::walk(archive, &mut compressor).map_err(|error| {
+        if let ArchiveError::Consume(cause) = error { DumpError::Compress(cause) } else { DumpError::Archive(error) }
+    })?;
     let compressed = compressor.finish().map_err(|error: CompressError| DumpError::Compress(error.into()))?;
     Ok(Made { walked, compressed })
 }

@@ -7,12 +7,9 @@ use jiff::Timestamp;
 
 use super::may_be_done;
 use crate::domain::key::ObjectKey;
-use crate::domain::run::{RunRecord, RunState};
+use crate::domain::run::{RUN_RECORD_BYTES_MAX, RunRecord, RunState};
 use crate::ports::object_store::{Condition, ObjectStore, Written};
 use crate::ports::{ErrorKind, PortError};
-
-/// Records are small; RDS events are the largest part of one.
-pub const RECORD_BYTES_MAX: u64 = 1 << 20;
 
 /// A claim on a run.
 #[derive(Clone)]
@@ -76,7 +73,7 @@ impl Claim {
     /// # Errors
     /// The store could not be asked.
     pub async fn stands(&self) -> Result<bool, PortError> {
-        match self.store.get(&self.key, RECORD_BYTES_MAX).await {
+        match self.store.get(&self.key, RUN_RECORD_BYTES_MAX).await {
             Ok(found) => Ok(found.etag == self.etag),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
@@ -109,7 +106,7 @@ async fn write(
     let bytes = Bytes::from(json);
     match store.put(key, bytes.clone(), condition).await {
         Ok(Written { etag, .. }) => Ok(Some(etag)),
-        Err(error) if may_be_done(&error) => match store.get(key, RECORD_BYTES_MAX).await {
+        Err(error) if may_be_done(&error) => match store.get(key, RUN_RECORD_BYTES_MAX).await {
             Ok(found) if found.bytes == bytes => Ok(Some(found.etag)),
             Ok(_) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
             Err(missing) if missing.kind() == ErrorKind::NotFound && error.kind() == ErrorKind::AlreadyExists => {

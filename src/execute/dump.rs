@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 use super::claim::Claim;
 use super::{Executor, Outcome, may_be_done, restore_md};
 use crate::domain::key::ObjectKey;
-use crate::domain::manifest::{Compression, MANIFEST_VERSION, Manifest, StoredObject, Versions};
+use crate::domain::manifest::{Compression, MANIFEST_BYTES_MAX, MANIFEST_VERSION, Manifest, StoredObject, Versions};
 use crate::domain::progress::Progress;
 use crate::domain::run::{LEASE, RunRecord, RunState};
 use crate::dump::parts::PartSizes;
-use crate::dump::{Archive, ArchiveRequest, DumpError, Sent, read_back, stream_archive};
+use crate::dump::{Archive, ArchiveRequest, DumpError, Sent, check_stored, stream_archive};
 use crate::plan::action::StartDump;
 use crate::ports::object_store::Condition;
 use crate::ports::postgres::{DatabaseFacts, Globals};
@@ -113,7 +113,9 @@ impl Executor {
                     return Some(Stop::ClaimLost);
                 }
                 // The lease outlasts two missed renewals; the claim is asked for again before the manifest is written.
-                Err(error) => tracing::warn!(error = %Chain(&error), "a claim could not be renewed"),
+                Err(error) => {
+                    tracing::warn!(error = %Chain(&error), "the claim on the run could not be renewed, it is tried again")
+                }
             }
         }
     }
@@ -231,19 +233,19 @@ impl Executor {
     /// Writes a small object of the run and reads back what the store has.
     async fn store_new(&self, start: &StartDump, name: &str, bytes: Vec<u8>) -> Result<StoredObject, DumpError> {
         let key = self.settings.layout.dump_object(&start.dump, &start.run, name);
-        self.put_new(key, bytes).await
+        self.put(key, bytes, Condition::Absent).await
     }
 
-    async fn put_new(&self, key: ObjectKey, bytes: Vec<u8>) -> Result<StoredObject, DumpError> {
+    async fn put(&self, key: ObjectKey, bytes: Vec<u8>, condition: Condition) -> Result<StoredObject, DumpError> {
         let bytes = Bytes::from(bytes);
         let sent = Sent {
             size_bytes: bytes.len() as u64,
             sha256: Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
             crc64nvme: crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &bytes),
         };
-        let written = self.ports.store.put(&key, bytes, Condition::Absent).await;
+        let written = self.ports.store.put(&key, bytes, condition).await;
         let kms_key = self.settings.kms_key.as_deref();
-        match (written, read_back(self.ports.store.as_ref(), &key, &sent, kms_key).await) {
+        match (written, check_stored(self.ports.store.as_ref(), &key, &sent, kms_key).await) {
             (Ok(_), read) => read,
             // The answer was lost, and what was to be written is there.
             (Err(error), Ok(object)) if may_be_done(&error) => Ok(object),
@@ -251,12 +253,35 @@ impl Executor {
         }
     }
 
-    /// Writes the manifest: from here on the dump exists.
+    /// Writes the manifest: from here on the dump exists. Only a manifest that has lost its objects gives way to it.
     async fn commit(&self, start: &StartDump, manifest: &Manifest) -> Result<(), DumpError> {
         let key = self.settings.layout.manifest(&start.dump);
         let json = manifest.to_json();
         let json = json.map_err(|error| PortError::new(format!("form {key}"), ErrorKind::Other).because(error))?;
-        self.put_new(key, json).await?;
-        Ok(())
+        match self.put(key.clone(), json.clone(), Condition::Absent).await {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => match self.broken_manifest(start, &key).await? {
+                Some(etag) => self.put(key, json, Condition::Matches(etag)).await.map(|_| ()),
+                None => Err(error),
+            },
+            written => written.map(|_| ()),
+        }
+    }
+
+    /// The entity tag of the manifest that stands, if it is ours and an object that it names is provably not there.
+    async fn broken_manifest(&self, start: &StartDump, key: &ObjectKey) -> Result<Option<String>, DumpError> {
+        let found = self.ports.store.get(key, MANIFEST_BYTES_MAX).await?;
+        let Ok(manifest) = Manifest::read(&found.bytes, &start.dump) else { return Ok(None) };
+        if manifest.installation != self.settings.installation {
+            return Ok(None);
+        }
+        for object in &manifest.objects {
+            match self.ports.store.head(&object.key).await {
+                Ok(facts) if facts.size_bytes == object.size_bytes => {}
+                Ok(_) => return Ok(Some(found.etag)),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Some(found.etag)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
     }
 }

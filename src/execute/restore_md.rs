@@ -46,7 +46,7 @@ Passwords are not in the dump: set them after the restore. Roles that exist are 
 psql --host HOST --username MASTER --dbname postgres --set ON_ERROR_STOP=1 --file globals.sql
 ```
 
-Lines about settings of the database need it to exist: run the file again after step 3 if it says so.
+If psql stops because the database does not exist, run the file again after `createdb`.
 
 ## 3. Restore
 
@@ -73,6 +73,6 @@ Add `--no-owner --no-privileges` where the roles are not wanted.
         server = manifest.versions.server,
         pg_dump = manifest.versions.pg_dump,
         archive_version = manifest.versions.archive,
-        extensions = extensions.join(", "),
+        extensions = if extensions.is_empty() { "none".to_owned() } else { extensions.join(", ") },
     )
 }

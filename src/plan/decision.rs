@@ -38,7 +38,7 @@ pub struct Freshness {
 /// Why something is done, or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// A good recovery point fills the latest slot.
+    /// A good recovery point of the latest slot, or of a later moment, exists.
     Satisfied {
         /// The slot.
         slot: Slot,
@@ -170,14 +170,14 @@ impl fmt::Display for Reason {
                 because(f, last_failure.as_deref())
             }
             Reason::Missed { slot, deadline } => {
-                write!(f, "slot {slot} was missed: it could not start by {deadline}")
+                write!(f, "slot {slot} was missed: it could not start by {deadline}; `strongroom backup` makes one now")
             }
             Reason::InstanceNotReady { slot, status } => {
                 write!(f, "slot {slot} waits: the instance is `{status}`")
             }
-            Reason::InstanceMissing => {
-                f.write_str("RDS has no such instance: correct `instance` in the configuration, or restore it")
-            }
+            Reason::InstanceMissing => f.write_str(
+                "RDS has no such instance in this region: correct `instance` or `aws.region`, or restore the instance",
+            ),
             Reason::EngineRefused { engine } => {
                 write!(f, "engine `{engine}` is not supported: strongroom backs up RDS for PostgreSQL")
             }

@@ -8,7 +8,8 @@ use crate::domain::recovery_point::{Plane, PointState, RecoveryPoint};
 use crate::domain::tags;
 use crate::policy::{Policy, SourcePolicy};
 
-/// All recovery points that strongroom made for the configured sources, newest slot first within each source. Sections
+/// All recovery points that strongroom made for the configured sources, by kind and database within each source,
+/// newest slot first. Sections
 /// that could not be seen contribute nothing; [`super::Plan::unseen`] names them.
 #[must_use]
 pub fn recovery_points(policy: &Policy, inventory: &Inventory) -> Vec<RecoveryPoint> {

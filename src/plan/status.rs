@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Plan;
-use super::decision::Decision;
+use super::decision::{Decision, Reason};
 use crate::domain::id::{DatabaseName, InstanceId, Kind, SourceId};
 use crate::domain::inventory::{Inventory, Unseen};
 use crate::domain::recovery_point::RecoveryPoint;
@@ -54,12 +54,24 @@ pub struct ObligationStatus {
     pub expected_interval_seconds: i64,
     /// The next start.
     pub next_due_at: Option<Timestamp>,
-    /// The latest slot should have been filled by now and is not.
-    pub overdue: bool,
-    /// A person may have to act.
-    pub trouble: bool,
+    /// How it stands.
+    pub state: ObligationState,
     /// What was decided, and why.
     pub reason: String,
+}
+
+/// How an obligation stands, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObligationState {
+    /// As it should.
+    Ok,
+    /// Switched off in the configuration.
+    Suspended,
+    /// A person may have to act.
+    Trouble,
+    /// The latest slot should have been filled by now and is not.
+    Overdue,
 }
 
 /// A way back.
@@ -83,7 +95,10 @@ impl Status {
     pub fn of(policy: &Policy, inventory: &Inventory, plan: &Plan) -> Status {
         let sources: Vec<SourceStatus> =
             policy.sources.values().map(|source| source_status(source, inventory, plan)).collect();
-        let trouble = |source: &SourceStatus| source.obligations.iter().any(|own| own.overdue || own.trouble);
+        let trouble = |source: &SourceStatus| {
+            let bad = |own: &ObligationStatus| matches!(own.state, ObligationState::Trouble | ObligationState::Overdue);
+            source.restorable.is_empty() || source.obligations.iter().any(bad)
+        };
         let unseen: Vec<String> =
             plan.unseen.iter().map(|(section, Unseen(why))| format!("{section}: {why}")).collect();
         Status {
@@ -118,9 +133,20 @@ fn obligation_status(decision: &Decision) -> ObligationStatus {
         newest_at: decision.freshness.newest_at,
         expected_interval_seconds: decision.freshness.expected_interval.as_secs(),
         next_due_at: decision.freshness.next_due_at,
-        overdue: decision.freshness.overdue,
-        trouble: decision.reason.is_trouble(),
+        state: obligation_state(decision),
         reason: decision.reason.to_string(),
+    }
+}
+
+fn obligation_state(decision: &Decision) -> ObligationState {
+    if decision.freshness.overdue {
+        ObligationState::Overdue
+    } else if decision.reason.is_trouble() {
+        ObligationState::Trouble
+    } else if decision.reason == Reason::Suspended {
+        ObligationState::Suspended
+    } else {
+        ObligationState::Ok
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::domain::id::{DatabaseName, RunId, SourceId};
 use crate::domain::progress::{Progress, ProgressCount};
@@ -91,7 +92,9 @@ impl InFlight {
     pub(super) fn start(&mut self, action: Action, executor: Executor, token: CancellationToken) {
         let progress = Arc::new(Progress::default());
         let (doing, counting) = (action.clone(), Arc::clone(&progress));
-        let handle = self.tasks.spawn(async move { executor.execute(doing, counting, token).await });
+        let span = tracing::info_span!("run", source.id = %action.source(), run.id = %action.run());
+        let work = async move { executor.execute(doing, counting, token).await };
+        let handle = self.tasks.spawn(work.instrument(span));
         self.running.insert(handle.id(), Running { action, progress, reported: ProgressCount::default() });
     }
 

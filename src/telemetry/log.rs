@@ -69,13 +69,15 @@ impl FromStr for LogFormat {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The level is none.
-    #[error("`{level}` is not a log level: use error, warn, info, debug, or pairs like `info,strongroom::plan=debug`")]
+    #[error(
+        "`{level}` is not a log level: use error, warn, info, debug, trace, or pairs such as `info,strongroom::plan=debug`"
+    )]
     Level {
         /// What was given.
         level: String,
-        /// What is wrong with it.
+        /// What is wrong with it, where the parser says so.
         #[source]
-        source: ParseError,
+        source: Option<ParseError>,
     },
     /// It is set up already.
     #[error("logging is set up already")]
@@ -95,8 +97,13 @@ fn subscriber<W>(format: LogFormat, level: &str, terminal: bool, writer: W) -> R
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let parsed = EnvFilter::builder().parse(level);
-    let asked = parsed.map_err(|source| LogError::Level { level: level.to_owned(), source })?;
+    let refused = |source| LogError::Level { level: level.to_owned(), source };
+    // The parser takes an unknown word for the name of a module, and `warning` would silence everything.
+    let known = |item: &str| item.contains('=') || item.trim().parse::<LevelFilter>().is_ok();
+    if !level.split(',').all(known) {
+        return Err(refused(None));
+    }
+    let asked = EnvFilter::builder().parse(level).map_err(|source| refused(Some(source)))?;
     let cap = CAPPED.iter().map(|target| (*target, LevelFilter::WARN)).collect::<Targets>();
     let cap = cap.with_default(LevelFilter::TRACE);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);

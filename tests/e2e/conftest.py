@@ -42,10 +42,16 @@ def job(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         daemon = strongroom.start()
         metrics_at_boot = daemon.metrics()
         daemon.wait_ready()
-        daemon.wait_for(lambda: daemon.status()["well"], "every slot is filled")
+        daemon.wait_for(lambda: len(daemon.lines("run succeeded")) == 4, "four runs have succeeded")
+        # The loop looks once more after the last of them.
+        daemon.wait_for(lambda: not any(in_progress(daemon.metrics())), "nothing is under way")
         metrics = daemon.metrics()
         assert daemon.terminate() == 0
         yield Job(corner, strongroom, daemon, metrics_at_boot, metrics)
     finally:
         corner.close()
         sandbox.settle()
+
+
+def in_progress(metrics: dict[str, float]) -> list[float]:
+    return [value for name, value in metrics.items() if name.startswith("strongroom_run_in_progress{")]

@@ -114,7 +114,7 @@ def test_the_api_serves_the_document_that_the_command_prints(job: Job, restarted
 
 
 def test_a_daemon_that_cannot_see_everything_is_live_and_not_ready(case: Case) -> None:
-    case.fault("error500", "DescribeDBSnapshots", count=None)
+    case.fault("access_denied", "DescribeDBSnapshots", count=None)
     daemon = case.configure("accounts", snapshot=quick()).start()
     daemon.wait_for(lambda: daemon.status() is not None and daemon.status()["unseen"], "the gap shows in the status")
     assert daemon.http("/livez")[0] == 200

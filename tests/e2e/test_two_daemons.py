@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
+from datetime import UTC, datetime, timedelta
 
 from case import Case, quick
+from sandbox_process import BUCKET
+from strongroom_process import Strongroom
 from waiting import hold_still
 
 SOURCES = ("accounts", "lending")
@@ -23,14 +26,13 @@ def test_two_daemons_fill_each_slot_once_and_without_alarm(case: Case) -> None:
     assert len(case.snapshot_ids()) == len(case.snapshots()) == len(SOURCES)
     for daemon in daemons:
         assert daemon.at_level("ERROR", "WARN") == []
-    successes = [line["run.id"] for daemon in daemons for line in daemon.lines("run succeeded")]
+    successes = [(line["source.id"], line["run.id"]) for daemon in daemons for line in daemon.lines("run succeeded")]
     assert len(successes) == len(set(successes)) == 4, "each success is told by one of them"
     for daemon in daemons:
         assert daemon.terminate() == 0
 
 
-def test_a_daemon_on_another_host_leaves_a_run_alone_whose_lease_stands(case: Case) -> None:
-    """Another host is another name in the record: only the lease tells whether its process lives."""
+def test_a_second_daemon_leaves_the_first_ones_run_alone(case: Case) -> None:
     strongroom = case.configure("ledger", dump=quick())
     with case.in_mid_dump(strongroom) as first:
         second = strongroom.start()
@@ -44,7 +46,45 @@ def test_a_daemon_on_another_host_leaves_a_run_alone_whose_lease_stands(case: Ca
     assert first.at_level("ERROR", "WARN") == second.at_level("ERROR", "WARN") == []
 
 
-def test_a_command_and_a_daemon_do_not_dump_one_source_at_once(case: Case, tmp_path: Path) -> None:
+def claim_from_another_host(case: Case, strongroom: Strongroom, lease: timedelta) -> str:
+    """Writes the record of a run that a daemon elsewhere claims to work on; returns the run."""
+    (action,) = strongroom.plan()["actions"]
+    run = str(action.rsplit(" ", 1)[1])
+    now = datetime.now(UTC)
+    record = {
+        "version": 1,
+        "run": run,
+        "source": "lending",
+        "owner": {"host": "another-node", "pid_space": "boot/pid:[1]", "pid": 7, "start_ticks": 9},
+        "started_at": (now - timedelta(hours=1)).isoformat(),
+        "lease_until": (now + lease).isoformat(),
+        "state": "running",
+    }
+    key = f"{case.name}/lending/runs/{run}.json"
+    case.sandbox.client("s3").put_object(Bucket=BUCKET, Key=key, Body=json.dumps(record).encode())
+    return run
+
+
+def test_a_run_of_another_host_is_left_alone_while_its_lease_stands(case: Case) -> None:
+    strongroom = case.configure("lending", dump=quick())
+    run = claim_from_another_host(case, strongroom, timedelta(minutes=5))
+    daemon = strongroom.start()
+    daemon.wait_ready()
+    turns = daemon.metric("strongroom_reconcile_duration_seconds_count")
+    daemon.wait_for(lambda: daemon.metric("strongroom_reconcile_duration_seconds_count") > turns, "the daemon looks again")
+    assert case.run_states("lending") == ["running"] and case.dump_objects("lending") == []
+    assert run in daemon.status()["sources"][0]["obligations"][0]["reason"]
+
+
+def test_a_run_of_another_host_whose_lease_is_over_is_closed_and_done_again(case: Case) -> None:
+    strongroom = case.configure("lending", dump=quick())
+    claim_from_another_host(case, strongroom, timedelta(seconds=-1))
+    daemon = strongroom.start()
+    daemon.wait_for(lambda: daemon.status() and daemon.status()["well"], "the slot is filled")
+    assert case.run_states("lending") == ["abandoned", "succeeded"]
+
+
+def test_a_command_and_a_daemon_do_not_dump_one_source_at_once(case: Case) -> None:
     strongroom = case.configure("ledger", dump=quick())
     with case.in_mid_dump(strongroom) as daemon:
         refused = strongroom("backup", "dump", "ledger", code=4)

@@ -1,11 +1,12 @@
 //! The command line as a script meets it: help, exit codes, and what goes to which stream.
 
-use std::path::Path;
 use std::process::{Command, Output};
 
 use clap::CommandFactory;
 use rstest::rstest;
 use strongroom::cli::Cli;
+
+use crate::source::{files, root};
 
 /// Runs the binary in an empty environment: a variable of the developer's would show up in the help.
 pub(crate) fn strongroom(arguments: &[&str]) -> Output {
@@ -19,7 +20,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 
 /// The sample configuration.
 fn sample() -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("config/strongroom.toml").to_string_lossy().into_owned()
+    root().join("config/strongroom.toml").to_string_lossy().into_owned()
 }
 
 #[test]
@@ -68,6 +69,23 @@ fn a_source_that_does_not_exist_is_a_usage_error(#[case] command: &[&str]) {
     assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
     assert_eq!(text(&output.stdout), "");
     assert!(text(&output.stderr).contains("no source is called `acounts`"), "{}", text(&output.stderr));
+}
+
+#[rstest]
+#[case::first("strongroom.toml", 0)]
+#[case::demo("demo.toml", 0)]
+#[case::with_keys_for_later("fleet.toml", 3)]
+fn the_sample_configurations_load(#[case] name: &str, #[case] code: i32) {
+    let path = root().join("config").join(name);
+    let output = strongroom(&["--config", &path.to_string_lossy(), "check"]);
+    assert_eq!(output.status.code(), Some(code), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+#[test]
+fn no_sample_configuration_is_forgotten() {
+    let files = files(&["config"], &["toml"]);
+    let names: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(names, ["config/demo.toml", "config/fleet.toml", "config/strongroom.toml"], "add it to the test above");
 }
 
 #[rstest]

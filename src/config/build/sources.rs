@@ -11,13 +11,9 @@ use crate::config::environment::Environment;
 use crate::config::nearest::nearest;
 use crate::config::{raw, secret};
 use crate::domain::id::{DatabaseName, InstanceId, SourceId};
-use crate::domain::manifest::Engine;
 use crate::policy::schedule::{Schedule, parse_zone};
-use crate::policy::{DumpSettings, Obligation, SourcePolicy, Task};
+use crate::policy::{Obligation, SourcePolicy, Task};
 use crate::ports::credentials::LoginRef;
-
-/// Settings of a source whose policy makes no dumps; nothing reads them.
-const NO_DUMPS: DumpSettings = DumpSettings { engine: Engine::PgDump, compression_level: 3 };
 
 /// The sources, and how to log in to those that are dumped.
 #[derive(Debug, Default)]
@@ -60,7 +56,7 @@ pub(super) fn build(
             sources.logins.insert(id.clone(), login);
         }
         let obligations = obligations(&id, template, &databases, source.suspend, &zone, diagnosis);
-        let dump_settings = template.dump.as_ref().map_or(NO_DUMPS, |(_, settings)| settings.clone());
+        let dump_settings = template.dump.as_ref().map(|(_, settings)| settings.clone());
         let source = SourcePolicy { id: id.clone(), instance, databases, dump_settings, obligations };
         sources.policies.insert(id, source);
     }

@@ -178,7 +178,7 @@ fn a_slot_whose_start_deadline_has_passed_is_reported_missed() {
         obligation.start_deadline = Some(SignedDuration::from_hours(6));
     }
     assert_eq!(world.actions(NOON), Vec::<String>::new());
-    insta::assert_snapshot!(world.reason(NOON, Kind::Snapshot), @"slot 20261122t030000z was missed: it could not start by 2026-11-22T09:00:00Z");
+    insta::assert_snapshot!(world.reason(NOON, Kind::Snapshot), @"slot 20261122t030000z was missed: it could not start by 2026-11-22T09:00:00Z; `strongroom backup` makes one now");
 }
 
 #[rstest]

@@ -1,4 +1,4 @@
-//! Reads back what was stored, before anybody relies on it (verification level L1 of one object).
+//! Asks the store what it has, before anybody relies on it (verification level L1 of one object).
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -19,11 +19,12 @@ pub struct Sent {
     pub crc64nvme: u64,
 }
 
-/// Asks the store what it has under a key, and compares it with what was sent.
+/// Compares size, CRC64NVME and KMS key that the store tells with what was sent. No bytes are read, and a store that tells
+/// no CRC64NVME is compared by size.
 ///
 /// # Errors
 /// The store cannot be asked, or has something else: [`DumpError::StoredDifferently`].
-pub async fn read_back(
+pub async fn check_stored(
     store: &dyn ObjectStore,
     key: &ObjectKey,
     sent: &Sent,
