@@ -4,6 +4,7 @@ mod in_flight;
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -112,8 +113,14 @@ impl Reconciler {
 
     /// Waits for the next reason to look. Bells do not count before the time has come.
     async fn wait(&mut self, wake_at: Timestamp, token: &CancellationToken) {
+        let began_at = self.ports.clock.now();
         loop {
-            self.observer.turned(self.ports.clock.now());
+            let now = self.ports.clock.now();
+            // A clock that was set back would put off the next look by as much.
+            if now < began_at {
+                return;
+            }
+            self.observer.turned(now);
             self.report_progress();
             tokio::select! {
                 () = self.ports.clock.sleep_until(wake_at) => return,
@@ -124,7 +131,14 @@ impl Reconciler {
                 }
                 () = self.wakers.now.notified() => return,
                 Ok(()) = self.policies.changed() => return,
-                ended = self.in_flight.next_ended() => return self.settle(ended),
+                ended = self.in_flight.next_ended() => {
+                    self.settle(ended);
+                    // One look for all that have ended: they often end together.
+                    while let Some(ended) = self.in_flight.next_ended().now_or_never() {
+                        self.settle(ended);
+                    }
+                    return;
+                }
                 () = token.cancelled() => return,
             }
         }
@@ -143,7 +157,8 @@ impl Reconciler {
                     let pending = self.in_flight.pending();
                     if clock.now() >= until {
                         tracing::warn!(pending, "the grace is over; the next start cleans up what these runs leave");
-                        return;
+                        // Ends the children of what is given up.
+                        return self.in_flight.give_up().await;
                     }
                     tracing::info!(pending, "waiting for runs to stop");
                 }
@@ -177,9 +192,11 @@ impl Reconciler {
             }
             Done::Outcome(Outcome::SnapshotBegun) => {
                 tracing::info!(source.id = %source, run.id = %run, "RDS makes the snapshot");
+                self.in_flight.cool_down(&action, now);
             }
             Done::Outcome(Outcome::UploadAborted) => {
                 tracing::info!(source.id = %source, run.id = %run, "the upload that the run had left open is gone");
+                self.in_flight.cool_down(&action, now);
             }
             Done::Outcome(Outcome::Deferred { error }) => {
                 // A busy instance is everyday; a refusal is not, and would otherwise only show at the deadline.

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+
 use crate::domain::run::{OwnerState, ProcessIdentity};
 use crate::ports::processes::Processes;
 
@@ -51,15 +54,26 @@ impl Processes for HostProcesses {
         if process.host != self.this.host {
             return OwnerState::Elsewhere;
         }
+        // Host names are no proof: two containers may share one, and so may two machines made from one image. Only within
+        // one boot and one PID namespace does a PID mean one process.
         if process.pid_space != self.this.pid_space {
-            // The same host name with another boot or another PID namespace: a pod whose container was restarted keeps
-            // its name, but so do two containers that share the host's name. Only the boot id is certain.
-            let boot = |space: &str| space.split('/').next().unwrap_or_default().to_owned();
-            let rebooted = boot(&process.pid_space) != boot(&self.this.pid_space);
-            return if rebooted { OwnerState::Dead } else { OwnerState::Elsewhere };
+            return OwnerState::Elsewhere;
         }
-        if start_ticks(process.pid) == Some(process.start_ticks) { OwnerState::Alive } else { OwnerState::Dead }
+        match start_ticks(process.pid) {
+            Some(ticks) if ticks == process.start_ticks => OwnerState::Alive,
+            Some(_) => OwnerState::Dead,
+            // `/proc` may hide other users' processes; the kernel still says whether there is one.
+            None if exists(process.pid) => OwnerState::Elsewhere,
+            None => OwnerState::Dead,
+        }
     }
+}
+
+/// Whether a process that is no zombie of ours has this PID, whoever it belongs to.
+fn exists(pid: u32) -> bool {
+    let hidden = !Path::new("/proc").join(pid.to_string()).exists();
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    hidden && pid.is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
 }
 
 /// Start time of a process in clock ticks since boot; `None` where there is none of that PID.
@@ -99,11 +113,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_known_of_another_host_and_everything_ended_with_the_last_boot() {
+    fn nothing_is_known_of_another_host_or_of_another_boot() {
         let processes = HostProcesses::new();
         let elsewhere = ProcessIdentity { host: "another".into(), ..processes.this().clone() };
         assert_eq!(processes.state_of(&elsewhere), OwnerState::Elsewhere);
         let before = ProcessIdentity { pid_space: "old-boot/pid:[1]".into(), ..processes.this().clone() };
-        assert_eq!(processes.state_of(&before), OwnerState::Dead);
+        assert_eq!(processes.state_of(&before), OwnerState::Elsewhere);
     }
 }

@@ -88,7 +88,6 @@ async fn online(config: Config) -> Vec<String> {
             | Reason::Starts { .. }
             | Reason::Running { .. }
             | Reason::BackingOff { .. }
-            | Reason::GaveUp { .. }
             | Reason::Missed { .. }
             | Reason::InstanceNotReady { .. }
             | Reason::Queued { .. }

@@ -99,13 +99,23 @@ impl Instance {
         matches!(self.status.as_str(), "available" | "storage-optimization")
     }
 
-    /// Whether the server can be expected to answer: RDS serves while it backs up, modifies or optimises.
+    /// Whether the server can be expected to answer for long: RDS serves while it backs up, modifies or optimises. A status
+    /// that is not known to serve is waited out, because an attempt that fails costs more than one that waits.
     #[must_use]
     pub fn serves(&self) -> bool {
         self.endpoint.is_some()
-            && !matches!(
+            && matches!(
                 self.status.as_str(),
-                "creating" | "deleting" | "stopped" | "stopping" | "starting" | "failed" | "rebooting" | "upgrading"
+                "available"
+                    | "backing-up"
+                    | "modifying"
+                    | "storage-optimization"
+                    | "storage-config-upgrade"
+                    | "storage-initialization"
+                    | "configuring-enhanced-monitoring"
+                    | "configuring-iam-database-auth"
+                    | "configuring-log-exports"
+                    | "resetting-master-credentials"
             )
     }
 

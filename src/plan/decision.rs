@@ -68,15 +68,6 @@ pub enum Reason {
         /// What the last one said.
         last_failure: Option<String>,
     },
-    /// All attempts at the slot have failed.
-    GaveUp {
-        /// The slot.
-        slot: Slot,
-        /// How many there were.
-        failed: u32,
-        /// What the last one said.
-        last_failure: Option<String>,
-    },
     /// It is too late for the slot.
     Missed {
         /// The slot.
@@ -142,7 +133,6 @@ impl Reason {
             | Reason::Queued { .. }
             | Reason::Suspended => false,
             Reason::BackingOff { .. }
-            | Reason::GaveUp { .. }
             | Reason::Missed { .. }
             | Reason::InstanceNotReady { .. }
             | Reason::InstanceMissing
@@ -163,10 +153,6 @@ impl fmt::Display for Reason {
             Reason::Running { run, percent: None } => write!(f, "run {run} is under way"),
             Reason::BackingOff { slot, failed, until, last_failure } => {
                 write!(f, "slot {slot} failed {failed} time(s), next attempt at {until}")?;
-                because(f, last_failure.as_deref())
-            }
-            Reason::GaveUp { slot, failed, last_failure } => {
-                write!(f, "slot {slot} failed {failed} time(s), no more attempts before the next slot")?;
                 because(f, last_failure.as_deref())
             }
             Reason::Missed { slot, deadline } => {

@@ -5,6 +5,9 @@ use std::num::NonZeroU32;
 
 use jiff::{SignedDuration, Timestamp};
 
+/// Wait between attempts once the quick ones are used up.
+pub const SLOW_PACE: SignedDuration = SignedDuration::from_hours(6);
+
 /// Back-off between attempts at one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
@@ -12,7 +15,8 @@ pub struct RetryPolicy {
     pub initial_backoff: SignedDuration,
     /// Longest wait.
     pub backoff_max: SignedDuration,
-    /// Attempts per slot.
+    /// Attempts at this pace. Further ones follow at [`SLOW_PACE`]: what is broken over a night is mended in the morning,
+    /// and the backup of a whole month must not hang on that night.
     pub attempts_max: NonZeroU32,
 }
 
@@ -23,8 +27,6 @@ pub enum Readiness {
     Now,
     /// Not before this instant.
     NotBefore(Timestamp),
-    /// No more attempts at this slot.
-    Exhausted,
 }
 
 impl RetryPolicy {
@@ -34,10 +36,8 @@ impl RetryPolicy {
         let Some(last_ended_at) = last_ended_at.filter(|_| failed > 0) else {
             return Readiness::Now;
         };
-        if failed >= self.attempts_max.get() {
-            return Readiness::Exhausted;
-        }
-        let not_before = last_ended_at.saturating_add(self.backoff_after(failed)).unwrap_or(Timestamp::MAX);
+        let wait = if failed < self.attempts_max.get() { self.backoff_after(failed) } else { SLOW_PACE };
+        let not_before = last_ended_at.saturating_add(wait).unwrap_or(Timestamp::MAX);
         if not_before <= now { Readiness::Now } else { Readiness::NotBefore(not_before) }
     }
 
@@ -73,9 +73,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_attempt_waits_for_nothing_and_the_last_is_the_last() {
+    fn the_first_attempt_waits_for_nothing_and_late_ones_for_long() {
         let now: Timestamp = "2026-11-22T03:00:00Z".parse().unwrap();
         assert_eq!(POLICY.next_attempt(0, None, now), Readiness::Now);
-        assert_eq!(POLICY.next_attempt(8, Some(now), now + SignedDuration::from_hours(99)), Readiness::Exhausted);
+        assert_eq!(POLICY.next_attempt(8, Some(now), now), Readiness::NotBefore(now + SLOW_PACE));
+        assert_eq!(POLICY.next_attempt(8, Some(now), now + SLOW_PACE), Readiness::Now);
     }
 }

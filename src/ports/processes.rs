@@ -7,7 +7,7 @@ pub trait Processes: Send + Sync {
     /// This process.
     fn this(&self) -> &ProcessIdentity;
 
-    /// What is known about a process: certain in this PID namespace and after a reboot of this
-    /// host, [`OwnerState::Elsewhere`] otherwise.
+    /// What is known about a process: certain in this PID namespace, [`OwnerState::Elsewhere`]
+    /// otherwise.
     fn state_of(&self, process: &ProcessIdentity) -> OwnerState;
 }

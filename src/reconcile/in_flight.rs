@@ -113,6 +113,12 @@ impl InFlight {
         }
     }
 
+    /// Drops everything that is under way, and waits until it is gone.
+    pub(super) async fn give_up(&mut self) {
+        self.tasks.shutdown().await;
+        self.running.clear();
+    }
+
     /// How far each dump has moved since the last call.
     pub(super) fn progress(&mut self) -> Vec<Delta> {
         self.running.values_mut().filter_map(Running::delta).collect()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from case import Case, quick
+from case import Case, quick, source
 from postgres_tools import fake_pg_dump
 from strongroom_process import Daemon
 
@@ -13,16 +13,16 @@ ONCE = {"retry": {"attempts_max": 1}}
 """One attempt only, so that what is left of it can be looked at in peace."""
 
 
-def wait_for_failure(case: Case, daemon: Daemon, source: str) -> str:
+def wait_for_failure(case: Case, daemon: Daemon, name: str) -> str:
     """Waits for the source's run to fail; asserts that nothing of it is visible, and returns what its record says."""
-    daemon.wait_for(lambda: "failed" in case.run_states(source), "the run has failed")
-    failed = next(record for record in case.runs(source) if record["state"] == "failed")
-    assert not [key for key in case.dump_objects(source) if failed["run"] in key], "no object of the run is visible"
+    daemon.wait_for(lambda: "failed" in case.run_states(name), "the run has failed")
+    failed = next(record for record in case.runs(name) if record["state"] == "failed")
+    assert not [key for key in case.dump_objects(name) if failed["run"] in key], "no object of the run is visible"
     daemon.wait_for(lambda: not case.uploads(), "no upload is open")
     message: str = failed["failure"]["message"]
     (line,) = daemon.lines("run failed", run__id=failed["run"])
-    assert line["level"] == "ERROR" and line["source.id"] == source and line["error"] == message
-    assert daemon.metric("strongroom_runs_total", source=source, kind="dump", outcome="failure") == 1
+    assert line["level"] == "ERROR" and line["source.id"] == name and line["error"] == message
+    assert daemon.metric("strongroom_runs_total", source=name, kind="dump", outcome="failure") == 1
     return message
 
 
@@ -81,8 +81,7 @@ def test_a_server_that_is_away_fails_the_run_and_one_that_is_back_is_dumped(case
 
 
 def test_a_database_that_does_not_exist_fails_by_name(case: Case) -> None:
-    sources = {"lending": {"instance": "bank-lending", "policy": "p", "databases": ["lending", "misspelt"]}}
-    sources["lending"]["credentials"] = {"secret": "rds/lending/backup"}  # type: ignore[assignment]
+    sources = {"lending": source("lending", databases=["lending", "misspelt"])}
     daemon = case.configure(dump=quick(**ONCE), sources=sources).start()
     message = wait_for_failure(case, daemon, "lending")
     assert "misspelt" in message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from case import YEARLY, Case, quick
+from case import YEARLY, Case, quick, source
 
 MINUTELY = "* * * * *"
 
@@ -57,19 +57,22 @@ def test_a_slot_past_its_start_deadline_is_reported_missed_and_not_made(case: Ca
 
 
 def test_a_suspended_source_is_left_alone_without_complaint(case: Case) -> None:
-    sources = {"lending": {"instance": "bank-lending", "policy": "p", "suspend": True}}
-    strongroom = case.configure(snapshot=quick(), sources=sources)
+    strongroom = case.configure(snapshot=quick(), sources={"accounts": source("accounts", dumps=False, suspend=True)})
     daemon = strongroom.start()
     daemon.wait_ready()
-    assert daemon.status()["well"] and case.snapshots() == []
-    assert daemon.metric("strongroom_overdue", source="lending", kind="snapshot") == 0
+    status = daemon.status()
+    (own,) = status["sources"][0]["obligations"]
+    assert (own["state"], status["well"]) == ("suspended", True), status
+    assert case.snapshots() == []
+    assert daemon.metric("strongroom_overdue", source="accounts", kind="snapshot") == 0
+    assert daemon.at_level("ERROR", "WARN") == []
 
 
 def test_runs_do_not_overlap_where_only_one_is_allowed(case: Case) -> None:
     strongroom = case.configure("accounts", "lending", "ledger", snapshot=quick(), dump=quick(), limits={"concurrent_runs": 1})
     daemon = strongroom.start()
     daemon.wait_for(lambda: len(daemon.lines("run succeeded")) == 6, "six runs have succeeded", 60)
-    records = [record for source in ("accounts", "lending", "ledger") for record in case.runs(source)]
+    records = [record for name in ("accounts", "lending", "ledger") for record in case.runs(name)]
     assert [record["state"] for record in records] == ["succeeded"] * 6
     spans = sorted((datetime.fromisoformat(r["started_at"]), datetime.fromisoformat(r["finished_at"])) for r in records)
     for (_, end), (start, _) in zip(spans, spans[1:], strict=False):
@@ -78,8 +81,7 @@ def test_runs_do_not_overlap_where_only_one_is_allowed(case: Case) -> None:
 
 def test_both_databases_of_one_source_are_dumped_one_after_the_other(case: Case) -> None:
     """Two dumps at once would hold back vacuum on one server twice over."""
-    sources = {"lending": {"instance": "bank-lending", "policy": "p", "databases": ["lending", "history"]}}
-    sources["lending"]["credentials"] = {"secret": "rds/lending/backup"}  # type: ignore[assignment]
+    sources = {"lending": source("lending", databases=["lending", "history"])}
     daemon = case.configure(dump=quick(), sources=sources).start()
     daemon.wait_for(lambda: daemon.status() and daemon.status()["well"], "both are dumped")
     assert {manifest["database"]: manifest["rows"] > 0 for manifest in case.manifests("lending")} == {

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from case import Case, quick
+from case import Case, quick, source
 from postgres_tools import pg_dumps
-from sandbox_process import BACKUP_PASSWORD, CANARY
+from sandbox_process import BACKUP_PASSWORD, BACKUP_USER, CANARY
 
 
 def command_lines() -> Iterator[tuple[str, str]]:
@@ -20,20 +19,11 @@ def command_lines() -> Iterator[tuple[str, str]]:
             continue
 
 
-@pytest.fixture
-def token_canary() -> str:
-    return f"{CANARY}-aws"
-
-
-def test_no_password_is_seen_in_any_argument_file_log_metric_or_object(case: Case, token_canary: str) -> None:
+def test_no_password_is_seen_in_any_argument_file_log_metric_or_object(case: Case) -> None:
     # The key that signs requests is a secret, too, and one more login comes from the environment.
-    environment = {"AWS_SECRET_ACCESS_KEY": token_canary, "LENDING_PASSWORD": BACKUP_PASSWORD}
-    sources = {
-        "ledger": {"instance": "bank-ledger", "policy": "p", "databases": ["ledger"]},
-        "lending": {"instance": "bank-lending", "policy": "p", "databases": ["lending"]},
-    }
-    sources["ledger"]["credentials"] = {"secret": "rds/ledger/backup"}  # type: ignore[assignment]
-    sources["lending"]["credentials"] = {"user": "strongroom_backup", "password_env": "LENDING_PASSWORD"}  # type: ignore[assignment]
+    environment = {"AWS_SECRET_ACCESS_KEY": f"{CANARY}-aws", "LENDING_PASSWORD": BACKUP_PASSWORD}
+    from_environment = {"user": BACKUP_USER, "password_env": "LENDING_PASSWORD"}
+    sources = {"ledger": source("ledger"), "lending": source("lending", credentials=from_environment)}
     environment["STRONGROOM_LOG_LEVEL"] = "trace"
     strongroom = case.configure(dump=quick(), snapshot=quick(), sources=sources, environment=environment)
     with case.in_mid_dump(strongroom) as daemon:
@@ -45,7 +35,7 @@ def test_no_password_is_seen_in_any_argument_file_log_metric_or_object(case: Cas
         assert leaking == [], "passwords in arguments"
         environments = [(Path("/proc") / str(pid) / "environ").read_bytes() for pid in pg_dumps(port)]
         assert not any(CANARY.encode() in text for text in environments), "the client gets a file, not the password"
-        files = [path for path in (case.directory / "tmp").iterdir()]
+        files = list((case.directory / "tmp").iterdir())
         assert len(files) == 1 and files[0].stat().st_mode & 0o077 == 0, "the password file is for this user only"
     daemon.wait_for(lambda: daemon.status()["well"], "all is done", 60)
 
@@ -61,12 +51,11 @@ def test_no_password_is_seen_in_any_argument_file_log_metric_or_object(case: Cas
 
 def test_no_password_is_seen_when_logins_fail(case: Case) -> None:
     (case.directory / "password").write_text(f"{CANARY}-wrong")
-    credentials = {"user": "strongroom_backup", "password_file": str(case.directory / "password")}
+    credentials = {"user": BACKUP_USER, "password_file": str(case.directory / "password")}
     sources = {
-        "ledger": {"instance": "bank-ledger", "policy": "p", "databases": ["ledger"], "credentials": credentials},
-        "lending": {"instance": "bank-lending", "policy": "p", "databases": ["lending"]},
+        "ledger": source("ledger", credentials=credentials),
+        "lending": source("lending", credentials={"secret": "rds/malformed"}),
     }
-    sources["lending"]["credentials"] = {"secret": "rds/malformed"}
     environment = {"STRONGROOM_LOG_LEVEL": "trace"}
     daemon = case.configure(dump=quick(retry={"attempts_max": 1}), sources=sources, environment=environment).start()
     daemon.wait_for(lambda: len(daemon.lines("run failed")) == 2, "both have failed")

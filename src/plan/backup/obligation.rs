@@ -4,12 +4,15 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::running;
 use crate::domain::id::{ResourceId, RunId, Slot};
-use crate::domain::inventory::{Endpoint, Instance, Inventory, SourceStore};
+use crate::domain::inventory::{Endpoint, Instance, Inventory, SourceStore, Unseen};
 use crate::domain::recovery_point::RecoveryPoint;
 use crate::domain::run::{RunRecord, RunState};
 use crate::plan::decision::{Decision, Freshness, Reason};
 use crate::policy::retry::Readiness;
 use crate::policy::{Obligation, Policy, SourcePolicy, Task};
+
+/// A point that is not listed this long after its run has succeeded is not there.
+const SETTLING: SignedDuration = SignedDuration::from_mins(15);
 
 /// A run that could start now, if there is room.
 #[derive(Debug)]
@@ -52,7 +55,12 @@ pub(super) fn judge<'a>(
             Err(reason) => (reason, None),
         },
     };
-    let freshness = freshness(obligation, &good, due, due.is_some_and(filled), now);
+    // Told while there is time: not first on the night when the next slot comes due.
+    let reason = match (reason, startable_at_all(inventory, source, &obligation.task)) {
+        (Reason::Satisfied { .. } | Reason::NotDueYet, Err(trouble)) if !obligation.suspended => trouble,
+        (reason, _) => reason,
+    };
+    let freshness = freshness(obligation, &good, filled, now);
     let decision = Decision {
         source: source.id.clone(),
         kind: obligation.task.kind(),
@@ -77,23 +85,25 @@ fn serves(point: &RecoveryPoint, task: &Task, resource: Option<&ResourceId>) -> 
 fn freshness(
     obligation: &Obligation,
     good: &[&RecoveryPoint],
-    due: Option<Slot>,
-    filled: bool,
+    filled: impl Fn(Slot) -> bool,
     now: Timestamp,
 ) -> Freshness {
     let schedule = &obligation.schedule;
+    let due = schedule.latest_due(now);
     let next = schedule.next_after(due.map_or(now, Slot::instant));
     let interval = match (due, next) {
         (Some(due), Some(next)) => next.instant().duration_since(due.instant()),
         (None, _) | (_, None) => SignedDuration::ZERO,
     };
-    let late_at = |slot: Slot| schedule.start_of(slot).saturating_add(obligation.completion_deadline);
-    let late = due.is_some_and(|slot| late_at(slot).is_ok_and(|at| at <= now));
+    // The latest slot whose run must have ended by now, and not the latest slot: that a new one has come due does not make
+    // good that the one before was never filled.
+    let ended_by = now.saturating_sub(obligation.completion_deadline).unwrap_or(Timestamp::MIN);
+    let unfilled = schedule.latest_due(ended_by).is_some_and(|slot| !filled(slot));
     Freshness {
         newest_at: good.iter().filter_map(|point| point.created_at).max(),
         expected_interval: interval,
         next_due_at: next.map(|slot| schedule.start_of(slot)),
-        overdue: !filled && late && !obligation.suspended,
+        overdue: unfilled && !obligation.suspended,
     }
 }
 
@@ -113,6 +123,7 @@ fn attempt<'a>(
     if let Some((run, percent)) = running::of_task(policy, source, &obligation.task, inventory) {
         return Err(Reason::Running { run, percent });
     }
+    let slot = vacant(store, &obligation.task, slot);
     let attempts = attempts(store, &obligation.task, slot);
     may_retry(obligation, &attempts, slot, now)?;
     let start_at = obligation.schedule.start_of(slot);
@@ -126,6 +137,22 @@ fn attempt<'a>(
     let run =
         RunId { slot, kind: obligation.task.kind(), database: obligation.task.database().cloned(), attempt: number };
     Ok(Candidate { source, task: &obligation.task, instance, endpoint, run, due_at: start_at })
+}
+
+/// The slot, or the first second after it whose manifest's key is free.
+///
+/// A manifest is never overwritten. One that is damaged, or that is of an instance which bore the name before, would
+/// otherwise refuse every dump of its slot.
+fn vacant(store: &SourceStore, task: &Task, slot: Slot) -> Slot {
+    let taken =
+        |slot: &Slot| store.dumps.iter().any(|dump| dump.slot == *slot && dump.database.as_ref() == task.database());
+    match task {
+        Task::Snapshot => slot,
+        Task::Dump { .. } => {
+            let mut seconds = (0..).map(|second| slot.instant().saturating_add(SignedDuration::from_secs(second)));
+            seconds.find_map(|at| Some(Slot::at(at.ok()?)).filter(|slot| !taken(slot))).unwrap_or(slot)
+        }
+    }
 }
 
 fn attempts<'a>(store: &'a SourceStore, task: &Task, slot: Slot) -> Vec<&'a RunRecord> {
@@ -147,15 +174,22 @@ fn may_retry(obligation: &Obligation, attempts: &[&RunRecord], slot: Slot, now: 
                 }
             }
             RunState::Abandoned { .. } => abandoned += 1,
+            // Listings lag behind effects: the point that a run has just made may not be shown yet.
+            RunState::Succeeded { finished_at, .. } if now.duration_since(*finished_at).abs() < SETTLING => {
+                return Err(Reason::Unseen(Unseen(format!(
+                    "run {} succeeded at {finished_at}, and what it made is not listed yet",
+                    record.run
+                ))));
+            }
             RunState::Running | RunState::Succeeded { .. } | RunState::Cancelled { .. } => continue,
         }
-        last_ended_at = last_ended_at.max(record.state.finished_at());
+        // An end in the future was written by a clock that was ahead; it must not hold back the next attempt until then.
+        last_ended_at = last_ended_at.max(record.state.finished_at().filter(|at| *at <= now));
     }
     let failed = failed + abandoned.saturating_sub(1);
     match obligation.retry.next_attempt(failed, last_ended_at, now) {
         Readiness::Now => Ok(()),
         Readiness::NotBefore(until) => Err(Reason::BackingOff { slot, failed, until, last_failure }),
-        Readiness::Exhausted => Err(Reason::GaveUp { slot, failed, last_failure }),
     }
 }
 
@@ -166,26 +200,33 @@ pub(super) fn startable<'a>(
     task: &Task,
     slot: Slot,
 ) -> Result<(&'a Instance, Endpoint), Reason> {
-    let instance = inventory.instance(&source.instance).map_err(Reason::Unseen)?.ok_or(Reason::InstanceMissing)?;
-    if instance.engine != "postgres" {
-        return Err(Reason::EngineRefused { engine: instance.engine.clone() });
-    }
+    let instance = startable_at_all(inventory, source, task)?;
     let ready = match task {
         Task::Snapshot => {
             // Without the list a second snapshot of the slot could be started.
             inventory.snapshots.as_ref().map_err(|unseen| Reason::Unseen(unseen.clone()))?;
             instance.takes_snapshots()
         }
-        Task::Dump { .. } => {
-            let client = inventory.pg_dump.as_ref().map_err(|unseen| Reason::Unseen(unseen.clone()))?.major;
-            if let Some(server) = instance.major_version().filter(|server| *server > client) {
-                return Err(Reason::ClientTooOld { client, server });
-            }
-            instance.serves()
-        }
+        Task::Dump { .. } => instance.serves(),
     };
     match (&instance.endpoint, ready) {
         (Some(endpoint), true) => Ok((instance, endpoint.clone())),
         (_, _) => Err(Reason::InstanceNotReady { slot, status: instance.status.clone() }),
     }
+}
+
+/// The instance, if runs of the task can start on it as soon as its status allows: it exists, is of the right engine, and
+/// the client can dump it.
+fn startable_at_all<'a>(inventory: &'a Inventory, source: &SourcePolicy, task: &Task) -> Result<&'a Instance, Reason> {
+    let instance = inventory.instance(&source.instance).map_err(Reason::Unseen)?.ok_or(Reason::InstanceMissing)?;
+    if instance.engine != "postgres" {
+        return Err(Reason::EngineRefused { engine: instance.engine.clone() });
+    }
+    if let Task::Dump { .. } = task {
+        let client = inventory.pg_dump.as_ref().map_err(|unseen| Reason::Unseen(unseen.clone()))?.major;
+        if let Some(server) = instance.major_version().filter(|server| *server > client) {
+            return Err(Reason::ClientTooOld { client, server });
+        }
+    }
+    Ok(instance)
 }

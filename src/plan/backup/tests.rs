@@ -135,6 +135,42 @@ fn what_is_not_good_fills_no_slot(#[case] state: PointState) {
 }
 
 #[test]
+fn a_slot_whose_manifest_is_bad_or_of_a_former_instance_is_filled_beside_it() {
+    let mut world = World::new();
+    let bad = PointState::Bad { reason: "an object is missing".to_owned() };
+    world.dumps = vec![dump("accounts", "2026-11-01T04:00:00Z", 10, bad)];
+    assert!(world.reason(NOON, Kind::Dump).ends_with("20261101t040001z-dump-accounts-1"), "manifests stay as they are");
+    world.dumps.push(dump("accounts", "2026-11-01T04:00:01Z", 10, PointState::Good));
+    assert_eq!(world.reason(NOON, Kind::Dump), "slot 20261101t040000z is filled");
+}
+
+#[test]
+fn a_slot_that_was_never_filled_stays_overdue_when_the_next_comes_due() {
+    let world = World::new();
+    let overdue = |now: &str| world.plan(now).decisions.iter().all(|decision| decision.freshness.overdue);
+    assert!(overdue("2026-11-28T12:00:00Z"));
+    assert!(overdue("2026-11-29T03:00:01Z"), "a new slot, and still nothing");
+}
+
+#[test]
+fn a_run_that_has_just_succeeded_is_not_repeated_because_its_point_is_not_listed_yet() {
+    let mut world = World::new();
+    let mut stored = dump_run("accounts", "2026-11-01T04:00:00Z", OwnerState::Alive);
+    stored.record.state = RunState::Succeeded { finished_at: at("2026-11-23T11:59:00Z"), size_bytes: 1 };
+    world.runs = vec![stored];
+    assert!(world.reason(NOON, Kind::Dump).contains("not listed yet"));
+    assert!(world.reason("2026-11-23T12:14:00Z", Kind::Dump).ends_with("dump-accounts-2"));
+}
+
+#[test]
+fn what_will_refuse_the_next_slot_is_told_while_the_present_one_is_filled() {
+    let mut world = World::new();
+    world.dumps = vec![dump("accounts", "2026-11-01T04:00:00Z", 10, PointState::Good)];
+    world.instances(|instance| instance.engine_version = "18.1".to_owned());
+    assert!(world.reason(NOON, Kind::Dump).contains("cannot dump a server of version 18"));
+}
+
+#[test]
 fn backups_of_a_former_instance_of_the_name_do_not_count() {
     let mut world = World::new();
     world.snapshots(vec![world.own_snapshot("2026-11-22T03:00:00Z")]);
@@ -164,10 +200,11 @@ fn a_failed_attempt_is_repeated_after_its_back_off_under_the_next_number() {
 }
 
 #[test]
-fn attempts_end_and_the_next_slot_starts_anew() {
+fn attempts_go_on_at_a_slow_pace_and_the_next_slot_starts_anew() {
     let mut world = World::new();
     world.runs = (1..=8).map(|attempt| failed("2026-11-01T04:00:00Z", attempt, "2026-11-02T00:00:00Z")).collect();
-    assert!(world.reason(NOON, Kind::Dump).contains("no more attempts"));
+    assert!(world.reason("2026-11-02T05:59:59Z", Kind::Dump).contains("next attempt at 2026-11-02T06:00:00Z"));
+    assert!(world.reason("2026-11-02T06:00:00Z", Kind::Dump).ends_with("20261101t040000z-dump-accounts-9"));
     assert!(world.reason("2026-12-01T04:00:00Z", Kind::Dump).ends_with("20261201t040000z-dump-accounts-1"));
 }
 
