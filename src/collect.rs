@@ -1,12 +1,13 @@
 //! Looks: from the ports to an inventory. Only reads; failures are data, per section.
 
+mod read;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::StreamExt;
 
-use crate::domain::id::{RunId, SourceId};
+use crate::domain::id::{Kind, RunId, SourceId};
 use crate::domain::inventory::{Inventory, Observed, Unseen};
 use crate::domain::key::Layout;
 use crate::policy::Policy;
@@ -45,21 +46,23 @@ impl Collector {
         let layout = &self.layout;
         let stores = futures_util::stream::iter(self.caches.iter_mut())
             .map(|(source, cache)| async move {
-                let seen = cache.collect(ports, layout, source).await;
+                let seen = cache.collect(ports, &policy.installation, layout, source).await;
                 (source.clone(), observed(seen))
             })
             .buffer_unordered(SOURCES_AT_ONCE)
             .collect::<BTreeMap<_, _>>();
         // The runs are read before the snapshots: a run that is seen as running has its snapshot in the list, if it has one.
         let stores = stores.await;
-        let (instances, snapshots, pg_dump) =
-            tokio::join!(ports.rds.instances(), ports.rds.snapshots(), ports.pg_dump.version());
+        // Where nothing is dumped the client is not missed.
+        let dumps = policy.obligations().any(|(_, obligation)| obligation.task.kind() == Kind::Dump);
+        let pg_dump = async { if dumps { Some(ports.pg_dump.version().await) } else { None } };
+        let (instances, snapshots, pg_dump) = tokio::join!(ports.rds.instances(), ports.rds.snapshots(), pg_dump);
         Inventory {
             taken_at,
             instances: observed(instances),
             snapshots: observed(snapshots),
             stores,
-            pg_dump: observed(pg_dump),
+            pg_dump: pg_dump.map(observed).transpose(),
             in_flight,
         }
     }

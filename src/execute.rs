@@ -2,6 +2,7 @@
 
 pub mod claim;
 mod dump;
+mod patient_store;
 mod restore_md;
 mod snapshot;
 
@@ -11,9 +12,10 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::id::{InstallationId, RunId, SourceId};
+use crate::domain::inventory::StoredRun;
 use crate::domain::key::Layout;
 use crate::domain::progress::Progress;
-use crate::domain::run::{Failure, RunState};
+use crate::domain::run::{Failure, RunRecord, RunState};
 use crate::plan::action::{Action, CloseRun, Ending};
 use crate::ports::{Chain, ErrorKind, PortError, Ports};
 use claim::{Claim, Closing};
@@ -111,13 +113,23 @@ impl Executor {
                 RunState::Failed { finished_at, failure }
             }
         };
-        let claim = self.claim_of(&close.stored.record.source, &close.stored.record.run, close);
-        self.end(claim, state).await
+        self.end(self.held_claim(&close.stored), state).await
     }
 
-    fn claim_of(&self, source: &SourceId, run: &RunId, close: &CloseRun) -> Claim {
-        let key = self.settings.layout.run_record(source, run);
-        Claim::held(Arc::clone(&self.ports.store), key, close.stored.record.clone(), close.stored.etag.clone())
+    /// The record with which a run begins.
+    fn new_record(&self, source: &SourceId, run: &RunId) -> RunRecord {
+        RunRecord::claim(
+            self.settings.installation.clone(),
+            run.clone(),
+            source.clone(),
+            self.ports.processes.this().clone(),
+            self.ports.clock.now(),
+        )
+    }
+
+    fn held_claim(&self, stored: &StoredRun) -> Claim {
+        let key = self.settings.layout.run_record(&stored.record.source, &stored.record.run);
+        Claim::held(Arc::clone(&self.ports.store), key, stored.record.clone(), stored.etag.clone())
     }
 
     /// Closes a claim; of two daemons that close one run, the second finds that it is done.

@@ -83,7 +83,7 @@ pub(crate) fn inventory(policy: &Policy) -> Inventory {
         instances: Ok(Complete::after_last_page(instances)),
         snapshots: Ok(Complete::after_last_page(snapshots)),
         stores: policy.sources.keys().map(|id| (id.clone(), Ok(store(Vec::new(), Vec::new(), Vec::new())))).collect(),
-        pg_dump: Ok(ToolVersion { major: 17, text: "pg_dump (PostgreSQL) 17.6".to_owned() }),
+        pg_dump: Ok(Some(ToolVersion { major: 17, text: "pg_dump (PostgreSQL) 17.6".to_owned() })),
         in_flight: BTreeSet::new(),
     }
 }
@@ -150,9 +150,10 @@ pub(crate) fn dump_run(source: &str, slot: &str, owner: OwnerState) -> StoredRun
     let run = RunId { slot: Slot::at(at(slot)), kind: Kind::Dump, database: Some(source.parse().unwrap()), attempt: 1 };
     let process = ProcessIdentity { host: "pod-1".into(), pid_space: "b/1".into(), pid: 7, start_ticks: 9 };
     StoredRun {
-        record: RunRecord::claim(run, source.parse().unwrap(), None, process, at(slot)),
+        record: RunRecord::claim("bank-prod".parse().unwrap(), run, source.parse().unwrap(), process, at(slot)),
         etag: "e".to_owned(),
         owner,
+        unchanged_for: SignedDuration::ZERO,
     }
 }
 

@@ -123,25 +123,28 @@ fn kind_of_code(code: &str) -> Option<ErrorKind> {
         | "NotFound"
         | "NoSuchBucket"
         | "ResourceNotFoundException" => ErrorKind::NotFound,
-        "DBSnapshotAlreadyExists" | "DBInstanceAlreadyExists" | "PreconditionFailed" | "ConditionalRequestConflict" => {
-            ErrorKind::AlreadyExists
-        }
+        "DBSnapshotAlreadyExists" | "DBInstanceAlreadyExists" | "PreconditionFailed" => ErrorKind::AlreadyExists,
+        // Another write was under way; S3 asks for a repetition (Amazon S3 API reference, PutObject).
+        "ConditionalRequestConflict" => ErrorKind::Transient,
         "InvalidDBInstanceState" | "InvalidDBSnapshotState" => ErrorKind::WrongState,
-        "Throttling"
-        | "ThrottlingException"
-        | "RequestLimitExceeded"
-        | "SlowDown"
-        | "TooManyRequestsException"
-        | "SnapshotQuotaExceeded" => ErrorKind::Throttled,
+        "Throttling" | "ThrottlingException" | "RequestLimitExceeded" | "SlowDown" | "TooManyRequestsException" => {
+            ErrorKind::Throttled
+        }
+        // Waiting does not help: a person has to raise the quota or delete snapshots.
+        "SnapshotQuotaExceeded" => ErrorKind::Other,
         "AccessDenied"
         | "AccessDeniedException"
-        | "ExpiredToken"
-        | "ExpiredTokenException"
         | "InvalidAccessKeyId"
         | "InvalidClientTokenId"
         | "SignatureDoesNotMatch"
         | "UnrecognizedClientException" => ErrorKind::PermissionDenied,
-        "InternalError" | "InternalFailure" | "ServiceUnavailable" | "RequestTimeout" => ErrorKind::Transient,
+        // Expired credentials are renewed by the SDK, as soon as it gets new ones.
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "InternalError"
+        | "InternalFailure"
+        | "ServiceUnavailable"
+        | "RequestTimeout" => ErrorKind::Transient,
         "InvalidParameterValue" | "InvalidParameterCombination" | "BadDigest" | "InvalidRequest" => ErrorKind::Invalid,
         _ => return None,
     };

@@ -4,12 +4,14 @@
 //! goes through the environment. The child starts from an empty environment: a stray `PGSSLMODE` could undo verification.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{PipeReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rustix::pipe::fcntl_setpipe_size;
+use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::ExposeSecret;
 use tempfile::NamedTempFile;
 use tokio::process::{Child, Command};
@@ -23,6 +25,8 @@ use crate::ports::{ErrorKind, PortError};
 /// Size of the pipe from the client: it writes a row at a time, and a full pipe makes for few large reads. One MiB is what
 /// Linux lets every user have (pipe(7), `/proc/sys/fs/pipe-max-size`).
 const PIPE_BYTES: usize = 1 << 20;
+/// It says its version at once, or something is wrong with it.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Of the child's standard error this much is kept: the last lines say why it failed.
 const STDERR_BYTES: u64 = 2000;
 
@@ -65,8 +69,10 @@ fn newest_installed() -> Option<PathBuf> {
 #[async_trait]
 impl PgDump for StockPgDump {
     async fn version(&self) -> Result<ToolVersion, PortError> {
-        let output = Command::new(&self.program).arg("--version").env_clear().stdin(Stdio::null()).output().await;
-        let output = output.map_err(|error| self.invalid(error))?;
+        let mut command = Command::new(&self.program);
+        let asked = command.arg("--version").env_clear().stdin(Stdio::null()).kill_on_drop(true).output();
+        let answered = tokio::time::timeout(VERSION_TIMEOUT, asked).await;
+        let output = answered.map_err(|error| self.invalid(error))?.map_err(|error| self.invalid(error))?;
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         // `pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`
         let version = text.split_whitespace().nth(2).unwrap_or_default();
@@ -115,13 +121,8 @@ impl PgDump for StockPgDump {
         let child = command.spawn().map_err(|error| self.invalid(error))?;
         // The command holds the writing end; while it does, the archive has no end.
         drop(command);
-        Ok(Box::new(RunningPgDump {
-            program: self.named(),
-            child,
-            stderr,
-            archive: Some(Box::new(archive)),
-            password_file,
-        }))
+        let archive = Archive { pipe: archive, password_file: Some(password_file) };
+        Ok(Box::new(RunningPgDump { program: self.named(), child, stderr, archive: Some(Box::new(archive)) }))
     }
 }
 
@@ -146,9 +147,21 @@ struct RunningPgDump {
     child: Child,
     stderr: File,
     archive: Option<Box<dyn Read + Send>>,
-    /// Held for as long as the child may read it.
-    #[expect(dead_code, reason = "it is deleted when this is dropped")]
-    password_file: NamedTempFile,
+}
+
+/// The archive, and the password file until its first byte: by then the child has logged in, and a daemon that is killed
+/// later leaves no password behind.
+struct Archive {
+    pipe: PipeReader,
+    password_file: Option<NamedTempFile>,
+}
+
+impl Read for Archive {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.pipe.read(buffer);
+        self.password_file = None;
+        read
+    }
 }
 
 #[async_trait]
@@ -168,6 +181,13 @@ impl DumpProcess for RunningPgDump {
 
     async fn kill(&mut self) {
         drop(self.archive.take());
+        // The whole group: where `pg_dump` is a script, its child holds the pipe open.
+        let group = self.child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        if let Some(group) = group
+            && let Err(error) = kill_process_group(group, Signal::KILL)
+        {
+            tracing::debug!(error = %error, "the process group of pg_dump had ended before it was killed");
+        }
         // Already ended is what was wanted.
         if let Err(error) = self.child.kill().await {
             tracing::debug!(error = %error, "pg_dump had ended before it was killed");

@@ -113,8 +113,8 @@ impl ObjectStore for S3 {
                 .bucket(&self.settings.bucket)
                 .set_expected_bucket_owner(self.settings.expected_owner.clone())
                 .prefix(prefix)
-                .set_key_marker(key_marker)
-                .set_upload_id_marker(upload_marker);
+                .set_key_marker(key_marker.clone())
+                .set_upload_id_marker(upload_marker.clone());
             let page = request.send().await;
             let page = page.map_err(|error| port_error(self.named("list uploads below", &prefix), error))?;
             uploads.extend(page.uploads().iter().filter_map(|upload| {
@@ -123,9 +123,10 @@ impl ObjectStore for S3 {
             if page.is_truncated() != Some(true) {
                 return Ok(Complete::after_last_page(uploads));
             }
-            key_marker = page.next_key_marker().map(str::to_owned);
-            upload_marker = page.next_upload_id_marker().map(str::to_owned);
-            if key_marker.is_none() {
+            let next = (page.next_key_marker().map(str::to_owned), page.next_upload_id_marker().map(str::to_owned));
+            let stands_still = next.0.is_none() || next == (key_marker, upload_marker);
+            (key_marker, upload_marker) = next;
+            if stands_still {
                 let without_end = PortError::new(self.named("list uploads below", &prefix), ErrorKind::Other);
                 return Err(without_end.because("the listing says that it goes on and not where"));
             }

@@ -2,20 +2,36 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::id::{Kind, RunId, SourceId};
+use futures_util::StreamExt;
+use jiff::SignedDuration;
+use tokio::time::Instant;
+
+use super::read::{KnownManifest, read_manifest, read_record};
+use crate::domain::id::{InstallationId, Kind, RunId, SourceId};
 use crate::domain::inventory::{Complete, OpenUpload, Remains, SourceStore, StoredRun};
 use crate::domain::key::{DumpId, KeyRole, Layout, ObjectKey};
-use crate::domain::manifest::{InvalidManifest, MANIFEST_BYTES_MAX, Manifest};
 use crate::domain::recovery_point::{Plane, PointState, RecoveryPoint};
-use crate::domain::run::{Failure, ProcessIdentity, RUN_RECORD_BYTES_MAX, RUN_RECORD_VERSION, RunRecord, RunState};
+use crate::domain::run::{RunRecord, RunState};
 use crate::ports::object_store::ListedObject;
-use crate::ports::{Chain, PortError, Ports};
+use crate::ports::{PortError, Ports};
+
+/// Objects of one source that are read at once: enough to hide latency.
+const READS_AT_ONCE: usize = 8;
+/// Listings before a source that changes under our eyes is given up for this look.
+const LISTINGS_MAX: u32 = 3;
 
 /// What was read before, by entity tag: only what has changed is read again.
 #[derive(Debug, Default)]
 pub(super) struct StoreCache {
-    manifests: BTreeMap<ObjectKey, (String, Result<Manifest, String>)>,
-    runs: BTreeMap<ObjectKey, (String, RunRecord)>,
+    manifests: BTreeMap<ObjectKey, (String, Result<KnownManifest, String>)>,
+    runs: BTreeMap<ObjectKey, KnownRun>,
+}
+
+#[derive(Debug)]
+struct KnownRun {
+    etag: String,
+    record: RunRecord,
+    first_seen: Instant,
 }
 
 /// A listing, sorted by what the keys are for.
@@ -26,73 +42,103 @@ struct Sorted {
     objects: Vec<(DumpId, RunId, ListedObject)>,
 }
 
+/// Whether what was read is what was listed.
+#[derive(PartialEq, Eq)]
+enum Freshness {
+    AsListed,
+    ChangedSince,
+}
+
 impl StoreCache {
     pub(super) async fn collect(
         &mut self,
         ports: &Ports,
+        installation: &InstallationId,
         layout: &Layout,
         source: &SourceId,
     ) -> Result<SourceStore, PortError> {
         let prefix = layout.source_prefix(source);
-        let (listed, uploads) = tokio::join!(ports.store.list(&prefix), ports.store.list_uploads(&prefix));
-        let (listed, uploads) = (listed?, uploads?);
-        let sizes: BTreeMap<&ObjectKey, u64> = listed.iter().map(|object| (&object.key, object.size_bytes)).collect();
+        for _ in 1..LISTINGS_MAX {
+            let listed = ports.store.list(&prefix).await?;
+            // A record that says "succeeded" beside a listing from before its manifest would have the slot filled twice.
+            if self.read_new(ports, installation, source, &sort(layout, listed.iter())).await? == Freshness::AsListed {
+                return self.sum_up(ports, layout, &prefix, &listed).await;
+            }
+        }
+        let listed = ports.store.list(&prefix).await?;
+        self.read_new(ports, installation, source, &sort(layout, listed.iter())).await?;
+        self.sum_up(ports, layout, &prefix, &listed).await
+    }
+
+    async fn sum_up(
+        &mut self,
+        ports: &Ports,
+        layout: &Layout,
+        prefix: &str,
+        listed: &Complete<ListedObject>,
+    ) -> Result<SourceStore, PortError> {
+        let uploads = ports.store.list_uploads(prefix).await?;
         let sorted = sort(layout, listed.iter());
-        self.read_manifests(ports, &sorted).await?;
-        self.read_records(ports, source, &sorted).await?;
-        let dumps = self.dumps(&sorted, &sizes);
-        let runs: Vec<StoredRun> = self
-            .runs
-            .values()
-            .map(|(etag, record)| StoredRun {
-                record: record.clone(),
-                etag: etag.clone(),
-                owner: ports.processes.state_of(&record.owner),
-            })
-            .collect();
+        self.forget_what_is_gone(&sorted);
+        let sizes = listed.iter().map(|object| (&object.key, object.size_bytes)).collect();
+        let runs: Vec<StoredRun> = self.runs.values().map(|known| known.to_stored(ports)).collect();
         let remains = self.remains(&sorted, &runs);
         let ours = |upload: &&OpenUpload| matches!(layout.role(&upload.key), KeyRole::DumpObject { .. });
         Ok(SourceStore {
-            dumps: Complete::after_last_page(dumps),
+            dumps: Complete::after_last_page(self.dumps(&sorted, &sizes)),
             runs: Complete::after_last_page(runs),
             remains: Complete::after_last_page(remains),
             uploads: Complete::after_last_page(uploads.iter().filter(ours).cloned().collect()),
         })
     }
 
-    async fn read_manifests(&mut self, ports: &Ports, sorted: &Sorted) -> Result<(), PortError> {
-        let mut seen = BTreeMap::new();
-        for (dump, object) in &sorted.manifests {
-            let known = self.manifests.remove(&object.key).filter(|(etag, _)| *etag == object.etag);
-            let entry = match known {
-                Some(known) => known,
-                None => {
-                    let found = ports.store.get(&object.key, MANIFEST_BYTES_MAX).await?;
-                    let manifest = Manifest::read(&found.bytes, dump);
-                    (found.etag, manifest.map_err(|error: InvalidManifest| Chain(&error).to_string()))
-                }
-            };
-            seen.insert(object.key.clone(), entry);
+    /// Reads what is new or has changed. What was read stays known, whatever fails after it.
+    async fn read_new(
+        &mut self,
+        ports: &Ports,
+        installation: &InstallationId,
+        source: &SourceId,
+        sorted: &Sorted,
+    ) -> Result<Freshness, PortError> {
+        let mut freshness = Freshness::AsListed;
+        let unknown = |known: Option<&String>, object: &ListedObject| known != Some(&object.etag);
+        let manifests = sorted.manifests.iter().cloned();
+        let manifests: Vec<_> = manifests
+            .filter(|(_, object)| unknown(self.manifests.get(&object.key).map(|(etag, _)| etag), object))
+            .collect();
+        let mut reads = futures_util::stream::iter(manifests)
+            .map(|(dump, object)| async move { (read_manifest(ports, installation, &dump, &object).await, object) })
+            .buffer_unordered(READS_AT_ONCE);
+        while let Some((read, object)) = reads.next().await {
+            let (etag, manifest) = read?;
+            if etag != object.etag {
+                freshness = Freshness::ChangedSince;
+            }
+            self.manifests.insert(object.key, (etag, manifest));
         }
-        self.manifests = seen;
-        Ok(())
+        drop(reads);
+        let records = sorted.records.iter().cloned();
+        let records: Vec<_> = records
+            .filter(|(_, object)| unknown(self.runs.get(&object.key).map(|known| &known.etag), object))
+            .collect();
+        let mut reads = futures_util::stream::iter(records)
+            .map(|(run, object)| async move { (read_record(ports, installation, source, &run, &object).await, object) })
+            .buffer_unordered(READS_AT_ONCE);
+        while let Some((read, object)) = reads.next().await {
+            let (etag, record) = read?;
+            if etag != object.etag {
+                freshness = Freshness::ChangedSince;
+            }
+            self.runs.insert(object.key, KnownRun { etag, record, first_seen: Instant::now() });
+        }
+        Ok(freshness)
     }
 
-    async fn read_records(&mut self, ports: &Ports, source: &SourceId, sorted: &Sorted) -> Result<(), PortError> {
-        let mut seen = BTreeMap::new();
-        for (run, object) in &sorted.records {
-            let known = self.runs.remove(&object.key).filter(|(etag, _)| *etag == object.etag);
-            let entry = match known {
-                Some(known) => known,
-                None => {
-                    let found = ports.store.get(&object.key, RUN_RECORD_BYTES_MAX).await?;
-                    (found.etag, read_record(&found.bytes, source, run, object))
-                }
-            };
-            seen.insert(object.key.clone(), entry);
-        }
-        self.runs = seen;
-        Ok(())
+    fn forget_what_is_gone(&mut self, sorted: &Sorted) {
+        let manifests: BTreeSet<&ObjectKey> = sorted.manifests.iter().map(|(_, object)| &object.key).collect();
+        self.manifests.retain(|key, _| manifests.contains(key));
+        let records: BTreeSet<&ObjectKey> = sorted.records.iter().map(|(_, object)| &object.key).collect();
+        self.runs.retain(|key, _| records.contains(key));
     }
 
     /// Every manifest as a recovery point. It is good only if everything that it names is there, byte for byte in size.
@@ -108,7 +154,7 @@ impl StoreCache {
     fn remains(&self, sorted: &Sorted, runs: &[StoredRun]) -> Vec<Remains> {
         let manifests = self.manifests.values().filter_map(|(_, manifest)| manifest.as_ref().ok());
         let named: BTreeSet<&ObjectKey> =
-            manifests.flat_map(|manifest| manifest.objects.iter().map(|object| &object.key)).collect();
+            manifests.flat_map(|manifest| manifest.objects.iter().map(|(key, _)| key)).collect();
         let running: BTreeSet<&RunId> = runs
             .iter()
             .filter(|stored| stored.record.state == RunState::Running)
@@ -132,6 +178,17 @@ impl StoreCache {
     }
 }
 
+impl KnownRun {
+    fn to_stored(&self, ports: &Ports) -> StoredRun {
+        StoredRun {
+            record: self.record.clone(),
+            etag: self.etag.clone(),
+            owner: ports.processes.state_of(&self.record.owner),
+            unchanged_for: SignedDuration::try_from(self.first_seen.elapsed()).unwrap_or(SignedDuration::MAX),
+        }
+    }
+}
+
 fn sort<'a>(layout: &Layout, listed: impl Iterator<Item = &'a ListedObject>) -> Sorted {
     let mut sorted = Sorted::default();
     for object in listed {
@@ -145,7 +202,11 @@ fn sort<'a>(layout: &Layout, listed: impl Iterator<Item = &'a ListedObject>) -> 
     sorted
 }
 
-fn to_point(dump: &DumpId, manifest: &Result<Manifest, String>, sizes: &BTreeMap<&ObjectKey, u64>) -> RecoveryPoint {
+fn to_point(
+    dump: &DumpId,
+    manifest: &Result<KnownManifest, String>,
+    sizes: &BTreeMap<&ObjectKey, u64>,
+) -> RecoveryPoint {
     let state = match manifest {
         Err(reason) => PointState::Bad { reason: reason.clone() },
         Ok(manifest) => match missing_object(manifest, sizes) {
@@ -170,30 +231,10 @@ fn to_point(dump: &DumpId, manifest: &Result<Manifest, String>, sizes: &BTreeMap
 }
 
 /// Why a manifest's objects are not all there.
-fn missing_object(manifest: &Manifest, sizes: &BTreeMap<&ObjectKey, u64>) -> Option<String> {
-    manifest.objects.iter().find_map(|object| match sizes.get(&object.key) {
-        None => Some(format!("{} is missing", object.key)),
-        Some(size) if *size != object.size_bytes => {
-            Some(format!("{} has {size} bytes instead of {}", object.key, object.size_bytes))
-        }
+fn missing_object(manifest: &KnownManifest, sizes: &BTreeMap<&ObjectKey, u64>) -> Option<String> {
+    manifest.objects.iter().find_map(|(key, size_bytes)| match sizes.get(key) {
+        None => Some(format!("{key} is missing")),
+        Some(size) if size != size_bytes => Some(format!("{key} has {size} bytes instead of {size_bytes}")),
         Some(_) => None,
     })
-}
-
-/// A record that cannot be read counts as a failed attempt: the next attempt gets another number, and the backup is made.
-fn read_record(bytes: &[u8], source: &SourceId, run: &RunId, object: &ListedObject) -> RunRecord {
-    let unreadable = |why: String| {
-        tracing::warn!(run.key = %object.key, error = why, "a run record cannot be read and counts as failed");
-        let at = object.modified_at.unwrap_or(run.slot.instant());
-        let owner = ProcessIdentity { host: "unknown".to_owned(), pid_space: String::new(), pid: 0, start_ticks: 0 };
-        let failure = Failure { message: format!("its record cannot be read: {why}"), rds_events: Vec::new() };
-        RunRecord::claim(run.clone(), source.clone(), None, owner, at)
-            .closed(RunState::Failed { finished_at: at, failure })
-    };
-    match serde_json::from_slice::<RunRecord>(bytes) {
-        Ok(record) if record.version > RUN_RECORD_VERSION => unreadable(format!("its version is {}", record.version)),
-        Ok(record) if record.run == *run && record.source == *source => record,
-        Ok(record) => unreadable(format!("it is of run {} of {}", record.run, record.source)),
-        Err(error) => unreadable(error.to_string()),
-    }
 }

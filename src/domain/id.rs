@@ -292,6 +292,9 @@ pub struct RunId {
     pub attempt: u32,
 }
 
+/// Most attempts at one slot: their numbers fit into a snapshot id.
+pub const ATTEMPT_MAX: u32 = 999;
+
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.slot, self.kind.as_str())?;
@@ -319,7 +322,7 @@ impl FromStr for RunId {
             database,
             attempt: attempt.parse().map_err(|_| invalid())?,
         };
-        if run.attempt >= 1 && run.to_string() == text { Ok(run) } else { Err(invalid()) }
+        if (1..=ATTEMPT_MAX).contains(&run.attempt) && run.to_string() == text { Ok(run) } else { Err(invalid()) }
     }
 }
 

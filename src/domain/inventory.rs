@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::id::{InstanceId, ResourceId, RunId, SnapshotId, SourceId};
 use super::key::{DumpId, ObjectKey};
@@ -156,6 +156,9 @@ pub struct StoredRun {
     pub etag: String,
     /// What is known about its owner.
     pub owner: OwnerState,
+    /// How long this version of it has been seen to stand, by this process's own monotonic clock. Leases are measured with
+    /// it: instants that another machine's clock has written prove nothing about this one's.
+    pub unchanged_for: SignedDuration,
 }
 
 /// What a dead or failed run has left in the store.
@@ -213,8 +216,8 @@ pub struct Inventory {
     pub snapshots: Observed<Complete<Snapshot>>,
     /// The store, per source.
     pub stores: BTreeMap<SourceId, Observed<SourceStore>>,
-    /// The dump client.
-    pub pg_dump: Observed<ToolVersion>,
+    /// The dump client; `None` where nothing is dumped.
+    pub pg_dump: Observed<Option<ToolVersion>>,
     /// Runs that this very process works on.
     pub in_flight: BTreeSet<(SourceId, RunId)>,
 }

@@ -84,6 +84,10 @@ pub struct Manifest {
     pub extensions: Vec<Extension>,
     /// Roles that own or are granted something; `globals.sql` creates them, without passwords.
     pub roles: Vec<String>,
+    /// What pg_dump wrote to standard error although it succeeded: parts of the database that its role may not dump are
+    /// named here and nowhere else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warnings: Option<String>,
     /// SHA-256 of the effective configuration, in hex: says which settings made this dump.
     pub config_sha256: String,
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::id::{RunId, SnapshotId, SourceId};
+use super::id::{InstallationId, RunId, SnapshotId, SourceId};
 
 /// Version of the record that this code writes.
 pub const RUN_RECORD_VERSION: u32 = 1;
@@ -13,7 +13,8 @@ pub const RUN_RECORD_VERSION: u32 = 1;
 /// Largest run record that is written or read; the RDS events of a failure take most of it.
 pub const RUN_RECORD_BYTES_MAX: u64 = 1 << 20;
 
-/// How long a claim stands without renewal before another daemon may close the run.
+/// How long a claim stands without renewal before another daemon may close the run: measured by that daemon, on its own
+/// monotonic clock, from when it first saw the record as it is.
 ///
 /// It only decides where the owner cannot be asked for (another node): on one host the process table answers at once.
 pub const LEASE: SignedDuration = SignedDuration::from_mins(15);
@@ -132,6 +133,8 @@ impl RunState {
 pub struct RunRecord {
     /// Version of this format.
     pub version: u32,
+    /// The installation that made the attempt.
+    pub installation: InstallationId,
     /// The run.
     pub run: RunId,
     /// The source.
@@ -143,7 +146,7 @@ pub struct RunRecord {
     pub owner: ProcessIdentity,
     /// When it was claimed.
     pub started_at: Timestamp,
-    /// Until when the claim stands without renewal.
+    /// Until when the claim stands without renewal, by its owner's clock: for people, and so that each renewal differs.
     pub lease_until: Timestamp,
     /// Where it stands.
     #[serde(flatten)]
@@ -154,17 +157,18 @@ impl RunRecord {
     /// A fresh claim.
     #[must_use]
     pub fn claim(
+        installation: InstallationId,
         run: RunId,
         source: SourceId,
-        snapshot: Option<SnapshotId>,
         owner: ProcessIdentity,
         now: Timestamp,
     ) -> Self {
         RunRecord {
             version: RUN_RECORD_VERSION,
+            installation,
             run,
             source,
-            snapshot,
+            snapshot: None,
             owner,
             started_at: now,
             lease_until: now.saturating_add(LEASE).unwrap_or(Timestamp::MAX),
@@ -194,9 +198,9 @@ mod tests {
         let now: Timestamp = "2026-11-22T03:00:00Z".parse().unwrap();
         let owner = ProcessIdentity { host: "pod-1".into(), pid_space: "b/1".into(), pid: 7, start_ticks: 9 };
         let record = RunRecord::claim(
+            "bank-prod".parse().unwrap(),
             "20261122t030000z-dump-accounts-1".parse().unwrap(),
             "accounts".parse().unwrap(),
-            None,
             owner,
             now,
         );

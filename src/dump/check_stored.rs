@@ -39,9 +39,9 @@ pub async fn check_stored(
     if let Some(found) = facts.crc64nvme.as_ref().filter(|found| **found != crc64nvme) {
         return Err(differs(format!("CRC64NVME {found}"), format!("CRC64NVME {crc64nvme}")));
     }
-    // S3 answers with the key's ARN; an alias or a bare key id says nothing that could be compared.
-    if let Some(wanted) = kms_key.filter(|key| key.starts_with("arn:") && key.contains(":key/"))
-        && facts.kms_key.as_deref() != Some(wanted)
+    // S3 answers with the key's ARN; of an alias or a bare key id only the presence can be compared.
+    if let Some(wanted) = kms_key
+        && facts.kms_key.as_deref().is_none_or(|found| wanted.contains(":key/") && found != wanted)
     {
         let found = facts.kms_key.unwrap_or_else(|| "no KMS key".to_owned());
         return Err(differs(found, format!("KMS key {wanted}")));

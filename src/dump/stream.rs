@@ -48,6 +48,8 @@ pub struct Archive {
     pub walked: Walked,
     /// The object.
     pub object: StoredObject,
+    /// What the client wrote to standard error although it succeeded.
+    pub warnings: Option<String>,
 }
 
 /// A dump that is not good.
@@ -114,12 +116,13 @@ pub async fn stream_archive(
     };
     let object =
         check_stored(request.store.as_ref(), &request.key, &made.compressed, request.kms_key.as_deref()).await?;
-    Ok(Archive { walked: made.walked, object })
+    Ok(Archive { walked: made.walked, object, warnings: made.warnings })
 }
 
 struct Made {
     walked: Walked,
     compressed: Sent,
+    warnings: Option<String>,
 }
 
 /// Everything up to and including the completion of the upload.
@@ -158,11 +161,14 @@ async fn fill(
         exit = process.wait() => exit?,
         () = token.cancelled() => return Err(DumpError::Cancelled),
     };
-    // The client's own words say more than the cut that they explain.
-    if !exit.success {
-        return Err(DumpError::Client { status: exit.status, stderr: exit.stderr });
-    }
-    let made = pumped?;
+    let mut made = match pumped {
+        // Our own refusal ended the client, whose end says nothing then.
+        Err(refused) if !refused.is_cut() => return Err(refused),
+        // The client's own words say more than the cut that they explain.
+        _ if !exit.success => return Err(DumpError::Client { status: exit.status, stderr: exit.stderr }),
+        pumped => pumped?,
+    };
+    made.warnings = Some(exit.stderr).filter(|stderr| !stderr.is_empty());
     request.progress.set_read(made.walked.bytes, made.walked.rows);
     let whole =
         WholeObject { parts: receipts, size_bytes: made.compressed.size_bytes, crc64nvme: made.compressed.crc64nvme };
@@ -176,7 +182,7 @@ fn pump(archive: Box<dyn Read + Send>, mut compressor: Compressor) -> Result<Mad
         if let ArchiveError::Consume(cause) = error { DumpError::Compress(cause) } else { DumpError::Archive(error) }
     })?;
     let compressed = compressor.finish().map_err(|error: CompressError| DumpError::Compress(error.into()))?;
-    Ok(Made { walked, compressed })
+    Ok(Made { walked, compressed, warnings: None })
 }
 
 /// Uploads parts as they come, as many at once as there are permits; returns receipts in the order of their numbers.
@@ -216,6 +222,12 @@ async fn upload_part(
 }
 
 impl DumpError {
+    /// Whether the archive only ended too early, which the client's end explains.
+    fn is_cut(&self) -> bool {
+        use ArchiveError::{DataMissing, Read, TableCutOff, Truncated};
+        matches!(self, DumpError::Archive(Truncated(_) | Read(_) | TableCutOff { .. } | DataMissing { .. }))
+    }
+
     /// What the failure means to the caller.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::may_be_done;
 use crate::domain::key::ObjectKey;
 use crate::domain::run::{RUN_RECORD_BYTES_MAX, RunRecord, RunState};
-use crate::ports::object_store::{Condition, ObjectStore, Written};
+use crate::ports::object_store::{Condition, ObjectStore, ReadObject, Written};
 use crate::ports::{ErrorKind, PortError};
 
 /// A claim on a run.
@@ -60,34 +60,55 @@ impl Claim {
     /// # Errors
     /// The store could not be asked; the claim may stand or not.
     pub async fn renew(&mut self, now: Timestamp) -> Result<bool, PortError> {
-        let record = self.record.renewed(now);
-        let condition = Condition::Matches(self.etag.clone());
-        let written = write(self.store.as_ref(), &self.key, &record, condition).await?;
-        let Some(etag) = written else { return Ok(false) };
-        (self.record, self.etag) = (record, etag);
-        Ok(true)
+        self.rewrite(self.record.renewed(now)).await
     }
 
-    /// Whether the record is still the one that was written last.
+    /// Whether nobody else has written to the record.
     ///
     /// # Errors
     /// The store could not be asked.
-    pub async fn stands(&self) -> Result<bool, PortError> {
-        match self.store.get(&self.key, RUN_RECORD_BYTES_MAX).await {
-            Ok(found) => Ok(found.etag == self.etag),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
+    pub async fn stands(&mut self) -> Result<bool, PortError> {
+        let found = match self.store.get(&self.key, RUN_RECORD_BYTES_MAX).await {
+            Ok(found) => found,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        Ok(found.etag == self.etag || self.take_up(&found))
+    }
+
+    /// Writes a record over the one that stands, if that is ours.
+    async fn rewrite(&mut self, record: RunRecord) -> Result<bool, PortError> {
+        // Once more after an earlier write of ours whose answer never came: its entity tag is not known yet.
+        for _ in 0..2 {
+            let condition = Condition::Matches(self.etag.clone());
+            if let Some(etag) = write(self.store.as_ref(), &self.key, &record, condition).await? {
+                (self.record, self.etag) = (record, etag);
+                return Ok(true);
+            }
+            if !self.stands().await? {
+                return Ok(false);
+            }
         }
+        Ok(false)
+    }
+
+    /// Takes up the record that was found, if it is a claim of this very owner that still runs.
+    fn take_up(&mut self, found: &ReadObject) -> bool {
+        let Ok(record) = serde_json::from_slice::<RunRecord>(&found.bytes) else { return false };
+        let ours = record.owner == self.record.owner && record.state == RunState::Running;
+        if ours {
+            (self.record, self.etag) = (record, found.etag.clone());
+        }
+        ours
     }
 
     /// Writes the end of the run.
     ///
     /// # Errors
     /// The store could not be asked.
-    pub async fn close(self, state: RunState) -> Result<Closing, PortError> {
-        let record = self.record.closed(state);
-        let written = write(self.store.as_ref(), &self.key, &record, Condition::Matches(self.etag)).await?;
-        Ok(if written.is_some() { Closing::Closed } else { Closing::Lost })
+    pub async fn close(mut self, state: RunState) -> Result<Closing, PortError> {
+        let closed = self.rewrite(self.record.closed(state)).await?;
+        Ok(if closed { Closing::Closed } else { Closing::Lost })
     }
 }
 
@@ -136,7 +157,8 @@ mod tests {
     fn record(host: &str) -> RunRecord {
         let owner = ProcessIdentity { host: host.to_owned(), pid_space: "b/1".to_owned(), pid: 7, start_ticks: 9 };
         let run = "20261122t030000z-snapshot-1".parse().unwrap();
-        RunRecord::claim(run, "accounts".parse().unwrap(), None, owner, at("2026-11-22T03:00:00Z"))
+        let source = "accounts".parse().unwrap();
+        RunRecord::claim("bank-prod".parse().unwrap(), run, source, owner, at("2026-11-22T03:00:00Z"))
     }
 
     fn key() -> ObjectKey {
@@ -165,6 +187,16 @@ mod tests {
         store.fail_next(Call::Put, Strikes::After);
         let cancelled = RunState::Cancelled { finished_at: at("2026-11-22T03:06:00Z") };
         assert_eq!(claim.close(cancelled).await.unwrap(), Closing::Closed);
+    }
+
+    #[tokio::test]
+    async fn a_renewal_that_was_written_unseen_is_taken_up() {
+        let store = Arc::new(FakeObjectStore::default());
+        let mut claim = take(&store, "one").await.unwrap();
+        let unseen = claim.record().renewed(at("2026-11-22T03:05:00Z"));
+        store.overwrite(&key(), &serde_json::to_vec_pretty(&unseen).unwrap());
+        assert!(claim.renew(at("2026-11-22T03:10:00Z")).await.unwrap());
+        assert!(claim.stands().await.unwrap());
     }
 
     #[tokio::test]

@@ -10,15 +10,16 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::claim::Claim;
-use super::{Executor, Outcome, may_be_done, restore_md};
+use super::patient_store::PatientStore;
+use super::{Executor, Outcome, restore_md};
 use crate::domain::key::ObjectKey;
-use crate::domain::manifest::{Compression, MANIFEST_BYTES_MAX, MANIFEST_VERSION, Manifest, StoredObject, Versions};
+use crate::domain::manifest::{Compression, MANIFEST_VERSION, Manifest, StoredObject, Versions};
 use crate::domain::progress::Progress;
-use crate::domain::run::{LEASE, RunRecord, RunState};
+use crate::domain::run::{LEASE, RunState};
 use crate::dump::parts::PartSizes;
 use crate::dump::{Archive, ArchiveRequest, DumpError, Sent, check_stored, stream_archive};
 use crate::plan::action::StartDump;
-use crate::ports::object_store::Condition;
+use crate::ports::object_store::{Condition, ObjectStore};
 use crate::ports::postgres::{DatabaseFacts, Globals};
 use crate::ports::{Chain, ErrorKind, PortError};
 
@@ -53,11 +54,17 @@ impl Executor {
         let stop = token.child_token();
         let finished = CancellationToken::new();
         let work = async {
-            let made = self.make(start, started_at, &claim, progress, &stop).await;
+            let store = PatientStore {
+                store: Arc::clone(&self.ports.store),
+                clock: Arc::clone(&self.ports.clock),
+                stop: stop.clone(),
+            };
+            let store: Arc<dyn ObjectStore> = Arc::new(store);
+            let made = self.make_dump(start, started_at, &claim, progress, &store, &stop).await;
             finished.cancel();
             made
         };
-        let (made, stopped) = tokio::join!(work, self.keep(&claim, start.deadline, &finished, &stop));
+        let (made, stopped) = tokio::join!(work, self.hold_claim(&claim, start.deadline, &finished, &stop));
         let claim = claim.into_inner();
         let finished_at = self.ports.clock.now();
         let state = match (made, stopped) {
@@ -80,14 +87,12 @@ impl Executor {
 
     async fn claim_dump(&self, start: &StartDump) -> Result<Option<Claim>, PortError> {
         let key = self.settings.layout.run_record(&start.dump.source, &start.run);
-        let owner = self.ports.processes.this().clone();
-        let now = self.ports.clock.now();
-        let record = RunRecord::claim(start.run.clone(), start.dump.source.clone(), None, owner, now);
+        let record = self.new_record(&start.dump.source, &start.run);
         Claim::take(Arc::clone(&self.ports.store), key, record).await
     }
 
     /// Renews the claim and watches the deadline until the dump has `finished`; orders it to `stop` and says why.
-    async fn keep(
+    async fn hold_claim(
         &self,
         claim: &Mutex<Claim>,
         deadline: Timestamp,
@@ -120,12 +125,13 @@ impl Executor {
         }
     }
 
-    async fn make(
+    async fn make_dump(
         &self,
         start: &StartDump,
         started_at: Timestamp,
         claim: &Mutex<Claim>,
         progress: Arc<Progress>,
+        store: &Arc<dyn ObjectStore>,
         stop: &CancellationToken,
     ) -> Result<Manifest, DumpError> {
         let prepared = tokio::select! {
@@ -133,11 +139,14 @@ impl Executor {
             () = stop.cancelled() => return Err(DumpError::Cancelled),
         };
         let (facts, globals, pg_dump_version) = prepared;
-        let archive = self.store_archive(start, &facts, progress, stop).await?;
+        let archive = self.store_archive(start, &facts, progress, store, stop).await?;
+        if let Some(warnings) = &archive.warnings {
+            tracing::warn!(warnings, "pg_dump succeeded and warned; the manifest keeps the warnings");
+        }
         if stop.is_cancelled() {
             return Err(DumpError::Cancelled);
         }
-        let globals_object = self.store_new(start, GLOBALS, globals.sql.clone().into_bytes()).await?;
+        let globals_object = self.store_new(store, start, GLOBALS, globals.sql.clone().into_bytes()).await?;
         let versions = Versions {
             strongroom: env!("CARGO_PKG_VERSION").to_owned(),
             server: facts.server_version.clone(),
@@ -147,7 +156,7 @@ impl Executor {
         let mut manifest = self.manifest(start, started_at, facts, globals, versions, archive);
         manifest.objects.push(globals_object);
         let text = restore_md::restore_md(&manifest, &self.settings.bucket);
-        manifest.objects.push(self.store_new(start, RESTORE_MD, text.into_bytes()).await?);
+        manifest.objects.push(self.store_new(store, start, RESTORE_MD, text.into_bytes()).await?);
         manifest.stored_bytes = manifest.objects.iter().map(|object| object.size_bytes).sum();
         manifest.finished_at = self.ports.clock.now();
         // A daemon that was paused for longer than its lease must not commit what another has begun anew.
@@ -157,7 +166,7 @@ impl Executor {
                     .because("another daemon has taken the run over"),
             ));
         }
-        self.commit(start, &manifest).await?;
+        self.commit(store, start, &manifest).await?;
         Ok(manifest)
     }
 
@@ -176,12 +185,13 @@ impl Executor {
         start: &StartDump,
         facts: &DatabaseFacts,
         progress: Arc<Progress>,
+        store: &Arc<dyn ObjectStore>,
         stop: &CancellationToken,
     ) -> Result<Archive, DumpError> {
         let login = self.ports.credentials.login(&start.dump.source, &start.endpoint).await?;
         let sizes = PartSizes::for_dump(self.settings.part_size_bytes, facts.size_bytes);
         let request = ArchiveRequest {
-            store: Arc::clone(&self.ports.store),
+            store: Arc::clone(store),
             key: self.settings.layout.dump_object(&start.dump, &start.run, ARCHIVE),
             kms_key: self.settings.kms_key.clone(),
             compression_level: start.settings.compression_level,
@@ -226,62 +236,56 @@ impl Executor {
             objects: vec![archive.object],
             extensions: facts.extensions,
             roles: globals.roles,
+            warnings: archive.warnings,
             config_sha256: self.settings.config_sha256.clone(),
         }
     }
 
     /// Writes a small object of the run and reads back what the store has.
-    async fn store_new(&self, start: &StartDump, name: &str, bytes: Vec<u8>) -> Result<StoredObject, DumpError> {
+    async fn store_new(
+        &self,
+        store: &Arc<dyn ObjectStore>,
+        start: &StartDump,
+        name: &str,
+        bytes: Vec<u8>,
+    ) -> Result<StoredObject, DumpError> {
         let key = self.settings.layout.dump_object(&start.dump, &start.run, name);
-        self.put(key, bytes, Condition::Absent).await
+        self.put_new(store, key, bytes).await
     }
 
-    async fn put(&self, key: ObjectKey, bytes: Vec<u8>, condition: Condition) -> Result<StoredObject, DumpError> {
+    async fn put_new(
+        &self,
+        store: &Arc<dyn ObjectStore>,
+        key: ObjectKey,
+        bytes: Vec<u8>,
+    ) -> Result<StoredObject, DumpError> {
         let bytes = Bytes::from(bytes);
         let sent = Sent {
             size_bytes: bytes.len() as u64,
             sha256: Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
             crc64nvme: crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &bytes),
         };
-        let written = self.ports.store.put(&key, bytes, condition).await;
+        let written = store.put(&key, bytes, Condition::Absent).await;
         let kms_key = self.settings.kms_key.as_deref();
-        match (written, check_stored(self.ports.store.as_ref(), &key, &sent, kms_key).await) {
-            (Ok(_), read) => read,
+        match (written, check_stored(store.as_ref(), &key, &sent, kms_key).await) {
+            (Ok(_), checked) => checked,
             // The answer was lost, and what was to be written is there.
-            (Err(error), Ok(object)) if may_be_done(&error) => Ok(object),
-            (Err(error), _) => Err(error.into()),
+            (Err(_), Ok(object)) => Ok(object),
+            (Err(error), Err(_)) => Err(error.into()),
         }
     }
 
-    /// Writes the manifest: from here on the dump exists. Only a manifest that has lost its objects gives way to it.
-    async fn commit(&self, start: &StartDump, manifest: &Manifest) -> Result<(), DumpError> {
+    /// Writes the manifest: from here on the dump exists.
+    async fn commit(
+        &self,
+        store: &Arc<dyn ObjectStore>,
+        start: &StartDump,
+        manifest: &Manifest,
+    ) -> Result<(), DumpError> {
         let key = self.settings.layout.manifest(&start.dump);
         let json = manifest.to_json();
         let json = json.map_err(|error| PortError::new(format!("form {key}"), ErrorKind::Other).because(error))?;
-        match self.put(key.clone(), json.clone(), Condition::Absent).await {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => match self.broken_manifest(start, &key).await? {
-                Some(etag) => self.put(key, json, Condition::Matches(etag)).await.map(|_| ()),
-                None => Err(error),
-            },
-            written => written.map(|_| ()),
-        }
-    }
-
-    /// The entity tag of the manifest that stands, if it is ours and an object that it names is provably not there.
-    async fn broken_manifest(&self, start: &StartDump, key: &ObjectKey) -> Result<Option<String>, DumpError> {
-        let found = self.ports.store.get(key, MANIFEST_BYTES_MAX).await?;
-        let Ok(manifest) = Manifest::read(&found.bytes, &start.dump) else { return Ok(None) };
-        if manifest.installation != self.settings.installation {
-            return Ok(None);
-        }
-        for object in &manifest.objects {
-            match self.ports.store.head(&object.key).await {
-                Ok(facts) if facts.size_bytes == object.size_bytes => {}
-                Ok(_) => return Ok(Some(found.etag)),
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Some(found.etag)),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(None)
+        self.put_new(store, key, json).await?;
+        Ok(())
     }
 }

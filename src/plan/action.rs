@@ -18,7 +18,7 @@ pub enum Action {
     /// Dump a database.
     StartDump(Box<StartDump>),
     /// Write the end of a run that nobody works on any more.
-    CloseRun(CloseRun),
+    CloseRun(Box<CloseRun>),
     /// Drop an upload that an ended run left open.
     AbortUpload(AbortUpload),
 }
@@ -37,16 +37,16 @@ pub struct CreateSnapshot {
     /// Marks of ownership.
     pub tags: Tags,
     /// Whether the run is claimed already.
-    pub claim: Claim,
+    pub claimed: Claimed,
 }
 
 /// Whether a run is claimed already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
     /// It must be claimed first.
-    Fresh,
-    /// Its record exists; this is a repetition.
-    Held,
+    NotYet,
+    /// By this record; the action is a repetition.
+    Already(Box<StoredRun>),
 }
 
 /// Dump a database.
@@ -140,7 +140,7 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Action::CreateSnapshot(create) => {
-                let verb = if create.claim == Claim::Fresh { "create" } else { "ask again for" };
+                let verb = if create.claimed == Claimed::NotYet { "create" } else { "ask again for" };
                 write!(f, "{verb} snapshot {} of instance {}", create.snapshot, create.instance)
             }
             Action::StartDump(start) => {

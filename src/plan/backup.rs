@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::action::{AbortUpload, Action, Claim, CreateSnapshot, StartDump};
+use super::action::{AbortUpload, Action, Claimed, CreateSnapshot, StartDump};
 use super::decision::{Decision, Queue, Reason};
 use crate::domain::id::{DatabaseName, Kind, RunId, Slot, SnapshotId, SourceId};
 use crate::domain::inventory::{Instance, Inventory};
@@ -98,7 +98,7 @@ impl Room {
 fn start(policy: &Policy, candidate: &Candidate<'_>, now: Timestamp) -> Action {
     match candidate.task {
         Task::Snapshot => {
-            create_snapshot(policy, candidate.source, candidate.instance, candidate.run.clone(), Claim::Fresh)
+            create_snapshot(policy, candidate.source, candidate.instance, candidate.run.clone(), Claimed::NotYet)
         }
         Task::Dump { database, settings } => Action::StartDump(Box::new(StartDump {
             dump: DumpId { source: candidate.source.id.clone(), database: database.clone(), slot: candidate.run.slot },
@@ -112,7 +112,13 @@ fn start(policy: &Policy, candidate: &Candidate<'_>, now: Timestamp) -> Action {
     }
 }
 
-fn create_snapshot(policy: &Policy, source: &SourcePolicy, instance: &Instance, run: RunId, claim: Claim) -> Action {
+fn create_snapshot(
+    policy: &Policy,
+    source: &SourcePolicy,
+    instance: &Instance,
+    run: RunId,
+    claimed: Claimed,
+) -> Action {
     let snapshot = SnapshotId::for_slot(&policy.snapshot_prefix, &source.id, run.slot, run.attempt);
     let tags = tags::for_snapshot(&policy.installation, &snapshot, &source.id, &instance.resource, &run);
     Action::CreateSnapshot(CreateSnapshot {
@@ -121,7 +127,7 @@ fn create_snapshot(policy: &Policy, source: &SourcePolicy, instance: &Instance, 
         snapshot,
         instance: instance.id.clone(),
         tags,
-        claim,
+        claimed,
     })
 }
 
@@ -185,6 +191,7 @@ pub fn manual(
     }
     let slot = Slot::at(now);
     let (instance, endpoint) = obligation::startable(inventory, source, task, slot).map_err(Refusal::NotNow)?;
+    inventory.store(&source.id).map_err(|unseen| Refusal::NotNow(Reason::Unseen(unseen)))?;
     let running = running::runs(inventory);
     if let Some((_, run)) = running.iter().find(|(id, run)| *id == source.id && run.kind == task.kind()) {
         return Err(Refusal::NotNow(Reason::Running { run: run.clone(), percent: None }));

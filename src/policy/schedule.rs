@@ -1,14 +1,17 @@
 //! When something is due: cron expressions in a time zone, read the same from whatever instant one asks.
 //!
 //! A slot in a spring gap falls on the first instant after it; a slot in an autumn overlap falls on the first of the two.
-//! Days that a month does not have are skipped (`31` is no last day; `L` is).
+//! That holds for every expression whose hours are named. One that runs all day (`*` or `*/6` for the hour) follows elapsed
+//! time instead: it runs in each hour that passes, in the repeated one too. Days that a month does not have are skipped
+//! (`31` is no last day; `L` is).
 
 use std::fmt;
 use std::str::FromStr;
 
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
-use jiff::tz::TimeZone;
+use jiff::civil::DateTime;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
@@ -47,6 +50,8 @@ pub struct Schedule {
     /// As it was written; the parser's own form has numbers for names.
     pattern: String,
     cron: Cron,
+    /// It follows elapsed time, not the calendar.
+    all_day: bool,
     zone: TimeZone,
     delay: SignedDuration,
 }
@@ -73,7 +78,13 @@ impl Schedule {
         let cron = parser
             .parse(pattern)
             .map_err(|error| InvalidSchedule::Syntax { pattern: pattern.to_owned(), reason: error.to_string() })?;
-        let schedule = Schedule { pattern: pattern.to_owned(), cron, zone, delay: SignedDuration::ZERO };
+        let schedule = Schedule {
+            pattern: pattern.to_owned(),
+            cron,
+            all_day: runs_all_day(pattern),
+            zone,
+            delay: SignedDuration::ZERO,
+        };
         if schedule.next_after(Timestamp::UNIX_EPOCH).is_none() {
             return Err(InvalidSchedule::Never(pattern.to_owned()));
         }
@@ -136,13 +147,47 @@ impl Schedule {
         slot.instant().saturating_add(self.delay).unwrap_or(Timestamp::MAX)
     }
 
-    fn slots_from(&self, from: Timestamp) -> impl Iterator<Item = Slot> {
+    /// Slots after `from`, which must be a calm instant.
+    fn slots_from(&self, from: Timestamp) -> Box<dyn Iterator<Item = Slot> + '_> {
+        if self.all_day { Box::new(self.elapsed_slots_from(from)) } else { Box::new(self.civil_slots_from(from)) }
+    }
+
+    /// The scheduler's own reading, which repeats the hours of an overlap.
+    fn elapsed_slots_from(&self, from: Timestamp) -> impl Iterator<Item = Slot> + '_ {
         let step = |from: Timestamp| {
             let next = self.cron.find_next_occurrence(&from.to_zoned(self.zone.clone()), false).ok()?;
             // Not `successors` on the found value alone: a search that does not advance would never end.
             (next.timestamp() > from).then(|| next.timestamp())
         };
         std::iter::successors(step(from), move |slot| step(*slot)).map(Slot::at)
+    }
+
+    /// Times on the wall's calendar, each taken to one instant. The calendar of UTC has no gaps, so the expression is read
+    /// on it; what the zone does to each time is decided here.
+    fn civil_slots_from(&self, from: Timestamp) -> impl Iterator<Item = Slot> + '_ {
+        let step = |from: Timestamp| {
+            let next = self.cron.find_next_occurrence(&from.to_zoned(TimeZone::UTC), false).ok()?;
+            (next.timestamp() > from).then(|| next.timestamp())
+        };
+        let wall = self.zone.to_datetime(from).to_zoned(TimeZone::UTC).map(|wall| wall.timestamp()).unwrap_or(from);
+        let times = std::iter::successors(step(wall), move |time| step(*time));
+        let instants = times.filter_map(|time| self.instant_of(TimeZone::UTC.to_datetime(time)));
+        // Several times in one gap fall on one instant, and are one slot.
+        let mut last = None;
+        instants.filter(move |instant| last.replace(*instant) != Some(*instant)).map(Slot::at)
+    }
+
+    /// The instant of a time on the wall: the first one in an overlap, the end of a gap.
+    fn instant_of(&self, time: DateTime) -> Option<Timestamp> {
+        let ambiguous = self.zone.to_ambiguous_timestamp(time);
+        match ambiguous.offset() {
+            AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Fold { .. } => ambiguous.earlier().ok(),
+            AmbiguousOffset::Gap { .. } => {
+                // Read with the offset from after the gap, the time lies before it.
+                let before = ambiguous.earlier().ok()?;
+                self.zone.following(before).next().map(|change| change.timestamp())
+            }
+        }
     }
 
     /// An instant not after `instant`, with no change of the zone's offset within half a day of it.
@@ -163,6 +208,14 @@ impl Schedule {
             calm = before;
         }
         calm
+    }
+}
+
+/// Whether an expression runs in every hour, or in hours counted by steps, instead of at named ones.
+fn runs_all_day(pattern: &str) -> bool {
+    match pattern.trim().strip_prefix('@') {
+        Some(nickname) => nickname.eq_ignore_ascii_case("hourly"),
+        None => pattern.split_whitespace().nth(1).is_some_and(|hours| hours.contains('*')),
     }
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
+
 from sandbox_process import BUCKET, KMS_ALIAS, REGION, Sandbox
 from strongroom_process import Daemon, Strongroom
 
@@ -28,8 +29,8 @@ def source(name: str, dumps: bool = True, **changes: Any) -> Config:
 
 
 def quick(schedule: str = YEARLY, **more: Any) -> Config:
-    """A schedule whose failures are repeated soon."""
-    return {"schedule": schedule, "retry": {"initial_backoff": "1s", "backoff_max": "2s"}} | more
+    """A schedule whose failures are repeated soon; `more` replaces and adds."""
+    return {"schedule": schedule, "retry": {"initial_backoff": "1s", "backoff_max": "2s"}, **more}
 
 
 def to_toml(value: Any) -> str:
@@ -122,7 +123,9 @@ class Case:
         pages = self.sandbox.client("s3").get_paginator("list_objects_v2")
         prefix = f"{self.name}/"
         found = (
-            item["Key"] for page in pages.paginate(Bucket=BUCKET, Prefix=prefix + below) for item in page.get("Contents", [])
+            item["Key"]
+            for page in pages.paginate(Bucket=BUCKET, Prefix=prefix + below)
+            for item in page.get("Contents", [])
         )
         return sorted(key.removeprefix(prefix) for key in found)
 
@@ -181,8 +184,7 @@ class Case:
 
     @contextmanager
     def in_mid_dump(self, strongroom: Strongroom) -> Iterator[Daemon]:
-        """Starts a daemon and holds its dump of the ledger: one part is stored, one does not arrive before the end of the
-        block, and the client waits in the middle of a table."""
+        """Starts a daemon and holds its dump of the ledger in mid-table: one part is stored, the next is on its way."""
         with self.holding("UploadPart", {"partNumber": "^2$"}):
             daemon = strongroom.start()
             daemon.wait_for(lambda: len(self.parts()) == 1, "the first part is stored")

@@ -1,4 +1,4 @@
-"""One sandbox per worker, because its start is dear; a corner of its own in it for each test, because tests are many."""
+"""One sandbox per worker, because its start is dear, and a corner of its own in it for each test."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 import sandbox_process
 from case import Case
 from job import Job
@@ -34,7 +35,7 @@ def case(sandbox: Sandbox, tmp_path: Path) -> Iterator[Case]:
 
 @pytest.fixture(scope="session")
 def job(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
-    """The main job, done once: two sources, a weekly snapshot and a monthly dump of each; then the daemon was stopped."""
+    """The main job, done once: two sources, a weekly snapshot and a monthly dump of each. The daemon has ended."""
     corner = Case(sandbox, tmp_path_factory.mktemp("job"))
     policies = {"snapshot": {"schedule": "0 3 * * Sun"}, "dump": {"schedule": "0 4 1 * *"}}
     try:
@@ -43,15 +44,10 @@ def job(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         metrics_at_boot = daemon.metrics()
         daemon.wait_ready()
         daemon.wait_for(lambda: len(daemon.lines("run succeeded")) == 4, "four runs have succeeded")
-        # The loop looks once more after the last of them.
-        daemon.wait_for(lambda: not any(in_progress(daemon.metrics())), "nothing is under way")
+        daemon.wait_until_well()
         metrics = daemon.metrics()
         assert daemon.terminate() == 0
         yield Job(corner, strongroom, daemon, metrics_at_boot, metrics)
     finally:
         corner.close()
         sandbox.settle()
-
-
-def in_progress(metrics: dict[str, float]) -> list[float]:
-    return [value for name, value in metrics.items() if name.startswith("strongroom_run_in_progress{")]

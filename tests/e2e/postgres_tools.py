@@ -15,9 +15,7 @@ from sandbox_process import MASTER_PASSWORD, Sandbox
 from waiting import wait_until
 
 MASTER = "master"
-TOOLS = max(
-    Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=Path("/usr/bin")
-)
+TOOLS = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=Path("/usr/bin"))
 """Where Debian keeps pg_dump and its kin; the newest, as strongroom takes it."""
 
 
@@ -49,14 +47,15 @@ TABLES = """
 SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1
 """
-COUNT = "SELECT {name}, (xpath('/row/c/text()', query_to_xml('SELECT count(*) AS c FROM ' || {name}, false, true, '')))[1]"
+COUNT = f"""
+SELECT name, (xpath('/row/c/text()', query_to_xml('SELECT count(*) AS c FROM ' || name, false, true, '')))[1]
+FROM ({TABLES}) AS tables (name)
+"""
 
 
 def row_counts(sandbox: Sandbox, instance: str, database: str) -> dict[str, int]:
     """The exact number of rows of each table, partitions one by one; names quoted where SQL needs it."""
-    tables = f"({TABLES.strip()}) AS t (name)"
-    rows = psql(sandbox, instance, database, COUNT.format(name="name") + f" FROM {tables}")
-    return {name: int(count) for name, count in rows}
+    return {name: int(count) for name, count in psql(sandbox, instance, database, COUNT)}
 
 
 LARGE_OBJECTS = "SELECT oid, md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY oid"
@@ -64,7 +63,7 @@ SCHEMA_OBJECTS = """
 SELECT 'indexes', count(*) FROM pg_indexes WHERE schemaname IN ('bank', 'audit')
 UNION ALL SELECT 'constraints', count(*) FROM pg_constraint WHERE connamespace::regnamespace::text IN ('bank', 'audit')
 UNION ALL SELECT 'triggers', count(*) FROM pg_trigger WHERE NOT tgisinternal
-UNION ALL SELECT 'views', count(*) FROM pg_class WHERE relkind IN ('v', 'm') AND relnamespace::regnamespace::text = 'bank'
+UNION ALL SELECT 'views', count(*) FROM pg_class WHERE relkind IN ('v', 'm') AND relnamespace = 'bank'::regnamespace
 UNION ALL SELECT 'turnover', count(*) FROM bank.monthly_turnover
 UNION ALL SELECT 'grants', count(*) FROM information_schema.table_privileges WHERE table_schema IN ('bank', 'audit')
 UNION ALL SELECT 'next statement', last_value FROM bank.statement_number
@@ -117,5 +116,3 @@ def fake_pg_dump(directory: Path, script: str, version: str = "") -> Path:
     program.write_text(f'#!/bin/sh\nREAL={real}\nif [ "$1" = --version ]; then {says}; exit 0; fi\n{script}\n')
     program.chmod(0o755)
     return directory
-
-

@@ -1,4 +1,4 @@
-"""A sandbox in a process of its own: a local AWS whose RDS instances are real PostgreSQL servers (tests/sandbox/README.md)."""
+"""A sandbox in a process of its own: a local AWS whose RDS instances are real servers (tests/sandbox/README.md)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+
 from waiting import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -39,7 +40,7 @@ def role(secret: str, grants_sql: str = "") -> dict[str, Any]:
 def seed() -> dict[str, Any]:
     """Two banks with all that a dump has to carry, and a ledger that no compression makes small."""
     bank = {"sql_files": [str(BANK / "schema.sql"), str(BANK / "data.sql")], "master_password": MASTER_PASSWORD}
-    # 26 MB of hashes: four parts of the smallest size that S3 and strongroom take, so that there is a middle to stop in.
+    # 26 MB of hashes: four parts of the smallest size that strongroom takes, so that there is a middle to stop in.
     hashes = "CREATE TABLE receipts AS SELECT n, sha512(int4send(n)) AS seal FROM generate_series(1, 400000) AS n"
     readers = f"GRANT pg_read_all_data TO {BACKUP_USER};"
     token_user = {"name": "token_user", "iam": True, "grants_sql": "GRANT pg_read_all_data TO token_user;"}

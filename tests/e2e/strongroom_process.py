@@ -101,8 +101,9 @@ class Daemon:
         self.wait_for(lambda: self.http("/readyz")[0] == 200, "the daemon is ready")
 
     def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.http("/api/status")[1])
-        return found
+        """The status document; empty before the first look at AWS."""
+        found: dict[str, Any] | None = json.loads(self.http("/api/status")[1])
+        return found or {}
 
     def metrics(self) -> dict[str, float]:
         """Every series by name and labels, labels in the order in which they are written."""
@@ -119,6 +120,17 @@ class Daemon:
         ]
         assert len(found) == 1, f"{len(found)} series {name}{labels}"
         return found[0]
+
+    def wait_until_well(self, seconds: float = 60) -> None:
+        """Waits until every slot is filled and the records of the runs say so."""
+
+        def well_and_at_rest() -> bool:
+            status = self.status()
+            if not status or not status["well"]:
+                return False
+            return not any(value for name, value in self.metrics().items() if "run_in_progress{" in name)
+
+        self.wait_for(well_and_at_rest, "every slot is filled and nothing is under way", seconds)
 
     # its end
 

@@ -1,4 +1,4 @@
-"""The command line as scripts and people use it: exit codes, one JSON document on stdout, a progress bar on terminals only."""
+"""The command line as scripts and people use it: exit codes, JSON alone on stdout, progress on terminals only."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import signal
 import subprocess
 
 import pytest
+
 from case import Case, quick
 from job import Job
 from strongroom_process import STOP_SECONDS, Strongroom
@@ -62,7 +63,7 @@ def test_wrong_usage_ends_with_2_and_says_what_is_wrong(case: Case, words: tuple
 def test_a_wrong_configuration_ends_with_2_and_names_file_line_and_the_nearest_key(case: Case) -> None:
     strongroom = case.configure("lending", dump=quick())
     text = strongroom.config.read_text()
-    strongroom.config.write_text(text + '[limits]\nconcurent_runs = 3\n')
+    strongroom.config.write_text(text + "[limits]\nconcurent_runs = 3\n")
     for words in (("run",), ("plan",), ("status", "--json"), ("config", "show")):
         ended = strongroom(*words, code=2)
         line = text.count("\n") + 2

@@ -1,4 +1,4 @@
-"""Daemons that end in the middle of a dump, by force or by order: never a manifest without its objects, and the next start repairs."""
+"""Daemons that end in mid-dump, by force or by order: never a manifest without its objects; the next start repairs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+
 from case import Case, quick
 from postgres_tools import pg_dumps
 from strongroom_process import STOP_SECONDS
@@ -31,7 +32,7 @@ def test_sigkill_in_mid_dump_leaves_no_backup_and_the_next_start_makes_it(case: 
     assert any("its process" in action and "is gone" in action for action in strongroom.plan()["actions"])
 
     restarted = strongroom.start()
-    restarted.wait_for(lambda: restarted.status() and restarted.status()["well"], "the slot is filled")
+    restarted.wait_until_well()
     restarted.wait_for(lambda: not case.uploads(), "the left upload is aborted")
     (manifest,) = case.manifests("ledger")
     case.assert_whole(manifest)
@@ -54,7 +55,7 @@ def test_sigkill_between_two_objects_leaves_remains_that_the_plan_knows(case: Ca
     assert any(key.endswith("archive.dump.zst") for key in left) and not any("manifest" in key for key in left)
 
     restarted = strongroom.start()
-    restarted.wait_for(lambda: restarted.status() and restarted.status()["well"], "the slot is filled")
+    restarted.wait_until_well()
     (manifest,) = case.manifests("lending")
     case.assert_whole(manifest)
     assert case.run_states("lending") == ["abandoned", "succeeded"]
@@ -76,7 +77,7 @@ def test_sigkill_after_the_manifest_and_before_the_record_is_still_a_success(cas
 
     restarted = strongroom.start()
     restarted.wait_for(lambda: case.run_states("lending") == ["succeeded"], "the success is recorded")
-    restarted.wait_for(lambda: restarted.status()["well"], "all is well")
+    restarted.wait_until_well()
     (manifest,) = case.manifests("lending")
     assert manifest["run"].endswith("-1"), "the dump that was made counts, and no second one is made"
     assert restarted.at_level("ERROR", "WARN") == []
@@ -99,7 +100,7 @@ def test_a_signal_in_mid_dump_ends_it_cleanly_and_soon(case: Case, order: signal
     assert list((case.directory / "tmp").iterdir()) == [], "no password file stays"
 
     restarted = strongroom.start()
-    restarted.wait_for(lambda: restarted.status() and restarted.status()["well"], "the slot is filled")
+    restarted.wait_until_well()
     assert case.run_states("ledger") == ["cancelled", "succeeded"]
     (manifest,) = case.manifests("ledger")
     case.assert_whole(manifest)
@@ -107,16 +108,15 @@ def test_a_signal_in_mid_dump_ends_it_cleanly_and_soon(case: Case, order: signal
 
 def test_a_second_signal_ends_at_once_and_the_next_start_cleans_up(case: Case) -> None:
     strongroom = case.configure("ledger", dump=quick())
-    with case.in_mid_dump(strongroom) as daemon:
-        # An abort that hangs: without it the first signal's clean end is too quick for a second one.
-        with case.holding("AbortMultipartUpload"):
-            daemon.process.send_signal(signal.SIGTERM)
-            daemon.wait_for_line("a signal: stopping")
-            daemon.wait_for(lambda: case.calls("AbortMultipartUpload"), "it aborts")
-            assert daemon.terminate() == 0
+    # An abort that hangs: without it the first signal's clean end is too quick for a second one.
+    with case.holding("AbortMultipartUpload"), case.in_mid_dump(strongroom) as daemon:
+        daemon.process.send_signal(signal.SIGTERM)
+        daemon.wait_for_line("a signal: stopping")
+        daemon.wait_for(lambda: case.calls("AbortMultipartUpload"), "it aborts")
+        assert daemon.terminate() == 0
     wait_until_nothing_dumps(case)
     assert len(daemon.lines("a second signal")) == 1
     restarted = strongroom.start()
-    restarted.wait_for(lambda: restarted.status() and restarted.status()["well"], "the slot is filled")
+    restarted.wait_until_well()
     restarted.wait_for(lambda: not case.uploads(), "no upload is left")
     assert case.run_states("ledger") == ["abandoned", "succeeded"]

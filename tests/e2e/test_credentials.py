@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from case import Case, Config, quick, source
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from datetime import UTC, datetime, timedelta
+
+from case import Case, Config, quick, source
 from sandbox_process import BACKUP_PASSWORD, BACKUP_USER, CANARY
 from strongroom_process import Ended, Strongroom
 
 
-def with_credentials(case: Case, credentials: Config, environment: dict[str, str] | None = None, **more: str) -> Strongroom:
+def with_credentials(
+    case: Case, credentials: Config, environment: dict[str, str] | None = None, **more: str
+) -> Strongroom:
     """The ledger with this login: its instance would let clients in without TLS, too."""
     sources = {"ledger": source("ledger", credentials=credentials)}
     return case.configure(dump=quick(), sources=sources, environment=environment, postgres=more)
@@ -60,7 +63,7 @@ def test_a_login_from_the_environment_dumps(case: Case) -> None:
 
 
 def test_a_login_by_iam_token_dumps(case: Case) -> None:
-    """The sandbox lets this role in with any password, but over TLS only: what is shown is that a token is made and sent."""
+    """The sandbox lets this role in with any password, but over TLS only: shown is that a token is made and sent."""
     with_credentials(case, {"user": "token_user", "iam": True})("backup", "dump", "ledger")
     assert case.run_states("ledger") == ["succeeded"]
 
@@ -79,7 +82,7 @@ def test_a_password_that_changed_meanwhile_is_read_anew_by_the_daemon(case: Case
     daemon = strongroom.start()
     daemon.wait_for_line("run failed")
     password_file(case, BACKUP_PASSWORD)
-    daemon.wait_for(lambda: daemon.status()["well"], "the next attempt succeeds")
+    daemon.wait_until_well()
 
 
 def test_a_missing_password_file_is_named(case: Case) -> None:

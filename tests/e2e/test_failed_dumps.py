@@ -1,16 +1,17 @@
-"""Dumps that go wrong on the database's side: whatever the client says or does not say, nothing bad becomes a backup."""
+"""Dumps that go wrong on the database's side: whatever the client says, nothing bad becomes a backup."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from case import Case, quick, source
+
+from case import Case, Config, quick, source
 from postgres_tools import fake_pg_dump
 from strongroom_process import Daemon
 
-ONCE = {"retry": {"attempts_max": 1}}
-"""One attempt only, so that what is left of it can be looked at in peace."""
+ONCE: Config = {"retry": {"attempts_max": 1}}
+"""One attempt and no second one soon, so that what is left of it can be looked at in peace."""
 
 
 def wait_for_failure(case: Case, daemon: Daemon, name: str) -> str:
@@ -33,7 +34,7 @@ def test_a_backend_that_dies_in_mid_dump_fails_the_run_and_the_next_attempt_succ
         assert killed == 1
     message = wait_for_failure(case, daemon, "ledger")
     assert "pg_dump ended with exit status: 1" in message and "receipts" in message, message
-    daemon.wait_for(lambda: daemon.status()["well"], "the next attempt fills the slot")
+    daemon.wait_until_well()
     assert case.run_states("ledger") == ["failed", "succeeded"]
     (manifest,) = case.manifests("ledger")
     case.assert_whole(manifest)
@@ -45,14 +46,24 @@ def test_a_backend_that_dies_in_mid_dump_fails_the_run_and_the_next_attempt_succ
 @pytest.mark.parametrize(
     ("script", "says"),
     [
-        ('"$REAL" "$@"; echo "pg_dump: error: late trouble" >&2; exit 1', "exit status: 1: pg_dump: error: late trouble"),
+        (
+            '"$REAL" "$@"; echo "pg_dump: error: late trouble" >&2; exit 1',
+            "exit status: 1: pg_dump: error: late trouble",
+        ),
         ('"$REAL" "$@" | head -c 1000000; exit 0', "the archive ends in the data of a table"),
         ("exit 0", "the archive ends in the header"),
         ('echo "this is no archive"; exit 0', "no custom-format archive of pg_dump"),
         ('"$REAL" "$@"; kill -9 $$', "signal: 9"),
         ('"$REAL" "$@"; echo "and some more"; exit 0', "the archive has unexpected data"),
     ],
-    ids=["good_archive_and_status_1", "half_an_archive", "nothing", "no_archive", "killed_at_the_end", "trailing_bytes"],
+    ids=[
+        "good_archive_and_status_1",
+        "half_an_archive",
+        "nothing",
+        "no_archive",
+        "killed_at_the_end",
+        "trailing_bytes",
+    ],
 )
 def test_a_client_that_misbehaves_makes_no_backup(case: Case, tmp_path: Path, script: str, says: str) -> None:
     bin_dir = fake_pg_dump(tmp_path / "bin", script)
@@ -64,7 +75,7 @@ def test_a_client_that_misbehaves_makes_no_backup(case: Case, tmp_path: Path, sc
     assert case.manifests("lending") == []
     plan = strongroom.plan()
     assert plan["remains"] == []
-    assert "no more attempts before the next slot" in plan["decisions"][0]["reason"]
+    assert "failed 1 time(s), next attempt at" in plan["decisions"][0]["reason"]
     assert strongroom("status", code=3)
 
 
@@ -76,7 +87,7 @@ def test_a_server_that_is_away_fails_the_run_and_one_that_is_back_is_dumped(case
         assert "connect to database ledger at localhost" in message
     finally:
         case.sandbox.rds("start_postgres", id="bank-ledger")
-    daemon.wait_for(lambda: daemon.status()["well"], "the slot is filled")
+    daemon.wait_until_well()
     daemon.wait_for(lambda: case.run_states("ledger")[-1] == "succeeded", "the success is recorded")
 
 

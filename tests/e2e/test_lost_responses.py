@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import pytest
+
 from case import Case, quick
-from strongroom_process import Daemon
 
 STORM = ("error500", "error503", "slowdown", "html500")
 """Each once in a row: the SDK's fifth attempt is the one that counts."""
-
-
-def wait_until_well(daemon: Daemon) -> None:
-    daemon.wait_for(lambda: daemon.status() and daemon.status()["well"], "every slot is filled", 90)
 
 
 @pytest.mark.parametrize("lost", [1, 5], ids=["one_answer", "every_answer"])
@@ -54,7 +50,7 @@ def test_a_dump_is_made_once_although_an_answer_of_s3_was_lost(case: Case, what:
     operation, match, after = LOST[what]
     case.fault("drop_response_after_effect", operation, match=match, after=after)
     daemon = case.configure("ledger", dump=quick()).start()
-    wait_until_well(daemon)
+    daemon.wait_until_well(90)
     daemon.wait_for(lambda: "running" not in case.run_states("ledger"), "the record says the end")
     assert case.run_states("ledger") == ["succeeded"]
     (manifest,) = case.manifests("ledger")
@@ -70,7 +66,7 @@ def test_a_dump_is_good_although_every_answer_to_one_request_was_lost(case: Case
     operation, match, after = LOST[what]
     case.fault("drop_response_after_effect", operation, match=match, after=after, count=5)
     daemon = case.configure("lending", dump=quick()).start()
-    wait_until_well(daemon)
+    daemon.wait_until_well(90)
     daemon.wait_for(lambda: "running" not in case.run_states("lending"), "the record says the end")
     assert case.run_states("lending")[-1] == "succeeded"
     manifests = case.manifests("lending")
@@ -82,7 +78,7 @@ def test_a_storm_of_errors_on_parts_costs_time_and_nothing_else(case: Case) -> N
     for kind in STORM:
         case.fault(kind, "UploadPart")
     daemon = case.configure("ledger", dump=quick()).start()
-    wait_until_well(daemon)
+    daemon.wait_until_well(90)
     assert case.run_states("ledger") == ["succeeded"]
     (manifest,) = case.manifests("ledger")
     case.assert_whole(manifest)
@@ -95,7 +91,7 @@ def test_a_storm_of_errors_on_parts_costs_time_and_nothing_else(case: Case) -> N
 def test_connections_that_break_in_mid_part_are_repeated(case: Case, kind: str) -> None:
     case.fault(kind, "UploadPart", count=2)
     daemon = case.configure("ledger", dump=quick()).start()
-    wait_until_well(daemon)
+    daemon.wait_until_well(90)
     assert case.run_states("ledger") == ["succeeded"]
     case.assert_whole(case.manifests("ledger")[0])
 
@@ -108,7 +104,7 @@ def test_a_store_that_stays_broken_fails_the_run_cleanly_and_the_next_attempt_su
     assert "upload part 1 of" in line["error"] and "ServiceUnavailable" in line["error"]
     assert case.dump_objects("lending") == []
     case.sandbox.clear_faults()
-    wait_until_well(daemon)
+    daemon.wait_until_well(90)
     assert case.run_states("lending")[-1] == "succeeded"
     daemon.wait_for(lambda: not case.uploads(), "no upload is left open")
 
@@ -124,14 +120,14 @@ def test_lists_that_are_refused_delay_and_decide_nothing(case: Case) -> None:
     """What cannot be seen is not taken for missing: no second backup because a list was refused."""
     strongroom = case.configure("lending", snapshot=quick(), dump=quick())
     daemon = strongroom.start()
-    wait_until_well(daemon)
+    daemon.wait_until_well(90)
     keys, snapshots = case.keys(), case.snapshot_ids()
     assert daemon.terminate() == 0
     for operation in ("ListObjectsV2", "DescribeDBSnapshots"):
         case.fault("access_denied", operation, count=None)
     restarted = strongroom.start()
-    restarted.wait_for(lambda: restarted.status() and restarted.status()["unseen"], "the gaps show", 60)
+    restarted.wait_for(lambda: restarted.status().get("unseen"), "the gaps show", 60)
     assert case.keys() == keys and case.snapshot_ids() == snapshots
     case.sandbox.clear_faults()
-    wait_until_well(restarted)
+    restarted.wait_until_well(90)
     assert case.keys() == keys and case.snapshot_ids() == snapshots

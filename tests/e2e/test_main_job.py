@@ -8,6 +8,7 @@ import re
 from datetime import datetime
 
 import pytest
+
 from case import Case
 from job import SOURCES, Job
 from postgres_tools import row_counts
@@ -22,10 +23,15 @@ def instant(text: str) -> datetime:
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_each_source_gets_one_snapshot_and_one_dump_and_their_runs_are_recorded(job: Job, source: str) -> None:
-    assert [item for item in job.case.snapshot_ids() if f"-{source}-" in item] == [job.case.snapshot_ids()[SOURCES.index(source)]]
+    assert [item for item in job.case.snapshot_ids() if f"-{source}-" in item] == [
+        job.case.snapshot_ids()[SOURCES.index(source)]
+    ]
     assert len(job.case.manifests(source)) == 1
     runs = job.case.runs(source)
-    assert {record["run"].split("-")[1]: record["state"] for record in runs} == {"snapshot": "succeeded", "dump": "succeeded"}
+    assert {record["run"].split("-")[1]: record["state"] for record in runs} == {
+        "snapshot": "succeeded",
+        "dump": "succeeded",
+    }
     for record in runs:
         assert record["version"] == 1 and record["source"] == source
         assert instant(record["started_at"]) <= instant(record["finished_at"])

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from job import SOURCES, Job
 from postgres_tools import (
     LARGE_OBJECTS,
@@ -53,10 +54,28 @@ def test_globals_create_the_roles_on_a_fresh_server_and_do_no_harm_a_second_time
 ) -> None:
     file = download(job, "accounts", "globals.sql", tmp_path)
     environment = tools_environment(job.case.sandbox, target)
-    command = ["psql", "-h", "localhost", "-U", MASTER, "-d", "postgres", "-X", "-v", "ON_ERROR_STOP=1", "-f", str(file)]
+    command = [
+        "psql",
+        "-h",
+        "localhost",
+        "-U",
+        MASTER,
+        "-d",
+        "postgres",
+        "-X",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-f",
+        str(file),
+    ]
     run(command, environment)
     run(command, environment)
-    roles = psql(job.case.sandbox, target, "postgres", "SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname ~ '^(bank|strong)'")
+    roles = psql(
+        job.case.sandbox,
+        target,
+        "postgres",
+        "SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname ~ '^(bank|strong)'",
+    )
     assert sorted(roles) == [["bank_app", "f"], ["bank_reporting", "f"], ["strongroom_backup", "t"]]
     members = "SELECT pg_has_role('strongroom_backup', 'pg_read_all_data', 'USAGE')"
     assert psql(job.case.sandbox, target, "postgres", members) == [["t"]]
@@ -78,7 +97,9 @@ def test_a_dump_restores_with_stock_pg_restore_and_has_every_row(
     assert_same_as_source(job, source, target, database)
 
 
-def test_the_instructions_in_restore_md_restore_the_dump_word_for_word(job: Job, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_the_instructions_in_restore_md_restore_the_dump_word_for_word(
+    job: Job, sandbox: Sandbox, tmp_path: Path
+) -> None:
     text = download(job, "accounts", "RESTORE.md", tmp_path).read_text()
     steps = re.findall(r"^```sh\n(.*?)^```", text, flags=re.S | re.M)
     assert len(steps) == 3, text

@@ -37,16 +37,21 @@ def test_no_password_is_seen_in_any_argument_file_log_metric_or_object(case: Cas
         assert not any(CANARY.encode() in text for text in environments), "the client gets a file, not the password"
         files = list((case.directory / "tmp").iterdir())
         assert len(files) == 1 and files[0].stat().st_mode & 0o077 == 0, "the password file is for this user only"
-    daemon.wait_for(lambda: daemon.status()["well"], "all is done", 60)
+    daemon.wait_until_well()
 
     assert list((case.directory / "tmp").iterdir()) == [], "no password file stays"
     said = {path: daemon.http(path)[1] for path in ("/metrics", "/api/status", "/")}
-    shown = {words: strongroom(*words.split()).out for words in ("config show", "status --json", "list --json", "plan --json")}
+    shown = {
+        words: strongroom(*words.split()).out
+        for words in ("config show", "status --json", "list --json", "plan --json")
+    }
     objects = {key: case.get(key).decode() for key in case.keys() if not key.endswith(".zst")}
     assert len(objects) == 2 * 5
     everything = said | shown | objects | {"log": daemon.log_file.read_text()}
     assert [where for where, text in everything.items() if CANARY in text] == []
-    assert "password_env" in shown["config show"] and "rds/ledger/backup" in shown["config show"], "references are shown"
+    assert "password_env" in shown["config show"] and "rds/ledger/backup" in shown["config show"], (
+        "references are shown"
+    )
 
 
 def test_no_password_is_seen_when_logins_fail(case: Case) -> None:

@@ -20,7 +20,7 @@ def planned_snapshot(strongroom: Strongroom) -> str:
 def wait_for_success(daemon: Daemon) -> None:
     """A slot is filled as soon as its snapshot is available; the record of the run follows."""
     daemon.wait_for_line("run succeeded")
-    daemon.wait_for(lambda: daemon.status()["well"], "the slot is filled")
+    daemon.wait_until_well()
 
 
 def test_an_instance_that_is_busy_is_waited_for(case: Case) -> None:

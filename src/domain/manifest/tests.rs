@@ -29,8 +29,8 @@ fn every_manifest_ever_written_still_reads() {
 fn the_published_schema_is_the_one_that_is_written() {
     let published: serde_json::Value = serde_json::from_slice(&fixture("v1.schema.json")).unwrap();
     let written = serde_json::to_value(schemars::schema_for!(Manifest)).unwrap();
-    assert_eq!(
-        written, published,
+    assert!(
+        written == published,
         "write this to tests/fixtures/manifests/v1.schema.json if it was meant:\n{written:#}"
     );
 }

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::running;
-use crate::domain::id::{ResourceId, RunId, Slot};
+use crate::domain::id::{ATTEMPT_MAX, ResourceId, RunId, Slot};
 use crate::domain::inventory::{Endpoint, Instance, Inventory, SourceStore, Unseen};
 use crate::domain::recovery_point::RecoveryPoint;
 use crate::domain::run::{RunRecord, RunState};
@@ -125,6 +125,7 @@ fn attempt<'a>(
     }
     let slot = vacant(store, &obligation.task, slot);
     let attempts = attempts(store, &obligation.task, slot);
+    settled(inventory, store, &attempts, now)?;
     may_retry(obligation, &attempts, slot, now)?;
     let start_at = obligation.schedule.start_of(slot);
     if let Some(deadline) = obligation.start_deadline.and_then(|limit| start_at.saturating_add(limit).ok())
@@ -133,7 +134,10 @@ fn attempt<'a>(
         return Err(Reason::Missed { slot, deadline });
     }
     let (instance, endpoint) = startable(inventory, source, &obligation.task, slot)?;
-    let number = attempts.iter().map(|record| record.run.attempt).max().unwrap_or(0) + 1;
+    let number = attempts.iter().map(|record| record.run.attempt).max().unwrap_or(0).saturating_add(1);
+    if number > ATTEMPT_MAX {
+        return Err(Reason::Unseen(Unseen(format!("slot {slot} has had {ATTEMPT_MAX} attempts"))));
+    }
     let run =
         RunId { slot, kind: obligation.task.kind(), database: obligation.task.database().cloned(), attempt: number };
     Ok(Candidate { source, task: &obligation.task, instance, endpoint, run, due_at: start_at })
@@ -162,6 +166,25 @@ fn attempts<'a>(store: &'a SourceStore, task: &Task, slot: Slot) -> Vec<&'a RunR
     store.runs.iter().map(|stored| &stored.record).filter(of_task).collect()
 }
 
+/// Listings lag behind effects: what a run has just made may not be shown yet, and must not be made twice.
+fn settled(inventory: &Inventory, store: &SourceStore, attempts: &[&RunRecord], now: Timestamp) -> Result<(), Reason> {
+    let listed = |record: &RunRecord| match &record.snapshot {
+        Some(id) => inventory.snapshots.as_ref().is_ok_and(|all| all.iter().any(|snapshot| snapshot.id == *id)),
+        None => store.dumps.iter().any(|dump| dump.run.as_ref() == Some(&record.run)),
+    };
+    for record in attempts {
+        if let RunState::Succeeded { finished_at, .. } = &record.state
+            && now.duration_since(*finished_at).abs() < SETTLING
+            && !listed(record)
+        {
+            let run = &record.run;
+            let why = format!("run {run} succeeded at {finished_at}, and what it made is not listed yet");
+            return Err(Reason::Unseen(Unseen(why)));
+        }
+    }
+    Ok(())
+}
+
 /// Applies back-off. A run that a dead process left is no failure of the source the first time: it is repeated at once.
 fn may_retry(obligation: &Obligation, attempts: &[&RunRecord], slot: Slot, now: Timestamp) -> Result<(), Reason> {
     let (mut failed, mut abandoned, mut last_ended_at, mut last_failure) = (0, 0_u32, None, None);
@@ -174,13 +197,6 @@ fn may_retry(obligation: &Obligation, attempts: &[&RunRecord], slot: Slot, now: 
                 }
             }
             RunState::Abandoned { .. } => abandoned += 1,
-            // Listings lag behind effects: the point that a run has just made may not be shown yet.
-            RunState::Succeeded { finished_at, .. } if now.duration_since(*finished_at).abs() < SETTLING => {
-                return Err(Reason::Unseen(Unseen(format!(
-                    "run {} succeeded at {finished_at}, and what it made is not listed yet",
-                    record.run
-                ))));
-            }
             RunState::Running | RunState::Succeeded { .. } | RunState::Cancelled { .. } => continue,
         }
         // An end in the future was written by a clock that was ahead; it must not hold back the next attempt until then.
@@ -223,9 +239,11 @@ fn startable_at_all<'a>(inventory: &'a Inventory, source: &SourcePolicy, task: &
         return Err(Reason::EngineRefused { engine: instance.engine.clone() });
     }
     if let Task::Dump { .. } = task {
-        let client = inventory.pg_dump.as_ref().map_err(|unseen| Reason::Unseen(unseen.clone()))?.major;
-        if let Some(server) = instance.major_version().filter(|server| *server > client) {
-            return Err(Reason::ClientTooOld { client, server });
+        let client = inventory.pg_dump.as_ref().map_err(|unseen| Reason::Unseen(unseen.clone()))?;
+        if let (Some(client), Some(server)) = (client, instance.major_version())
+            && server > client.major
+        {
+            return Err(Reason::ClientTooOld { client: client.major, server });
         }
     }
     Ok(instance)

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use super::create_snapshot;
 use crate::domain::id::{Kind, RunId, SnapshotId, SourceId};
 use crate::domain::inventory::{Inventory, Snapshot, SourceStore, StoredRun};
-use crate::domain::run::{OwnerState, RunState};
+use crate::domain::run::{LEASE, OwnerState, RunState};
 use crate::domain::tags;
-use crate::plan::action::{Action, Claim, CloseRun, Ending};
+use crate::plan::action::{Action, Claimed, CloseRun, Ending};
 use crate::policy::{Policy, SourcePolicy, Task};
 
 /// Every run that is not over: recorded as running, or in this process's hands.
@@ -66,7 +66,7 @@ pub(super) fn advance_all(policy: &Policy, inventory: &Inventory, now: Timestamp
             if running && !inventory.in_flight.contains(&(source.id.clone(), stored.record.run.clone())) {
                 actions.extend(match stored.record.run.kind {
                     Kind::Snapshot => advance_snapshot(policy, source, stored, inventory, now),
-                    Kind::Dump => close_if_left(source, stored, store, now),
+                    Kind::Dump => close_if_left(source, stored, store),
                 });
             }
         }
@@ -75,8 +75,8 @@ pub(super) fn advance_all(policy: &Policy, inventory: &Inventory, now: Timestamp
 }
 
 /// A dump lives and dies with its process. If the manifest stands it is a success, whoever died after writing it.
-fn close_if_left(source: &SourcePolicy, stored: &StoredRun, store: &SourceStore, now: Timestamp) -> Option<Action> {
-    if !is_left(stored, now) {
+fn close_if_left(source: &SourcePolicy, stored: &StoredRun, store: &SourceStore) -> Option<Action> {
+    if !is_left(stored) {
         return None;
     }
     let made = store.dumps.iter().find(|point| point.is_good() && point.run.as_ref() == Some(&stored.record.run));
@@ -85,12 +85,12 @@ fn close_if_left(source: &SourcePolicy, stored: &StoredRun, store: &SourceStore,
 }
 
 /// Whether nobody works on a run any more, although nobody has ended it.
-fn is_left(stored: &StoredRun, now: Timestamp) -> bool {
+fn is_left(stored: &StoredRun) -> bool {
     match stored.owner {
         // This process would have it in flight; it has panicked or lost its record.
         OwnerState::This | OwnerState::Dead => true,
         OwnerState::Alive => false,
-        OwnerState::Elsewhere => stored.record.lease_until < now,
+        OwnerState::Elsewhere => stored.unchanged_for > LEASE,
     }
 }
 
@@ -108,28 +108,32 @@ fn advance_snapshot(
     let late = deadline.is_ok_and(|deadline| deadline < now);
     let failed = |reason: String| Some(close(source, stored, Ending::Failed { reason }));
     let snapshot = snapshots.iter().find(|snapshot| stored.record.snapshot.as_ref() == Some(&snapshot.id));
-    match snapshot {
-        Some(snapshot) => match snapshot.status.as_str() {
-            // Tags may lag behind the snapshot, so a foreign one is recognised only when it is whole.
-            "available" if !tags::prove_ownership(&snapshot.tags, &policy.installation, &snapshot.id) => failed(
-                format!("snapshot {} exists and was not made by this installation: rename or delete it", snapshot.id),
-            ),
-            "available" if snapshot.created_at.is_some() => {
-                Some(close(source, stored, Ending::SnapshotAvailable { size_bytes: snapshot.storage_bytes }))
-            }
-            "failed" => failed(format!("RDS reports that snapshot {} failed", snapshot.id)),
-            status if late => failed(format!("snapshot {} was still `{status}` at its deadline", snapshot.id)),
-            _ => None,
-        },
-        None if late => failed("the instance took no snapshot before the deadline".to_owned()),
-        None if is_left(stored, now) => {
-            let instance = inventory.instance(&source.instance).ok()??;
-            instance.takes_snapshots().then(|| create_snapshot(policy, source, instance, run.clone(), Claim::Held))
+    let Some(snapshot) = snapshot else {
+        if late {
+            return failed("the instance took no snapshot before the deadline".to_owned());
         }
-        None => None,
+        let instance = inventory.instance(&source.instance).ok()??;
+        let claimed = Claimed::Already(Box::new(stored.clone()));
+        let again = is_left(stored) && instance.takes_snapshots();
+        return again.then(|| create_snapshot(policy, source, instance, run.clone(), claimed));
+    };
+    let ours = tags::prove_ownership(&snapshot.tags, &policy.installation, &snapshot.id);
+    // Tags may lag behind a snapshot that was made after the claim; one that was there before is somebody else's.
+    let may_become_ours = snapshot.created_at.is_some_and(|at| at >= stored.record.started_at) && !late;
+    match snapshot.status.as_str() {
+        "available" if ours && snapshot.created_at.is_some() => {
+            Some(close(source, stored, Ending::SnapshotAvailable { size_bytes: snapshot.storage_bytes }))
+        }
+        "available" if !ours && !may_become_ours => failed(format!(
+            "snapshot {} exists and was not made by this installation: rename or delete it",
+            snapshot.id
+        )),
+        "failed" => failed(format!("RDS reports that snapshot {} failed", snapshot.id)),
+        status if late => failed(format!("snapshot {} was still `{status}` at its deadline", snapshot.id)),
+        _ => None,
     }
 }
 
 fn close(source: &SourcePolicy, stored: &StoredRun, ending: Ending) -> Action {
-    Action::CloseRun(CloseRun { stored: stored.clone(), instance: source.instance.clone(), ending })
+    Action::CloseRun(Box::new(CloseRun { stored: stored.clone(), instance: source.instance.clone(), ending }))
 }

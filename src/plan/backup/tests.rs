@@ -256,8 +256,13 @@ fn a_dump_is_closed_as_abandoned_only_if_its_process_is_gone(#[case] owner: Owne
 #[test]
 fn a_run_elsewhere_whose_lease_has_ended_is_closed() {
     let mut world = World::new();
-    world.runs = vec![dump_run("accounts", "2026-11-23T11:59:00Z", OwnerState::Elsewhere)];
-    assert_eq!(world.actions("2026-11-23T12:14:01Z").len(), 2, "the snapshot that is due, and the end of the run");
+    let mut stored = dump_run("accounts", "2026-11-23T11:59:00Z", OwnerState::Elsewhere);
+    stored.unchanged_for = SignedDuration::from_mins(15);
+    world.runs = vec![stored.clone()];
+    assert_eq!(world.actions(NOON).len(), 1, "the snapshot that is due");
+    stored.unchanged_for += SignedDuration::from_secs(1);
+    world.runs = vec![stored];
+    assert_eq!(world.actions(NOON).len(), 2, "and the end of the run");
 }
 
 #[test]
@@ -349,6 +354,7 @@ fn a_foreign_snapshot_under_our_id_fails_the_run_and_is_left_alone() {
     let slot = "2026-11-22T03:00:00Z";
     let mut foreign = world.own_snapshot(slot);
     foreign.tags.clear();
+    foreign.created_at = Some(at("2026-11-22T02:00:00Z"));
     world.snapshots(vec![foreign]);
     world.runs = vec![world.snapshot_run(slot, OwnerState::Alive)];
     let plan = world.plan("2026-11-22T05:00:00Z");

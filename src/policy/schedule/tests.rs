@@ -27,6 +27,16 @@ fn slots(pattern: &str, zone: &str, from: &str, until: &str) -> Vec<String> {
 // 25 October 2026: 02:00 BST becomes 01:00 GMT. 01:30 exists twice and counts once.
 #[case::autumn_overlap("30 1 * * *", "Europe/London", "2026-10-24T12:00:00Z", "2026-10-26T12:00:00Z",
     &["20261025t003000z", "20261026t013000z"])]
+#[case::two_hours_over_the_gap("0 2,14 * * *", "America/New_York", "2027-03-13T20:00:00Z", "2027-03-15T00:00:00Z",
+    &["20270314t070000z", "20270314t180000z"])]
+#[case::two_minutes_in_the_gap_are_one_slot("0,30 2 * * *", "America/New_York", "2027-03-13T20:00:00Z", "2027-03-15T00:00:00Z",
+    &["20270314t070000z"])]
+#[case::two_hours_over_the_overlap("30 1,13 * * *", "America/New_York", "2027-11-07T00:00:00Z", "2027-11-08T00:00:00Z",
+    &["20271107t053000z", "20271107t183000z"])]
+#[case::two_minutes_in_the_overlap("0,30 1 * * *", "America/New_York", "2027-11-07T00:00:00Z", "2027-11-08T00:00:00Z",
+    &["20271107t050000z", "20271107t053000z"])]
+#[case::every_hour_follows_elapsed_time("0 * * * *", "America/New_York", "2027-11-07T04:30:00Z", "2027-11-07T07:30:00Z",
+    &["20271107t050000z", "20271107t060000z", "20271107t070000z"])]
 #[case::weekly_over_the_overlap("0 3 * * Sun", "Europe/London", "2026-10-17T12:00:00Z", "2026-11-02T00:00:00Z",
     &["20261018t020000z", "20261025t030000z", "20261101t030000z"])]
 #[case::day_31_skips_short_months("0 4 31 * *", "UTC", "2026-01-01T00:00:00Z", "2026-08-01T00:00:00Z",
@@ -79,8 +89,15 @@ fn jitter_delays_the_start_and_leaves_the_slot() {
 
 /// Patterns that fire a few times a day to once a year, in zones that change at different hours, or never.
 fn any_schedule() -> impl Strategy<Value = Schedule> {
-    let patterns =
-        prop::sample::select(vec!["30 1 * * *", "0 2 * * *", "15 */6 * * *", "0 3 * * Sun", "0 4 1 * *", "0 0 29 2 *"]);
+    let patterns = prop::sample::select(vec![
+        "30 1 * * *",
+        "0 2 * * *",
+        "15 */6 * * *",
+        "0,30 1,2 * * *",
+        "0 3 * * Sun",
+        "0 4 1 * *",
+        "0 0 29 2 *",
+    ]);
     let zones = prop::sample::select(vec![
         "UTC",
         "Europe/London",

@@ -1,0 +1,126 @@
+//! Reads single objects of the store. One that cannot be read says so about itself and about nothing else: a damaged or
+//! archived object must not keep a source from being backed up.
+
+use jiff::Timestamp;
+
+use crate::domain::id::{InstallationId, ResourceId, RunId, SourceId};
+use crate::domain::key::{DumpId, ObjectKey};
+use crate::domain::manifest::Manifest;
+use crate::domain::run::{Failure, ProcessIdentity, RUN_RECORD_BYTES_MAX, RUN_RECORD_VERSION, RunRecord, RunState};
+use crate::ports::object_store::ListedObject;
+use crate::ports::{Chain, ErrorKind, PortError, Ports};
+
+/// Largest manifest that is read: 100,000 tables take about 20 MB.
+const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+
+/// What has to be remembered of a manifest. Its tables would fill the memory of a daemon with many sources.
+#[derive(Debug)]
+pub(super) struct KnownManifest {
+    pub(super) resource: ResourceId,
+    pub(super) run: RunId,
+    pub(super) snapshot_at: Timestamp,
+    pub(super) stored_bytes: u64,
+    pub(super) objects: Vec<(ObjectKey, u64)>,
+}
+
+/// Whether an error may be over the next time. Anything else is a property of the object.
+fn may_pass(error: &PortError) -> bool {
+    matches!(error.kind(), ErrorKind::Transient | ErrorKind::Throttled | ErrorKind::NotFound)
+}
+
+/// The entity tag of a manifest, and the manifest or why it is none.
+///
+/// # Errors
+/// The store could not be asked this time.
+pub(super) async fn read_manifest(
+    ports: &Ports,
+    installation: &InstallationId,
+    dump: &DumpId,
+    object: &ListedObject,
+) -> Result<(String, Result<KnownManifest, String>), PortError> {
+    let found = match ports.store.get(&object.key, MANIFEST_BYTES_MAX).await {
+        Ok(found) => found,
+        Err(error) if may_pass(&error) => return Err(error),
+        Err(error) => return Ok((object.etag.clone(), Err(Chain(&error).to_string()))),
+    };
+    let manifest = match Manifest::read(&found.bytes, dump) {
+        Ok(manifest) => manifest,
+        Err(error) => return Ok((found.etag, Err(Chain(&error).to_string()))),
+    };
+    Ok((found.etag, check(manifest, installation, object)))
+}
+
+fn check(manifest: Manifest, installation: &InstallationId, object: &ListedObject) -> Result<KnownManifest, String> {
+    if manifest.installation != *installation {
+        return Err(format!("it is of installation {}", manifest.installation));
+    }
+    let directory = object.key.as_str().trim_end_matches(object.key.file_name());
+    let directory = format!("{directory}{}/", manifest.run);
+    if manifest.objects.is_empty() || !manifest.objects.iter().all(|own| own.key.as_str().starts_with(&directory)) {
+        return Err("its objects are not those of its run".to_owned());
+    }
+    Ok(KnownManifest {
+        resource: manifest.resource,
+        run: manifest.run,
+        snapshot_at: manifest.snapshot_at,
+        stored_bytes: manifest.stored_bytes,
+        objects: manifest.objects.into_iter().map(|own| (own.key, own.size_bytes)).collect(),
+    })
+}
+
+/// The entity tag of a run record, and the record.
+///
+/// # Errors
+/// The store could not be asked this time, or the record is of another installation: two of them under one prefix would
+/// close each other's runs.
+pub(super) async fn read_record(
+    ports: &Ports,
+    installation: &InstallationId,
+    source: &SourceId,
+    run: &RunId,
+    object: &ListedObject,
+) -> Result<(String, RunRecord), PortError> {
+    let found = match ports.store.get(&object.key, RUN_RECORD_BYTES_MAX).await {
+        Ok(found) => found,
+        Err(error) if may_pass(&error) => return Err(error),
+        Err(error) => {
+            let unreadable = unreadable(installation, source, run, object, &Chain(&error).to_string());
+            return Ok((object.etag.clone(), unreadable));
+        }
+    };
+    let record = match serde_json::from_slice::<RunRecord>(&found.bytes) {
+        Ok(record) if record.installation != *installation => {
+            let named = format!("use the prefix of source {source}");
+            let why = format!(
+                "{} is of installation {}: give each its own `destination.prefix`",
+                object.key, record.installation
+            );
+            return Err(PortError::new(named, ErrorKind::Invalid).because(why));
+        }
+        Ok(record) if record.version > RUN_RECORD_VERSION => {
+            unreadable(installation, source, run, object, &format!("its version is {}", record.version))
+        }
+        Ok(record) if record.run == *run && record.source == *source => record,
+        Ok(record) => {
+            unreadable(installation, source, run, object, &format!("it is of run {} of {}", record.run, record.source))
+        }
+        Err(error) => unreadable(installation, source, run, object, &error.to_string()),
+    };
+    Ok((found.etag, record))
+}
+
+/// A record that cannot be read counts as a failed attempt: the next attempt gets another number, and the backup is made.
+fn unreadable(
+    installation: &InstallationId,
+    source: &SourceId,
+    run: &RunId,
+    object: &ListedObject,
+    why: &str,
+) -> RunRecord {
+    tracing::warn!(source.id = %source, run.key = %object.key, error = why, "a run record cannot be read and counts as failed");
+    let at = object.modified_at.unwrap_or(run.slot.instant());
+    let owner = ProcessIdentity { host: "unknown".to_owned(), pid_space: String::new(), pid: 0, start_ticks: 0 };
+    let failure = Failure { message: format!("its record cannot be read: {why}"), rds_events: Vec::new() };
+    RunRecord::claim(installation.clone(), run.clone(), source.clone(), owner, at)
+        .closed(RunState::Failed { finished_at: at, failure })
+}
