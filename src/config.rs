@@ -29,6 +29,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use sha2::{Digest, Sha256};
 
 pub use diagnosis::{ConfigError, ConfigErrors, Note, Place};
@@ -87,6 +89,8 @@ pub struct DestinationConfig {
     pub part_size_bytes: u64,
     /// Parts of one dump in memory at once, one being filled and the others on their way, 1 to 32. Default 4: enough for 1 Gbit/s.
     pub parts_in_flight: usize,
+    /// How long a dump outlasts an outage of the store. Default 30 minutes.
+    pub outage_tolerance: SignedDuration,
 }
 
 /// How PostgreSQL servers are reached.

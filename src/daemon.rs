@@ -96,6 +96,7 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
         kms_key: destination.kms_key,
         part_size_bytes: destination.part_size_bytes,
         parts_in_flight: destination.parts_in_flight,
+        outage_tolerance: destination.outage_tolerance,
         config_sha256: config.sha256,
     };
     Assembly {

@@ -35,6 +35,8 @@ pub struct ExecuteSettings {
     pub part_size_bytes: u64,
     /// How many parts of one dump may exist at once.
     pub parts_in_flight: usize,
+    /// How long a dump outlasts an outage of the store.
+    pub outage_tolerance: SignedDuration,
     /// SHA-256 of the effective configuration.
     pub config_sha256: String,
 }

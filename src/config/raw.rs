@@ -119,6 +119,9 @@ pub(super) struct Destination {
     #[serde(default = "default_parts_in_flight")]
     #[schemars(range(min = 1, max = 32))]
     pub(super) parts_in_flight: usize,
+    /// How long a dump outlasts an outage of the store before it is given up.
+    #[serde(default = "default_outage_tolerance")]
+    pub(super) outage_tolerance: String,
     /// A second bucket in another region.
     pub(super) replica: Option<Replica>,
 }
@@ -133,6 +136,14 @@ fn default_part_size() -> String {
 
 fn default_parts_in_flight() -> usize {
     DEFAULT_PARTS_IN_FLIGHT
+}
+
+/// Longer than the outages of half an hour that happen every few years would be a night; shorter would throw away what a
+/// dump has read for hours.
+const DEFAULT_OUTAGE_TOLERANCE: &str = "30m";
+
+fn default_outage_tolerance() -> String {
+    DEFAULT_OUTAGE_TOLERANCE.to_owned()
 }
 
 /// A second bucket in another region.

@@ -57,6 +57,7 @@ impl Executor {
             let store = PatientStore {
                 store: Arc::clone(&self.ports.store),
                 clock: Arc::clone(&self.ports.clock),
+                tolerance: self.settings.outage_tolerance,
                 stop: stop.clone(),
             };
             let store: Arc<dyn ObjectStore> = Arc::new(store);

@@ -1,7 +1,7 @@
 //! A store that outlasts an outage: what a dump has read for hours must not be thrown away because S3 or STS is down for
 //! some minutes.
 //!
-//! The SDK repeats a request for seconds; this repeats it for [`PATIENCE`]. Every repeated write is either the same part of
+//! The SDK repeats a request for seconds; this repeats it for as long as is configured. Every repeated write is either the same part of
 //! the same upload, or conditional, so a repetition that meets its own effect is seen as such by the caller.
 
 use std::sync::Arc;
@@ -19,8 +19,6 @@ use crate::ports::object_store::{
 };
 use crate::ports::{Chain, ErrorKind, PortError};
 
-/// How long a request is repeated: longer than the outages of half an hour that happen every few years, shorter than a night.
-const PATIENCE: SignedDuration = SignedDuration::from_mins(30);
 /// Wait after the first failure; doubled after each further one, up to [`WAIT_MAX`].
 const WAIT_FIRST: SignedDuration = SignedDuration::from_secs(1);
 /// Longest wait.
@@ -31,6 +29,8 @@ const WAIT_MAX: SignedDuration = SignedDuration::from_secs(60);
 pub(super) struct PatientStore {
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) clock: Arc<dyn Clock>,
+    /// How long one request is repeated.
+    pub(super) tolerance: SignedDuration,
     /// Ends all patience.
     pub(super) stop: CancellationToken,
 }
@@ -44,7 +44,7 @@ struct Patience<'a> {
 
 impl PatientStore {
     fn patience(&self) -> Patience<'_> {
-        let until = self.clock.now().saturating_add(PATIENCE).unwrap_or(Timestamp::MAX);
+        let until = self.clock.now().saturating_add(self.tolerance).unwrap_or(Timestamp::MAX);
         Patience { store: self, until, wait: WAIT_FIRST }
     }
 }

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
-
 from sandbox_process import BUCKET, KMS_ALIAS, REGION, Sandbox
 from strongroom_process import Daemon, Strongroom
 
@@ -70,6 +69,8 @@ class Case:
                 "prefix": self.name,
                 "kms_key": KMS_ALIAS,
                 "part_size": "8MiB",
+                # A store that stays broken is given up soon, so that tests can see the failure.
+                "outage_tolerance": "3s",
                 # One part at a time: while it is on its way the client waits, in the middle of a table.
                 "parts_in_flight": 1,
             },
@@ -90,7 +91,7 @@ class Case:
         scratch.mkdir(exist_ok=True)
         own = {"TMPDIR": str(scratch), "AWS_ACCESS_KEY_ID": self.access_key}
         environment = self.sandbox.environment | own | (environment or {})
-        return Strongroom(path, environment, self.directory, self.daemons)
+        return Strongroom(path, environment, self.directory, self.daemons, self.at_rest)
 
     # faults that hit this test's strongroom and nobody else, the test's own clients included
 
@@ -137,6 +138,11 @@ class Case:
         """The records of a source's runs, in the order of their attempts."""
         wanted = [key for key in self.keys(f"{source}/runs/") if f"-{kind}" in key.rsplit("/", 1)[1]]
         return sorted((json.loads(self.get(key)) for key in wanted), key=lambda record: str(record["started_at"]))
+
+    def at_rest(self) -> bool:
+        """Whether no run is recorded as running."""
+        records = [key for key in self.keys() if "/runs/" in key]
+        return all(json.loads(self.get(key))["state"] != "running" for key in records)
 
     def run_states(self, source: str, kind: str = "") -> list[str]:
         return [record["state"] for record in self.runs(source, kind)]

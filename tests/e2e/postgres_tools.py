@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 from sandbox_process import MASTER_PASSWORD, Sandbox
 from waiting import wait_until
 
@@ -34,6 +35,17 @@ def run(command: list[str] | str, environment: dict[str, str], directory: Path |
     done = subprocess.run(words, env=environment, cwd=directory, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout
+
+
+@contextmanager
+def locked(sandbox: Sandbox, instance: str, database: str, table: str) -> Iterator[None]:
+    """Holds a lock on a table that a dump has to wait for, until the end of the block."""
+    login = {"user": MASTER, "password": MASTER_PASSWORD, "dbname": database}
+    endpoint = sandbox.instance(instance)["Endpoint"]
+    address = {"host": endpoint["Address"], "port": endpoint["Port"]}
+    with psycopg.connect(**login, **address, sslmode="verify-full", sslrootcert=sandbox.ca_file) as session:
+        session.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        yield
 
 
 def psql(sandbox: Sandbox, instance: str, database: str, sql: str) -> list[list[str]]:

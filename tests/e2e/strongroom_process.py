@@ -40,9 +40,10 @@ class Ended:
 class Daemon:
     """A running `strongroom run`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, at_rest: Callable[[], bool]) -> None:
         self.process = process
         self.log_file = log
+        self._at_rest = at_rest
 
     @property
     def pid(self) -> int:
@@ -124,13 +125,8 @@ class Daemon:
     def wait_until_well(self, seconds: float = 60) -> None:
         """Waits until every slot is filled and the records of the runs say so."""
 
-        def well_and_at_rest() -> bool:
-            status = self.status()
-            if not status or not status["well"]:
-                return False
-            return not any(value for name, value in self.metrics().items() if "run_in_progress{" in name)
-
-        self.wait_for(well_and_at_rest, "every slot is filled and nothing is under way", seconds)
+        # A slot is filled as soon as its backup is there; the record of the run follows.
+        self.wait_for(lambda: self.status().get("well") and self._at_rest(), "every slot is filled", seconds)
 
     # its end
 
@@ -153,6 +149,8 @@ class Strongroom:
     environment: dict[str, str]
     directory: Path
     daemons: list[Daemon]
+    at_rest: Callable[[], bool]
+    """Whether no run is recorded as running."""
 
     def command(self, *words: str, config: bool = True) -> list[str]:
         return [str(BINARY), *(["--config", str(self.config)] if config else []), *words]
@@ -181,7 +179,7 @@ class Strongroom:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.daemons.append(Daemon(process, self.directory / "unlogged"))  # type: ignore[arg-type]
+        self.daemons.append(Daemon(process, self.directory / "unlogged", self.at_rest))  # type: ignore[arg-type]
         return process
 
     def start(self) -> Daemon:
@@ -196,7 +194,7 @@ class Strongroom:
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
             )
-        daemon = Daemon(process, log)
+        daemon = Daemon(process, log, self.at_rest)
         self.daemons.append(daemon)
         return daemon
 

@@ -11,7 +11,6 @@ import signal
 import subprocess
 
 import pytest
-
 from case import Case, quick
 from job import Job
 from strongroom_process import STOP_SECONDS, Strongroom

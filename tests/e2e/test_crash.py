@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
+import stat
 import time
 
 import pytest
-
 from case import Case, quick
-from postgres_tools import pg_dumps
-from strongroom_process import STOP_SECONDS
+from postgres_tools import locked, pg_dumps
+from strongroom_process import STOP_SECONDS, Daemon
 from waiting import wait_until
 
 INSTANCE = "bank-ledger"
@@ -104,6 +104,39 @@ def test_a_signal_in_mid_dump_ends_it_cleanly_and_soon(case: Case, order: signal
     assert case.run_states("ledger") == ["cancelled", "succeeded"]
     (manifest,) = case.manifests("ledger")
     case.assert_whole(manifest)
+
+
+def wait_for_lock(case: Case, daemon: Daemon) -> None:
+    sql = "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'strongroom/%' AND wait_event_type = 'Lock'"
+    daemon.wait_for(lambda: case.sandbox.rds("run_sql", id=INSTANCE, sql=sql), "the dump waits for the lock")
+
+
+def test_a_signal_while_the_dump_waits_for_a_lock_ends_it_too(case: Case) -> None:
+    """Before its first byte the client hangs in the server, not in the pipe; and its password file is still there."""
+    strongroom = case.configure("ledger", dump=quick())
+    with locked(case.sandbox, INSTANCE, "ledger", "receipts"):
+        daemon = strongroom.start()
+        wait_for_lock(case, daemon)
+        (file,) = (case.directory / "tmp").iterdir()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, "the password file is for this user only"
+        assert daemon.terminate() == 0
+        assert not pg_dumps(case.sandbox.instance(INSTANCE)["Endpoint"]["Port"])
+    wait_until_nothing_dumps(case)
+    assert case.run_states("ledger") == ["cancelled"] and case.uploads() == []
+    assert list((case.directory / "tmp").iterdir()) == []
+
+
+def test_sigkill_while_the_dump_waits_for_a_lock_ends_the_client_when_the_lock_is_free(case: Case) -> None:
+    strongroom = case.configure("ledger", dump=quick())
+    with locked(case.sandbox, INSTANCE, "ledger", "receipts"):
+        daemon = strongroom.start()
+        wait_for_lock(case, daemon)
+        daemon.kill()
+    wait_until_nothing_dumps(case)
+    assert case.dump_objects("ledger") == []
+    restarted = strongroom.start()
+    restarted.wait_until_well()
+    assert case.run_states("ledger") == ["abandoned", "succeeded"]
 
 
 def test_a_second_signal_ends_at_once_and_the_next_start_cleans_up(case: Case) -> None:

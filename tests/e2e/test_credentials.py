@@ -6,12 +6,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from case import Case, Config, quick, source
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-
-from case import Case, Config, quick, source
 from sandbox_process import BACKUP_PASSWORD, BACKUP_USER, CANARY
 from strongroom_process import Ended, Strongroom
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from case import Case, Config, quick, source
 from postgres_tools import fake_pg_dump
 from strongroom_process import Daemon

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from case import Case, quick
 
 STORM = ("error500", "error503", "slowdown", "html500")
@@ -96,12 +95,25 @@ def test_connections_that_break_in_mid_part_are_repeated(case: Case, kind: str) 
     case.assert_whole(case.manifests("ledger")[0])
 
 
-def test_a_store_that_stays_broken_fails_the_run_cleanly_and_the_next_attempt_succeeds(case: Case) -> None:
+def test_an_outage_of_the_store_is_waited_out_by_the_run_that_it_hits(case: Case) -> None:
+    """Longer than the SDK repeats a request: what was read from the database for hours must not be thrown away."""
     case.fault("error503", "UploadPart", count=None)
     daemon = case.configure("lending", dump=quick()).start()
-    daemon.wait_for(lambda: "failed" in case.run_states("lending"), "the run has failed", 90)
-    (line, *_) = daemon.lines("run failed")
-    assert "upload part 1 of" in line["error"] and "ServiceUnavailable" in line["error"]
+    line = daemon.wait_for_line("the store does not answer well, the request is repeated")
+    assert line["level"] == "WARN" and "upload part 1 of" in line["error"] and "ServiceUnavailable" in line["error"]
+    assert line["run.id"] == case.runs("lending")[0]["run"]
+    case.sandbox.clear_faults()
+    daemon.wait_until_well(90)
+    assert case.run_states("lending") == ["succeeded"]
+    case.assert_whole(case.manifests("lending")[0])
+    assert daemon.at_level("ERROR") == []
+
+
+def test_an_outage_beyond_the_deadline_fails_the_run_cleanly_and_the_next_attempt_succeeds(case: Case) -> None:
+    case.fault("error503", "UploadPart", count=None)
+    daemon = case.configure("lending", dump=quick(completion_deadline="3s")).start()
+    line = daemon.wait_for_line("run failed")
+    assert "had not ended at its deadline" in line["error"]
     assert case.dump_objects("lending") == []
     case.sandbox.clear_faults()
     daemon.wait_until_well(90)

@@ -8,7 +8,6 @@ import re
 from datetime import datetime
 
 import pytest
-
 from case import Case
 from job import SOURCES, Job
 from postgres_tools import row_counts

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-
 from case import Case, quick
 from job import SOURCES, Job
 from strongroom_process import Daemon

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from job import SOURCES, Job
 from postgres_tools import (
     LARGE_OBJECTS,

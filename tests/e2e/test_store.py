@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 import pytest
 from botocore.exceptions import ClientError
-
 from case import Case, quick
 from sandbox_process import BUCKET
 

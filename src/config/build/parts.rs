@@ -34,6 +34,8 @@ pub(super) fn destination(given: Option<&raw::Destination>, diagnosis: &mut Diag
     let given = given?;
     let prefix = prefix(&given.prefix, diagnosis);
     let part_size_bytes = part_size(&given.part_size, diagnosis);
+    let outage = human::duration(&given.outage_tolerance);
+    let outage_tolerance = diagnosis.parsed("destination.outage_tolerance", outage, DURATIONS);
     let kms_key = given.kms_key.as_deref();
     if kms_key.is_some_and(|key| key.is_empty() || key.contains(char::is_whitespace)) {
         diagnosis.report("destination.kms_key", "not a KMS key", "give its ARN, id or alias, or leave it out");
@@ -52,6 +54,7 @@ pub(super) fn destination(given: Option<&raw::Destination>, diagnosis: &mut Diag
         expected_owner: given.expected_owner.clone(),
         part_size_bytes: part_size_bytes?,
         parts_in_flight: given.parts_in_flight,
+        outage_tolerance: outage_tolerance?,
     })
 }
 
