@@ -5,6 +5,17 @@
 //! that work.
 
 mod body;
+
+/// Every request begins with this: it names the bucket, and the account that must own it where one is configured.
+macro_rules! on_bucket {
+    ($s3:ident, $operation:ident) => {
+        $s3.client
+            .$operation()
+            .bucket(&$s3.settings.bucket)
+            .set_expected_bucket_owner($s3.settings.expected_owner.clone())
+    };
+}
+
 mod upload;
 
 use std::fmt;
@@ -88,12 +99,7 @@ fn unquoted(etag: Option<&str>) -> String {
 #[async_trait]
 impl ObjectStore for S3 {
     async fn list(&self, prefix: &str) -> Result<Complete<ListedObject>, PortError> {
-        let request = self
-            .client
-            .list_objects_v2()
-            .bucket(&self.settings.bucket)
-            .set_expected_bucket_owner(self.settings.expected_owner.clone())
-            .prefix(prefix);
+        let request = on_bucket!(self, list_objects_v2).prefix(prefix);
         let mut pages = request.into_paginator().send();
         let mut objects = Vec::new();
         while let Some(page) = pages.next().await {
@@ -107,11 +113,7 @@ impl ObjectStore for S3 {
         let (mut key_marker, mut upload_marker) = (None, None);
         let mut uploads = Vec::new();
         loop {
-            let request = self
-                .client
-                .list_multipart_uploads()
-                .bucket(&self.settings.bucket)
-                .set_expected_bucket_owner(self.settings.expected_owner.clone())
+            let request = on_bucket!(self, list_multipart_uploads)
                 .prefix(prefix)
                 .set_key_marker(key_marker.clone())
                 .set_upload_id_marker(upload_marker.clone());
@@ -134,13 +136,7 @@ impl ObjectStore for S3 {
     }
 
     async fn get(&self, key: &ObjectKey, size_bytes_max: u64) -> Result<ReadObject, PortError> {
-        let request = self
-            .client
-            .get_object()
-            .bucket(&self.settings.bucket)
-            .set_expected_bucket_owner(self.settings.expected_owner.clone())
-            .key(key.as_str())
-            .checksum_mode(ChecksumMode::Enabled);
+        let request = on_bucket!(self, get_object).key(key.as_str()).checksum_mode(ChecksumMode::Enabled);
         let object = request.send().await.map_err(|error| port_error(self.named("read", key), error))?;
         let size_bytes = object.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or(0);
         if size_bytes > size_bytes_max {
@@ -155,13 +151,7 @@ impl ObjectStore for S3 {
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectFacts, PortError> {
-        let request = self
-            .client
-            .head_object()
-            .bucket(&self.settings.bucket)
-            .set_expected_bucket_owner(self.settings.expected_owner.clone())
-            .key(key.as_str())
-            .checksum_mode(ChecksumMode::Enabled);
+        let request = on_bucket!(self, head_object).key(key.as_str()).checksum_mode(ChecksumMode::Enabled);
         let facts = request.send().await.map_err(|error| port_error(self.named("look up", key), error))?;
         Ok(ObjectFacts {
             size_bytes: facts.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or(0),
@@ -173,11 +163,7 @@ impl ObjectStore for S3 {
 
     async fn put(&self, key: &ObjectKey, bytes: Bytes, condition: Condition) -> Result<Written, PortError> {
         let crc = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &bytes);
-        let request = self
-            .client
-            .put_object()
-            .bucket(&self.settings.bucket)
-            .set_expected_bucket_owner(self.settings.expected_owner.clone())
+        let request = on_bucket!(self, put_object)
             .key(key.as_str())
             .set_server_side_encryption(self.encryption())
             .set_ssekms_key_id(self.settings.kms_key.clone())

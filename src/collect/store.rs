@@ -85,10 +85,10 @@ impl StoreCache {
         let remains = self.remains(&sorted, &runs);
         let ours = |upload: &&OpenUpload| matches!(layout.role(&upload.key), KeyRole::DumpObject { .. });
         Ok(SourceStore {
-            dumps: Complete::after_last_page(self.dumps(&sorted, &sizes)),
-            runs: Complete::after_last_page(runs),
-            remains: Complete::after_last_page(remains),
-            uploads: Complete::after_last_page(uploads.iter().filter(ours).cloned().collect()),
+            dumps: listed.derive(|_| self.dumps(&sorted, &sizes)),
+            runs: listed.derive(|_| runs),
+            remains: listed.derive(|_| remains),
+            uploads: uploads.derive(|uploads| uploads.iter().filter(ours).cloned().collect()),
         })
     }
 

@@ -25,6 +25,12 @@ impl<T> Complete<T> {
         Complete(items)
     }
 
+    /// Something else made of the whole listing, which is as complete.
+    #[must_use]
+    pub fn derive<U>(&self, derive: impl FnOnce(&[T]) -> Vec<U>) -> Complete<U> {
+        Complete(derive(&self.0))
+    }
+
     /// The items, in listing order.
     pub fn iter(&self) -> std::slice::Iter<'_, T> {
         self.0.iter()

@@ -111,12 +111,6 @@ impl Layout {
         format!("{}{source}/", self.root)
     }
 
-    /// Everything of this installation begins with this.
-    #[must_use]
-    pub fn root(&self) -> &str {
-        &self.root
-    }
-
     fn dump_prefix(&self, dump: &DumpId) -> String {
         format!("{}{}/dumps/{}/{}/", self.root, dump.source, dump.database.key_segment(), dump.slot)
     }

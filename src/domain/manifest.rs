@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::id::{DatabaseName, InstallationId, InstanceId, ResourceId, RunId};
+use super::id::{InstallationId, InstanceId, ResourceId, RunId};
 use super::key::{DumpId, ObjectKey};
 
 /// Version of the manifest that this code writes.
@@ -207,12 +207,6 @@ impl Manifest {
         let mut json = serde_json::to_vec_pretty(self)?;
         json.push(b'\n');
         Ok(json)
-    }
-
-    /// The database dumped.
-    #[must_use]
-    pub fn database(&self) -> &DatabaseName {
-        &self.dump.database
     }
 }
 

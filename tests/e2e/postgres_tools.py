@@ -40,10 +40,16 @@ def run(command: list[str] | str, environment: dict[str, str], directory: Path |
 @contextmanager
 def locked(sandbox: Sandbox, instance: str, database: str, table: str) -> Iterator[None]:
     """Holds a lock on a table that a dump has to wait for, until the end of the block."""
-    login = {"user": MASTER, "password": MASTER_PASSWORD, "dbname": database}
     endpoint = sandbox.instance(instance)["Endpoint"]
-    address = {"host": endpoint["Address"], "port": endpoint["Port"]}
-    with psycopg.connect(**login, **address, sslmode="verify-full", sslrootcert=sandbox.ca_file) as session:
+    with psycopg.connect(
+        host=endpoint["Address"],
+        port=endpoint["Port"],
+        user=MASTER,
+        password=MASTER_PASSWORD,
+        dbname=database,
+        sslmode="verify-full",
+        sslrootcert=sandbox.ca_file,
+    ) as session:
         session.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         yield
 

@@ -98,7 +98,7 @@ def test_connections_that_break_in_mid_part_are_repeated(case: Case, kind: str) 
 def test_an_outage_of_the_store_is_waited_out_by_the_run_that_it_hits(case: Case) -> None:
     """Longer than the SDK repeats a request: what was read from the database for hours must not be thrown away."""
     case.fault("error503", "UploadPart", count=None)
-    daemon = case.configure("lending", dump=quick()).start()
+    daemon = case.configure("lending", dump=quick(), destination={"outage_tolerance": "5m"}).start()
     line = daemon.wait_for_line("the store does not answer well, the request is repeated")
     assert line["level"] == "WARN" and "upload part 1 of" in line["error"] and "ServiceUnavailable" in line["error"]
     assert line["run.id"] == case.runs("lending")[0]["run"]
@@ -107,6 +107,18 @@ def test_an_outage_of_the_store_is_waited_out_by_the_run_that_it_hits(case: Case
     assert case.run_states("lending") == ["succeeded"]
     case.assert_whole(case.manifests("lending")[0])
     assert daemon.at_level("ERROR") == []
+
+
+def test_an_outage_that_lasts_fails_the_run_cleanly_and_the_next_attempt_succeeds(case: Case) -> None:
+    case.fault("error503", "UploadPart", count=None)
+    daemon = case.configure("lending", dump=quick()).start()
+    line = daemon.wait_for_line("run failed", 60)
+    assert "upload part 1 of" in line["error"] and "ServiceUnavailable" in line["error"]
+    assert case.dump_objects("lending") == []
+    case.sandbox.clear_faults()
+    daemon.wait_until_well(90)
+    assert case.run_states("lending")[-1] == "succeeded"
+    daemon.wait_for(lambda: not case.uploads(), "no upload is left open")
 
 
 def test_an_outage_beyond_the_deadline_fails_the_run_cleanly_and_the_next_attempt_succeeds(case: Case) -> None:

@@ -23,11 +23,7 @@ const COMPLETE_ATTEMPT: Duration = Duration::from_mins(10);
 
 impl S3 {
     pub(super) async fn begin(&self, key: &ObjectKey) -> Result<OpenUpload, PortError> {
-        let request = self
-            .client
-            .create_multipart_upload()
-            .bucket(&self.settings.bucket)
-            .set_expected_bucket_owner(self.settings.expected_owner.clone())
+        let request = on_bucket!(self, create_multipart_upload)
             .key(key.as_str())
             .set_server_side_encryption(self.encryption())
             .set_ssekms_key_id(self.settings.kms_key.clone())
@@ -48,11 +44,7 @@ impl S3 {
         let named = || self.named(&format!("upload part {number} of"), &upload.key);
         let invalid = || PortError::new(named(), ErrorKind::Invalid).because("its number or size is out of bounds");
         let attempt = PART_ATTEMPT_MIN.max(Duration::from_secs(size_bytes / SLOWEST_BYTES_PER_S));
-        let request = self
-            .client
-            .upload_part()
-            .bucket(&self.settings.bucket)
-            .set_expected_bucket_owner(self.settings.expected_owner.clone())
+        let request = on_bucket!(self, upload_part)
             .key(upload.key.as_str())
             .upload_id(&upload.upload)
             .part_number(i32::try_from(number).map_err(|_| invalid())?)
@@ -75,11 +67,7 @@ impl S3 {
                 .checksum_crc64_nvme(crc_text(part.crc64nvme))
                 .build()
         });
-        let request = self
-            .client
-            .complete_multipart_upload()
-            .bucket(&self.settings.bucket)
-            .set_expected_bucket_owner(self.settings.expected_owner.clone())
+        let request = on_bucket!(self, complete_multipart_upload)
             .key(upload.key.as_str())
             .upload_id(&upload.upload)
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build())
@@ -102,13 +90,7 @@ impl S3 {
     }
 
     pub(super) async fn abort(&self, upload: &OpenUpload) -> Result<(), PortError> {
-        let request = self
-            .client
-            .abort_multipart_upload()
-            .bucket(&self.settings.bucket)
-            .set_expected_bucket_owner(self.settings.expected_owner.clone())
-            .key(upload.key.as_str())
-            .upload_id(&upload.upload);
+        let request = on_bucket!(self, abort_multipart_upload).key(upload.key.as_str()).upload_id(&upload.upload);
         match request.send().await {
             Ok(_) => Ok(()),
             Err(error) if has_code(&error, &["NoSuchUpload"]) => Ok(()),

@@ -43,7 +43,7 @@ pub(super) fn judge<'a>(
 ) -> Judgement<'a> {
     let resource = inventory.instance(&source.instance).ok().flatten().map(|instance| &instance.resource);
     let good: Vec<&RecoveryPoint> =
-        points.filter(|point| point.is_good() && serves(point, &obligation.task, resource)).collect();
+        points.filter(|point| point.is_good() && counts_for(point, &obligation.task, resource)).collect();
     let due = obligation.schedule.latest_due(now);
     // A slot in the future was filled while the clock was wrong: it must not silence the schedule until then.
     let filled = |slot: Slot| good.iter().any(|point| point.slot >= slot && point.slot.instant() <= now);
@@ -72,7 +72,7 @@ pub(super) fn judge<'a>(
 }
 
 /// Whether a point is of this task and of the instance that bears the name today.
-fn serves(point: &RecoveryPoint, task: &Task, resource: Option<&ResourceId>) -> bool {
+fn counts_for(point: &RecoveryPoint, task: &Task, resource: Option<&ResourceId>) -> bool {
     let same_instance = match (resource, &point.resource) {
         (Some(now), Some(then)) => now == then,
         // An instance that cannot be seen, or is lost, takes nothing away from the backups that exist of it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import urllib.error
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from s3_support import (  # noqa: F401
     raw,
     s3,
     server,
+    wait_until,
 )
 
 pytestmark = pytest.mark.usefixtures("clean_faults")
@@ -188,6 +190,17 @@ def test_a_corrupt_answer_is_found_by_the_checksum(server: Server, s3: Any, buck
     with pytest.raises(FlexibleChecksumError):
         s3.get_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")["Body"].read()
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"x" * MIB
+
+
+def test_a_held_call_goes_on_when_the_rule_is_removed(server: Server, s3: Any, bucket: str) -> None:
+    rule = server.fault("hold", service="s3", operation="PutObject", seconds=30)
+    with ThreadPoolExecutor() as threads:
+        put = threads.submit(s3.put_object, Bucket=bucket, Key="k", Body=b"x")
+        wait_until(lambda: server.calls(operation="PutObject"), "the call has come")
+        assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 0 and not put.done()
+        server.side("DELETE", f"faults/{rule}")
+        put.result(timeout=10)
+    assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 1
 
 
 @pytest.mark.parametrize("kind", ["delay", "slow_body", "slow_request"])
