@@ -18,7 +18,7 @@ use crate::adapters::aws_credentials::AwsCredentials;
 use crate::adapters::aws_rds::AwsRds;
 use crate::adapters::host_processes::HostProcesses;
 use crate::adapters::pg::PgServers;
-use crate::adapters::pg_tools::StockPgDump;
+use crate::adapters::pg_tools::{StockPgDump, sweep_password_files};
 use crate::adapters::s3::{S3, S3Settings};
 use crate::adapters::system_clock::SystemClock;
 use crate::collect::Collector;
@@ -127,6 +127,7 @@ impl Daemon {
     pub async fn build(config: Config) -> Result<Daemon, DaemonError> {
         let address = config.daemon.listen;
         let grace = SignedDuration::try_from(config.daemon.grace).unwrap_or(SignedDuration::MAX);
+        sweep_password_files();
         let metrics = Arc::new(Metrics::new(&config.policy).map_err(DaemonError::Metrics)?);
         let counted = Arc::clone(&metrics);
         let count: RequestObserver = Arc::new(move |service: &str, operation: &str, outcome: bool| {

@@ -126,10 +126,28 @@ impl PgDump for StockPgDump {
     }
 }
 
+/// First part of the names of password files; the process id follows.
+const PASSWORD_FILE: &str = "strongroom-pgpass-";
+
+/// Removes password files of processes that have ended without doing so: killed in the moment between writing the file and
+/// the client's login.
+pub fn sweep_password_files() {
+    let Ok(entries) = std::fs::read_dir(tempfile::env::temp_dir()) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let pid =
+            name.to_str().and_then(|name| name.strip_prefix(PASSWORD_FILE)?.split('-').next()?.parse::<u32>().ok());
+        let left = pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists());
+        if left && let Err(error) = std::fs::remove_file(entry.path()) {
+            tracing::warn!(path = %entry.path().display(), error = %error, "an old password file cannot be removed: remove it");
+        }
+    }
+}
+
 /// A password file in libpq's form, for this user only; it is deleted when the process has ended.
 fn write_password_file(login: &Login) -> std::io::Result<NamedTempFile> {
     let escape = |text: &str| text.replace('\\', "\\\\").replace(':', "\\:");
-    let mut file = NamedTempFile::with_prefix("strongroom-pgpass-")?;
+    let mut file = NamedTempFile::with_prefix(format!("{PASSWORD_FILE}{}-", std::process::id()))?;
     writeln!(
         file,
         "{}:{}:*:{}:{}",

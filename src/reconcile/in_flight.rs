@@ -1,6 +1,7 @@
 //! Work that runs beside the loop: one task per action, each caught if it panics.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
+use std::mem::Discriminant;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -35,6 +36,9 @@ pub(super) struct Ended {
     pub(super) progress: Option<Delta>,
 }
 
+/// One kind of action on one run: after a snapshot was begun, its end may be recorded at once, but not its beginning.
+type Step = (SourceId, RunId, Discriminant<Action>);
+
 struct Running {
     action: Action,
     progress: Arc<Progress>,
@@ -46,7 +50,7 @@ struct Running {
 pub struct InFlight {
     tasks: JoinSet<Outcome>,
     running: HashMap<Id, Running>,
-    cooling: BTreeMap<(SourceId, RunId), Timestamp>,
+    cooling: HashMap<Step, Timestamp>,
 }
 
 impl std::fmt::Debug for InFlight {
@@ -81,11 +85,12 @@ impl InFlight {
         // An instant further ahead than the wait itself was noted before the clock was set back.
         self.cooling.retain(|_, until| *until > now && until.duration_since(now) <= COOL_DOWN);
         let key = key(action);
-        !self.cooling.contains_key(&key) && !self.running.values().any(|running| self::key(&running.action) == key)
+        !self.cooling.contains_key(&step(action))
+            && !self.running.values().any(|running| self::key(&running.action) == key)
     }
 
     pub(super) fn cool_down(&mut self, action: &Action, now: Timestamp) {
-        self.cooling.insert(key(action), now.saturating_add(COOL_DOWN).unwrap_or(Timestamp::MAX));
+        self.cooling.insert(step(action), now.saturating_add(COOL_DOWN).unwrap_or(Timestamp::MAX));
     }
 
     /// Begins an action.
@@ -142,4 +147,8 @@ impl Running {
 
 fn key(action: &Action) -> (SourceId, RunId) {
     (action.source().clone(), action.run().clone())
+}
+
+fn step(action: &Action) -> Step {
+    (action.source().clone(), action.run().clone(), std::mem::discriminant(action))
 }
