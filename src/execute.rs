@@ -137,7 +137,12 @@ impl Executor {
     /// Closes a claim; of two daemons that close one run, the second finds that it is done.
     async fn end(&self, claim: Claim, state: RunState) -> Result<Outcome, PortError> {
         let started_at = claim.record().started_at;
-        match claim.close(state.clone()).await? {
+        let closing = claim.close(state.clone()).await;
+        // The record would have told it, and nobody else will.
+        if let (Err(_), RunState::Failed { failure, .. }) = (&closing, &state) {
+            tracing::error!(error = failure.message, "run failed, and its record cannot be written");
+        }
+        match closing? {
             Closing::Closed => {
                 let finished_at = state.finished_at().unwrap_or(started_at);
                 Ok(Outcome::RunEnded(RunEnd { state, duration: finished_at.duration_since(started_at) }))
