@@ -17,7 +17,7 @@ use crate::domain::key::Layout;
 use crate::domain::progress::Progress;
 use crate::domain::run::{Failure, RunRecord, RunState};
 use crate::plan::action::{Action, CloseRun, Ending};
-use crate::ports::{Chain, ErrorKind, PortError, Ports};
+use crate::ports::{Chain, PortError, Ports};
 use claim::{Claim, Closing};
 
 /// What the executor needs to know besides the action.
@@ -129,6 +129,12 @@ impl Executor {
         )
     }
 
+    /// Claims the run of a record; `None` if somebody else has it.
+    async fn claim(&self, record: RunRecord) -> Result<Option<Claim>, PortError> {
+        let key = self.settings.layout.run_record(&record.source, &record.run);
+        Claim::take(Arc::clone(&self.ports.store), key, record).await
+    }
+
     fn held_claim(&self, stored: &StoredRun) -> Claim {
         let key = self.settings.layout.run_record(&stored.record.source, &stored.record.run);
         Claim::held(Arc::clone(&self.ports.store), key, stored.record.clone(), stored.etag.clone())
@@ -166,9 +172,4 @@ impl Executor {
         };
         Failure { message, rds_events }
     }
-}
-
-/// Whether an error says that the other side may have done what was asked all the same.
-fn may_be_done(error: &PortError) -> bool {
-    matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Transient)
 }

@@ -10,7 +10,7 @@ pub mod rds;
 use std::fmt;
 use std::sync::Arc;
 
-/// What an outside error means to the caller: small enough to match on, and the value of metric labels.
+/// What an outside error means to the caller: small enough to match on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The thing asked for is not there.
@@ -31,24 +31,6 @@ pub enum ErrorKind {
     Cancelled,
     /// None of these.
     Other,
-}
-
-impl ErrorKind {
-    /// The kind as one word, for labels.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ErrorKind::NotFound => "not_found",
-            ErrorKind::AlreadyExists => "already_exists",
-            ErrorKind::PermissionDenied => "permission_denied",
-            ErrorKind::Throttled => "throttled",
-            ErrorKind::Transient => "transient",
-            ErrorKind::WrongState => "wrong_state",
-            ErrorKind::Invalid => "invalid",
-            ErrorKind::Cancelled => "cancelled",
-            ErrorKind::Other => "other",
-        }
-    }
 }
 
 /// The causes behind an error, as adapters keep them.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::read::{KnownManifest, read_manifest, read_record};
 use crate::domain::id::{InstallationId, Kind, RunId, SourceId};
-use crate::domain::inventory::{Complete, OpenUpload, Remains, SourceStore, StoredRun};
+use crate::domain::inventory::{OpenUpload, Remains, SourceStore, StoredRun};
 use crate::domain::key::{DumpId, KeyRole, Layout, ObjectKey};
 use crate::domain::recovery_point::{Plane, PointState, RecoveryPoint};
 use crate::domain::run::{RunRecord, RunState};
@@ -58,27 +58,18 @@ impl StoreCache {
         source: &SourceId,
     ) -> Result<SourceStore, PortError> {
         let prefix = layout.source_prefix(source);
-        for _ in 1..LISTINGS_MAX {
+        let mut listings = 0;
+        let (listed, sorted) = loop {
             let listed = ports.store.list(&prefix).await?;
+            let sorted = sort(layout, listed.iter());
+            listings += 1;
             // A record that says "succeeded" beside a listing from before its manifest would have the slot filled twice.
-            if self.read_new(ports, installation, source, &sort(layout, listed.iter())).await? == Freshness::AsListed {
-                return self.sum_up(ports, layout, &prefix, &listed).await;
+            let freshness = self.read_new(ports, installation, source, &sorted).await?;
+            if freshness == Freshness::AsListed || listings == LISTINGS_MAX {
+                break (listed, sorted);
             }
-        }
-        let listed = ports.store.list(&prefix).await?;
-        self.read_new(ports, installation, source, &sort(layout, listed.iter())).await?;
-        self.sum_up(ports, layout, &prefix, &listed).await
-    }
-
-    async fn sum_up(
-        &mut self,
-        ports: &Ports,
-        layout: &Layout,
-        prefix: &str,
-        listed: &Complete<ListedObject>,
-    ) -> Result<SourceStore, PortError> {
-        let uploads = ports.store.list_uploads(prefix).await?;
-        let sorted = sort(layout, listed.iter());
+        };
+        let uploads = ports.store.list_uploads(&prefix).await?;
         self.forget_what_is_gone(&sorted);
         let sizes = listed.iter().map(|object| (&object.key, object.size_bytes)).collect();
         let runs: Vec<StoredRun> = self.runs.values().map(|known| known.to_stored(ports)).collect();

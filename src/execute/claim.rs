@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::may_be_done;
 use crate::domain::key::ObjectKey;
 use crate::domain::run::{RUN_RECORD_BYTES_MAX, RunRecord, RunState};
 use crate::ports::object_store::{Condition, ObjectStore, ReadObject, Written};
@@ -110,6 +109,11 @@ impl Claim {
         let closed = self.rewrite(self.record.closed(state)).await?;
         Ok(if closed { Closing::Closed } else { Closing::Lost })
     }
+}
+
+/// Whether an error says that the store may have done what was asked all the same.
+fn may_be_done(error: &PortError) -> bool {
+    matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Transient)
 }
 
 /// Writes a record and returns its entity tag; `None` if the condition does not hold because of somebody else.

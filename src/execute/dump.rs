@@ -48,7 +48,9 @@ impl Executor {
         progress: Arc<Progress>,
         token: CancellationToken,
     ) -> Result<Outcome, PortError> {
-        let Some(claim) = self.claim_dump(start).await? else { return Ok(Outcome::ClaimedElsewhere) };
+        let Some(claim) = self.claim(self.new_record(&start.dump.source, &start.run)).await? else {
+            return Ok(Outcome::ClaimedElsewhere);
+        };
         let started_at = claim.record().started_at;
         let claim = Mutex::new(claim);
         let stop = token.child_token();
@@ -84,12 +86,6 @@ impl Executor {
             }
         };
         self.end(claim, state).await
-    }
-
-    async fn claim_dump(&self, start: &StartDump) -> Result<Option<Claim>, PortError> {
-        let key = self.settings.layout.run_record(&start.dump.source, &start.run);
-        let record = self.new_record(&start.dump.source, &start.run);
-        Claim::take(Arc::clone(&self.ports.store), key, record).await
     }
 
     /// Renews the claim and watches the deadline until the dump has `finished`; orders it to `stop` and says why.

@@ -1,8 +1,5 @@
 //! Begins snapshots. Their end is seen by the planner, in what RDS lists.
 
-use std::sync::Arc;
-
-use super::claim::Claim;
 use super::{Executor, Outcome};
 use crate::domain::run::{RunRecord, RunState};
 use crate::plan::action::{Claimed, CreateSnapshot};
@@ -12,10 +9,16 @@ impl Executor {
     pub(super) async fn create_snapshot(&self, create: &CreateSnapshot) -> Result<Outcome, PortError> {
         let claim = match &create.claimed {
             Claimed::Already(stored) => self.held_claim(stored),
-            Claimed::NotYet => match self.claim_snapshot(create).await? {
-                Some(claim) => claim,
-                None => return Ok(Outcome::ClaimedElsewhere),
-            },
+            Claimed::NotYet => {
+                let record = RunRecord {
+                    snapshot: Some(create.snapshot.clone()),
+                    ..self.new_record(&create.source, &create.run)
+                };
+                match self.claim(record).await? {
+                    Some(claim) => claim,
+                    None => return Ok(Outcome::ClaimedElsewhere),
+                }
+            }
         };
         let created = self.ports.rds.create_snapshot(&create.snapshot, &create.instance, &create.tags).await;
         let Err(error) = created else { return Ok(Outcome::SnapshotBegun) };
@@ -35,12 +38,5 @@ impl Executor {
                 self.end(claim, RunState::Failed { finished_at, failure }).await
             }
         }
-    }
-
-    async fn claim_snapshot(&self, create: &CreateSnapshot) -> Result<Option<Claim>, PortError> {
-        let key = self.settings.layout.run_record(&create.source, &create.run);
-        let record =
-            RunRecord { snapshot: Some(create.snapshot.clone()), ..self.new_record(&create.source, &create.run) };
-        Claim::take(Arc::clone(&self.ports.store), key, record).await
     }
 }

@@ -17,10 +17,6 @@ const DEPENDENCIES_MAX: usize = 10_000_000;
 pub struct Toc {
     /// Major and minor version of the format, such as 1.14.
     pub version: (u8, u8),
-    /// Version of the server, in its own words.
-    pub server_version: String,
-    /// Version of pg_dump, in its own words.
-    pub pg_dump_version: String,
     /// Entries in their order.
     pub entries: Vec<TocEntry>,
 }
@@ -66,9 +62,9 @@ pub(super) fn read<R: Read, S: ArchiveSink>(reader: &mut ByteReader<'_, R, S>) -
     for _ in 0..7 {
         reader.int("the creation time")?;
     }
-    reader.string(STRING_BYTES_MAX, header)?; // Database name.
-    let server_version = reader.string(STRING_BYTES_MAX, header)?.unwrap_or_default();
-    let pg_dump_version = reader.string(STRING_BYTES_MAX, header)?.unwrap_or_default();
+    for _database_server_and_client_version in 0..3 {
+        reader.string(STRING_BYTES_MAX, header)?;
+    }
     let place = "the table of contents";
     let count = reader.int(place)?;
     if !(0..=ENTRIES_MAX).contains(&count) {
@@ -78,7 +74,7 @@ pub(super) fn read<R: Read, S: ArchiveSink>(reader: &mut ByteReader<'_, R, S>) -
     for _ in 0..count {
         entries.push(read_entry(reader, minor)?);
     }
-    Ok(Toc { version: (major, minor), server_version, pg_dump_version, entries })
+    Ok(Toc { version: (major, minor), entries })
 }
 
 fn read_entry<R: Read, S: ArchiveSink>(reader: &mut ByteReader<'_, R, S>, minor: u8) -> Result<TocEntry, ArchiveError> {

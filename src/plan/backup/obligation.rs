@@ -60,7 +60,7 @@ pub(super) fn judge<'a>(
         (Reason::Satisfied { .. } | Reason::NotDueYet, Err(trouble)) if !obligation.suspended => trouble,
         (reason, _) => reason,
     };
-    let freshness = freshness(obligation, &good, filled, now);
+    let freshness = freshness(obligation, &good, due, filled, now);
     let decision = Decision {
         source: source.id.clone(),
         kind: obligation.task.kind(),
@@ -85,11 +85,11 @@ fn counts_for(point: &RecoveryPoint, task: &Task, resource: Option<&ResourceId>)
 fn freshness(
     obligation: &Obligation,
     good: &[&RecoveryPoint],
+    due: Option<Slot>,
     filled: impl Fn(Slot) -> bool,
     now: Timestamp,
 ) -> Freshness {
     let schedule = &obligation.schedule;
-    let due = schedule.latest_due(now);
     let next = schedule.next_after(due.map_or(now, Slot::instant));
     let interval = match (due, next) {
         (Some(due), Some(next)) => next.instant().duration_since(due.instant()),
