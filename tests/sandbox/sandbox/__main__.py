@@ -9,10 +9,10 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
 from . import seed
@@ -40,9 +40,7 @@ def main() -> int:
     chosen = arguments()
     if chosen.die_with_parent:
         _die_with_parent()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = Stop()
     try:
         told = seed.load(chosen.seed)
         timing = Timing.from_seed(told.get("timing", {}), chosen.speed)
@@ -69,7 +67,26 @@ def main() -> int:
             shutil.rmtree(workdir, ignore_errors=True)
 
 
-def _serve(options: Options, port: int, stop: threading.Event) -> int:
+class Stop:
+    """SIGTERM or SIGINT, whichever thread the kernel gives it to.
+
+    A handler in Python only runs when the main thread does, and a main thread that waits for a lock is not woken by a
+    signal that another thread took. The interpreter writes each signal to a socket from any thread; that wakes.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+
+    def wait(self) -> None:
+        """Returns once there was a signal, also one from before."""
+        self._reader.recv(1)
+
+
+def _serve(options: Options, port: int, stop: Stop) -> int:
     from . import server
 
     server.install_layers(options)

@@ -45,6 +45,23 @@ def test_after_sigterm_in_the_middle_of_work_nothing_remains() -> None:
         assert not sandbox.workdir.exists()
 
 
+def test_a_signal_that_another_thread_takes_stops_the_sandbox_too() -> None:
+    """The kernel may give a signal to any thread; a main thread that waited for a lock slept through it."""
+    program = (
+        "import signal, threading, time\n"
+        "from sandbox.__main__ import Stop\n"
+        "stop = Stop()\n"
+        "def take() -> None:\n"
+        "    time.sleep(0.2)\n"
+        "    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)\n"
+        "    time.sleep(60)\n"
+        "threading.Thread(target=take, daemon=True).start()\n"
+        "stop.wait()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], env=environment(), timeout=30)
+    assert done.returncode == 0
+
+
 def test_after_kill_nine_the_reaper_stops_the_servers_and_removes_the_files() -> None:
     with running(ONE) as sandbox:
         sandbox.process.kill()
