@@ -14,6 +14,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+SERVER_DAYS = 5 * 365
+"""RDS renews its servers' certificates each year. Ours are not renewed, and tests move the clock by more than that."""
+
 
 class Authority:
     """Keeps its private key in memory only: nobody can sign for a sandbox that has ended."""
@@ -40,7 +43,7 @@ class Authority:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostnames[0])])
         authority_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         certificate = (
-            self._builder(subject, key.public_key(), days=365)
+            self._builder(subject, key.public_key(), days=SERVER_DAYS)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)

@@ -16,7 +16,7 @@ INSTANCE = (
     | {"copy_tags_to_snapshot", "deletion_protection", "force_ssl", "iam", "multi_az"}
 )
 ROLE = {"name", "password", "grants_sql", "secret", "iam"}
-BUCKET = {"name", "region", "versioning", "kms", "object_lock", "replica"}
+BUCKET = {"name", "region", "versioning", "kms", "object_lock", "replica", "hardened"}
 REPLICA = {"bucket", "region"}
 S3 = {"memory_limit", "replication_delay", "min_part_size"}
 SNAPSHOT = {"id", "tags"}
@@ -266,9 +266,34 @@ class Seeder:
                 s3.put_object_lock_configuration(Bucket=bucket["name"], ObjectLockConfiguration=configuration)
             if bucket.get("kms"):
                 self._encrypt(s3, bucket, region)
+            if bucket.get("hardened"):
+                self._harden(s3, bucket["name"])
         for bucket in buckets:
             if bucket.get("replica"):
                 self._replicate(bucket)
+
+    def _harden(self, s3: Any, name: str) -> None:
+        """As a bucket for backups should be: closed to the public and to plain HTTP, and rid of unfinished uploads."""
+        blocks = dict.fromkeys(
+            ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True
+        )
+        s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=blocks)
+        arn = f"arn:aws:s3:::{name}"
+        deny = {
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": [arn, f"{arn}/*"],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }
+        s3.put_bucket_policy(Bucket=name, Policy=json.dumps({"Version": "2012-10-17", "Statement": [deny]}))
+        rule = {
+            "ID": "unfinished-uploads",
+            "Status": "Enabled",
+            "Filter": {"Prefix": ""},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+        }
+        s3.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration={"Rules": [rule]})
 
     def _encrypt(self, s3: Any, bucket: dict[str, Any], region: str) -> None:
         """`true` makes a key; a string is an alias or ARN that exists."""

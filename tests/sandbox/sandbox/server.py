@@ -77,8 +77,9 @@ def inflate(app: WsgiApp) -> WsgiApp:
 
 def install_layers(options: Options) -> None:
     """Patches moto; must come before the first request."""
-    from . import kms, rds, s3
+    from . import kms, rds, s3, signatures
 
     kms.install()
+    signatures.install()
     options.ca_file = rds.install(options).authority.ca_file
     s3.install(s3.S3Options(workdir=options.workdir, **options.seed.get("s3", {})))

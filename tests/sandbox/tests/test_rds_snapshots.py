@@ -125,6 +125,26 @@ def test_a_snapshot_taken_under_writes_restores_to_a_consistent_state(sandbox: S
     sandbox.delete(restored)
 
 
+def test_snapshots_share_files_that_did_not_change_and_each_restores_to_its_own_state(sandbox: Sandbox) -> None:
+    rds, count = sandbox.client(), "SELECT count(*) FROM grown"
+    sandbox.rows("main", "CREATE TABLE grown AS SELECT generate_series(1, 10) AS n")
+    older = sandbox.take_snapshot("main")
+    sandbox.rows("main", "INSERT INTO grown SELECT generate_series(11, 5000)")
+    newer = sandbox.take_snapshot("main")
+    files = [path for path in (sandbox.workdir / "snapshots").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_nlink > 1 for path in files) > len(files) // 2
+    for snapshot, rows in ((older, 10), (newer, 5000)):
+        restored = unique("restored")
+        rds.restore_db_instance_from_db_snapshot(
+            DBInstanceIdentifier=restored, DBSnapshotIdentifier=snapshot, BackupRetentionPeriod=0
+        )
+        sandbox.wait_instance(restored)
+        assert sandbox.rows(restored, count) == [(rows,)]
+        sandbox.rows(restored, "DELETE FROM grown")
+        sandbox.delete(restored)
+        rds.delete_db_snapshot(DBSnapshotIdentifier=snapshot)
+
+
 def test_snapshots_are_found_by_instance_type_and_resource_id(sandbox: Sandbox) -> None:
     rds, name = sandbox.client(), sandbox.take_snapshot("main")
     resource = sandbox.instance("main")["DbiResourceId"]

@@ -144,3 +144,14 @@ def test_a_wrong_secret_is_refused_before_anything_is_stored(server: Server, s3:
     assert code_of(lambda: forger.put_object(Bucket=bucket, Key="k", Body=b"x" * 200_000)) == "SignatureDoesNotMatch"
     enforce(server, "inf")
     assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+
+
+def test_a_signature_is_verified_over_the_query_as_it_was_sent(server: Server, s3: Any, enforced: Any) -> None:
+    bucket = new_bucket(s3)
+    s3.put_object(Bucket=bucket, Key="a/b c+d/e", Body=b"x")
+    user = User(server, bucket, "ListBucket")
+    enforced()
+    listed = user.client().list_objects_v2(Bucket=bucket, Prefix="a/b c+d/")
+    assert [item["Key"] for item in listed["Contents"]] == ["a/b c+d/e"]
+    liar = user.client(secret="wrong")
+    assert code_of(lambda: liar.list_objects_v2(Bucket=bucket, Prefix="a/b c+d/")) == "SignatureDoesNotMatch"

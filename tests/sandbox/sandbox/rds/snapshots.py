@@ -73,6 +73,7 @@ def take(instance: Instance, snapshot: Snapshot) -> None:
         instance.cluster.physical_copy(snapshot.files, progress)
     else:
         pgbin.copy_tree(instance.cluster.data, snapshot.files)
+    _share_with_previous(snapshot)
     snapshot.real_progress = 1.0
     taken = now()
     world().pause(world().timing.snapshot, began)
@@ -81,6 +82,18 @@ def take(instance: Instance, snapshot: Snapshot) -> None:
         snapshot.snapshot_database_time = taken
         snapshot.complete()
         events.record(snapshot, "RDS-EVENT-0042" if snapshot.snapshot_type == "manual" else "RDS-EVENT-0091")
+
+
+def _share_with_previous(snapshot: Snapshot) -> None:
+    """A year of weekly snapshots would otherwise fill the memory that they are kept in."""
+    with world().lock:
+        others = [
+            each
+            for each in snapshots_of(snapshot.backend).values()
+            if each.dbi_resource_id == snapshot.dbi_resource_id and each.status == "available"
+        ]
+    if others:
+        pgbin.share(others[-1].files, snapshot.files)
 
 
 def _lost(instance: Instance, snapshot: Snapshot, before: str) -> None:

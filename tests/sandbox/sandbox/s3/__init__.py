@@ -18,6 +18,7 @@ def install(options: S3Options | None = None) -> Runtime:
     import moto.s3.responses as responses
 
     from .backend import SandboxS3Backend
+    from .buckets import get_permission
     from .keys import StoredKey
     from .multipart import StoredMultipart
     from .responses import SandboxS3Response
@@ -26,6 +27,7 @@ def install(options: S3Options | None = None) -> Runtime:
     set_runtime(
         Runtime(chosen, BlobStore(chosen.workdir / "s3", chosen.memory_limit), Replicator(chosen.replication_delay))
     )
+    models.FakeBucket.get_permission = get_permission  # type: ignore[method-assign]
     models.FakeKey = StoredKey  # type: ignore[misc]
     models.FakeMultipart = StoredMultipart  # type: ignore[misc,assignment]
     responses.FakeKey = StoredKey  # type: ignore[misc,attr-defined]

@@ -1,7 +1,10 @@
-"""Bucket configuration whose effects the sandbox enforces: object lock, replication, default encryption."""
+"""Bucket configuration: object lock, replication and default encryption, whose effects the sandbox enforces, and what
+moto forgets or misnames of the rest.
+"""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from . import object_lock
@@ -9,6 +12,22 @@ from . import replication_rules as rules
 from .base import Answer, xml
 from .encryption import default_rule
 from .errors import S3Error
+
+
+def get_permission(bucket: Any, action: str, resource: str) -> Any:
+    """What a bucket's policy says. moto knows no conditions there; the sandbox stands for HTTPS, so a statement that
+    denies plain HTTP denies nothing.
+    """
+    from moto.iam.access_control import IAMPolicy, PermissionResult
+
+    if bucket.policy is None:
+        return PermissionResult.NEUTRAL
+    policy = json.loads(bucket.policy)
+    statements = policy["Statement"] if isinstance(policy["Statement"], list) else [policy["Statement"]]
+    kept = [each for each in statements if "aws:SecureTransport" not in json.dumps(each.get("Condition", {}))]
+    if not kept:
+        return PermissionResult.NEUTRAL
+    return IAMPolicy(json.dumps(policy | {"Statement": kept})).is_action_permitted(action, resource)
 
 
 class BucketOperations:
@@ -23,7 +42,23 @@ class BucketOperations:
             self._set_action("BUCKET", "PUT", querystring)
             self._authenticate_and_authorize_s3_action(bucket_name=bucket_name)
             return self.put_bucket_replication()
-        return super()._bucket_response_put(request, bucket_name, querystring)  # type: ignore[misc]
+        answer = super()._bucket_response_put(request, bucket_name, querystring)  # type: ignore[misc]
+        if "lifecycle" in querystring:
+            self.bucket.lifecycle_as_put = self.body
+        return answer
+
+    def get_bucket_lifecycle(self: Any) -> Answer:
+        """What was put, which moto has checked: of a filter it keeps neither sizes nor, beside them, the prefix."""
+        if not self.backend.get_bucket_lifecycle(self.bucket_name):
+            raise S3Error("NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist")
+        return 200, {"content-type": "application/xml"}, self.bucket.lifecycle_as_put
+
+    def get_bucket_versioning(self: Any) -> Answer:
+        """A bucket that never had versions answers with an empty element; moto with no body at all."""
+        status = self.backend.get_bucket_versioning(self.bucket_name)
+        inner = f"<Status>{status}</Status>" if status else ""
+        root = f'<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{inner}</VersioningConfiguration>'
+        return 200, {"content-type": "application/xml"}, f'<?xml version="1.0" encoding="UTF-8"?>\n{root}'
 
     def put_object_lock_configuration(self: Any) -> Answer:
         bucket = self.bucket
