@@ -37,7 +37,7 @@ pub use diagnosis::{ConfigError, ConfigErrors, Note, Place};
 pub use environment::Environment;
 pub use schema::schema;
 
-use crate::domain::id::SourceId;
+use crate::domain::id::{RegionName, SourceId};
 use crate::policy::Policy;
 use crate::ports::credentials::LoginRef;
 use diagnosis::{Diagnosis, FAULT};
@@ -71,7 +71,7 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsConfig {
     /// Region of the instances and of the destination bucket. No default: a wrong one would find no instance.
-    pub region: String,
+    pub region: RegionName,
 }
 
 /// Where dumps and records go.

@@ -3,11 +3,15 @@
 //! Everything here can be built in a test without I/O. What may be done with these values is decided in
 //! [`crate::policy`] and [`crate::plan`].
 
+pub mod bucket;
 pub mod id;
 pub mod inventory;
 pub mod key;
 pub mod manifest;
+pub mod pin;
 pub mod progress;
+pub mod prune_record;
 pub mod recovery_point;
 pub mod run;
 pub mod tags;
+pub mod verification;

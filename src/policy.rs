@@ -1,5 +1,9 @@
 //! The rules: the validated desired state, and pure functions that read it.
 
+pub mod finding;
+pub mod posture;
+pub mod prune;
+pub mod retention;
 pub mod retry;
 pub mod schedule;
 
@@ -8,8 +12,10 @@ use std::fmt;
 
 use jiff::SignedDuration;
 
-use crate::domain::id::{DatabaseName, InstallationId, InstanceId, Kind, SourceId};
+use crate::domain::id::{DatabaseName, InstallationId, InstanceId, Kind, RegionName, SourceId};
 use crate::domain::manifest::Engine;
+use prune::PrunePolicy;
+use retention::Retention;
 use retry::RetryPolicy;
 use schedule::Schedule;
 
@@ -20,12 +26,64 @@ pub struct Policy {
     pub installation: InstallationId,
     /// First part of snapshot ids.
     pub snapshot_prefix: String,
+    /// The region of the instances and of the destination bucket.
+    pub region: RegionName,
+    /// The destination.
+    pub destination: DestinationPolicy,
     /// Protected instances by name.
     pub sources: BTreeMap<SourceId, SourcePolicy>,
     /// How much may happen at once.
     pub limits: Limits,
     /// How often to look.
     pub cadence: Cadence,
+    /// What holds deletions back.
+    pub prune: PrunePolicy,
+}
+
+/// What the destination must be like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestinationPolicy {
+    /// The bucket.
+    pub bucket: String,
+    /// First part of every key, without a slash at its end.
+    pub prefix: String,
+    /// The KMS key that objects must be encrypted with, as it was configured (ARN, id or alias).
+    pub kms_key: Option<String>,
+    /// The second bucket, in another region.
+    pub replica: Option<ReplicaPolicy>,
+}
+
+/// A second bucket in another region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaPolicy {
+    /// The bucket.
+    pub bucket: String,
+    /// Its region.
+    pub region: RegionName,
+    /// Who fills it.
+    pub mode: ReplicaMode,
+    /// The KMS key that its objects must be encrypted with; `None`: whatever S3 says is taken.
+    pub kms_key: Option<String>,
+}
+
+/// Who fills the replica bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplicaMode {
+    /// S3 replication: the same version ids in both buckets.
+    Replicated,
+    /// strongroom has S3 copy each object.
+    Copied,
+}
+
+/// Copies of snapshots in another region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotCopies {
+    /// The region.
+    pub region: RegionName,
+    /// The KMS key there.
+    pub kms_key: Option<String>,
+    /// What becomes of the copies in time.
+    pub retention: Retention,
 }
 
 /// One protected instance.
@@ -48,6 +106,14 @@ pub struct SourcePolicy {
 pub const DEFAULT_COMPLETION_DEADLINE: SignedDuration = SignedDuration::from_hours(24);
 
 impl SourcePolicy {
+    /// All rules of retention, in a fixed order: two policies whose lists are equal expire the same.
+    pub fn retentions(&self) -> impl Iterator<Item = &Retention> {
+        self.obligations.iter().flat_map(|obligation| {
+            let copies = obligation.copies.iter().map(|copies| &copies.retention);
+            [&obligation.retention, &obligation.replica_retention].into_iter().chain(copies)
+        })
+    }
+
     /// How long a run of a kind may take.
     #[must_use]
     pub fn completion_deadline(&self, kind: Kind) -> SignedDuration {
@@ -71,6 +137,12 @@ pub struct Obligation {
     pub completion_deadline: SignedDuration,
     /// Written down but not carried out for now.
     pub suspended: bool,
+    /// What becomes of the recovery points in the source's region in time.
+    pub retention: Retention,
+    /// Of dumps: what becomes of them in the replica bucket.
+    pub replica_retention: Retention,
+    /// Of snapshots: where they are copied to.
+    pub copies: Vec<SnapshotCopies>,
 }
 
 /// What a run makes, with all that it needs to know.

@@ -4,6 +4,7 @@
 
 mod parts;
 mod policies;
+mod retention;
 mod sources;
 mod unfinished;
 
@@ -13,7 +14,7 @@ use crate::config::diagnosis::{Diagnosis, join};
 use crate::config::environment::Environment;
 use crate::config::{AwsConfig, DaemonConfig, DestinationConfig, PostgresConfig, human, raw};
 use crate::domain::id::{InstallationId, SourceId};
-use crate::policy::{Cadence, Limits, Policy};
+use crate::policy::{Cadence, DestinationPolicy, Limits, Policy};
 use crate::ports::credentials::LoginRef;
 
 /// Examples for whoever wrote what is no duration.
@@ -38,27 +39,32 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
     let snapshot_prefix = snapshot_prefix(file, diagnosis);
     let aws = parts::aws(file.aws.as_ref(), diagnosis);
     let destination = parts::destination(file.destination.as_ref(), diagnosis);
+    let replica = parts::replica(file.destination.as_ref(), diagnosis);
     let daemon = parts::daemon(&file.daemon, diagnosis);
     let cadence = cadence(&file.daemon, diagnosis);
+    let prune = retention::prune(&file.prune, diagnosis);
     let policies = policies::build(file, diagnosis);
     let sources = sources::build(file, &policies, environment, diagnosis);
     let postgres = parts::postgres(file, &policies, diagnosis);
     unfinished::report(file, diagnosis);
+    let aws = aws?;
+    let destination = destination?;
     let policy = Policy {
         installation: installation?,
         snapshot_prefix: snapshot_prefix?,
+        region: aws.region.clone(),
+        destination: DestinationPolicy {
+            bucket: destination.bucket.clone(),
+            prefix: destination.prefix.clone(),
+            kms_key: destination.kms_key.clone(),
+            replica,
+        },
         sources: sources.policies,
         limits: Limits { concurrent_runs: file.limits.concurrent_runs },
         cadence: cadence?,
+        prune: prune?,
     };
-    Some(Parts {
-        policy,
-        aws: aws?,
-        destination: destination?,
-        postgres: postgres?,
-        daemon: daemon?,
-        logins: sources.logins,
-    })
+    Some(Parts { policy, aws, destination, postgres: postgres?, daemon: daemon?, logins: sources.logins })
 }
 
 fn installation(file: &raw::File, diagnosis: &mut Diagnosis) -> Option<InstallationId> {

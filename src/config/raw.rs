@@ -12,7 +12,7 @@ use std::num::NonZeroU32;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(super) use policies::{Drill, Dump, Engine, Policy, Retry, Snapshot};
+pub(super) use policies::{Drill, Dump, Engine, Policy, Retention, Retry, Snapshot};
 
 /// UTC: it has no clock changes, so nothing is due twice or moves.
 const DEFAULT_TIME_ZONE: &str = "UTC";
@@ -36,6 +36,17 @@ const DEFAULT_RECONCILE_INTERVAL: &str = "5m";
 const DEFAULT_POLL_INTERVAL: &str = "15s";
 /// Four dumps at once keep two cores of compression busy without starving the daemon.
 const DEFAULT_CONCURRENT_RUNS: usize = 4;
+/// What has expired costs money and counts towards RDS's quota of snapshots, at which new ones fail.
+const DEFAULT_PRUNE_AUTOMATIC: bool = true;
+/// In a steady state a point expires for each one that is made: ten an hour are a fleet's. A mistake in a retention lets
+/// hundreds expire at once.
+const DEFAULT_MAX_DELETES_PER_CYCLE: usize = 10;
+/// An hour in which somebody may see in `strongroom plan`, or in an alert, what a changed retention will delete.
+const DEFAULT_SETTLE: &str = "1h";
+/// A week, so that whoever comes back from a long weekend can still see what a failed run left.
+const DEFAULT_ORPHAN_GRACE: &str = "7d";
+/// Five minutes is what S3 itself allows three times over: a clock that is further off is broken, not late.
+const DEFAULT_CLOCK_SKEW_MAX: &str = "5m";
 
 /// The configuration of strongroom. Several files are read as one: tables are merged, later values win.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -66,6 +77,9 @@ pub(super) struct File {
     /// How much may happen at once.
     #[serde(default)]
     pub(super) limits: Limits,
+    /// What holds deletions back.
+    #[serde(default)]
+    pub(super) prune: Prune,
     /// What is expected of the instances of an environment, by its name.
     #[serde(default)]
     pub(super) environments: BTreeMap<String, EnvironmentRules>,
@@ -159,6 +173,8 @@ pub(super) struct Replica {
     /// Who fills it.
     #[schemars(required)]
     pub(super) mode: Option<ReplicaMode>,
+    /// The KMS key (ARN or id) that objects there must be encrypted with. Without it, whatever S3 says is taken.
+    pub(super) kms_key: Option<String>,
 }
 
 /// Who fills the replica bucket.
@@ -227,6 +243,36 @@ pub(super) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits { concurrent_runs: DEFAULT_CONCURRENT_RUNS }
+    }
+}
+
+/// What holds deletions back, whatever has expired.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Prune {
+    /// Whether the daemon deletes what has expired. If not, `strongroom prune --confirm` does.
+    pub(super) automatic: bool,
+    /// Deletions of snapshots and dumps in an hour. When more have expired at once, nothing is deleted until a person
+    /// has confirmed it.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(super) max_deletes_per_cycle: usize,
+    /// For how long the daemon must have known the retention that is in force before it deletes by it. "0s" is allowed.
+    pub(super) settle: String,
+    /// How long what failed runs left in the bucket stays for whoever wants to see it.
+    pub(super) orphan_grace: String,
+    /// How far this host's clock may be from AWS's: with one that is further off nothing is deleted.
+    pub(super) clock_skew_max: String,
+}
+
+impl Default for Prune {
+    fn default() -> Self {
+        Prune {
+            automatic: DEFAULT_PRUNE_AUTOMATIC,
+            max_deletes_per_cycle: DEFAULT_MAX_DELETES_PER_CYCLE,
+            settle: DEFAULT_SETTLE.to_owned(),
+            orphan_grace: DEFAULT_ORPHAN_GRACE.to_owned(),
+            clock_skew_max: DEFAULT_CLOCK_SKEW_MAX.to_owned(),
+        }
     }
 }
 

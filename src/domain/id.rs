@@ -112,6 +112,15 @@ text_id!(
 );
 
 text_id!(
+    /// An AWS region, such as `us-east-1`. Only the form is known here, because AWS opens new ones.
+    RegionName,
+    "region",
+    |text| text.split('-').count() >= 3
+        && text.split('-').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())),
+    "write for example us-east-1"
+);
+
+text_id!(
     /// The name of a database inside an instance, exactly as PostgreSQL has it.
     DatabaseName,
     "database name",

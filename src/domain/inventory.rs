@@ -7,11 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::id::{InstanceId, ResourceId, RunId, SnapshotId, SourceId};
+use super::bucket::BucketFacts;
+use super::id::{InstanceId, RegionName, ResourceId, RunId, SnapshotId, SourceId};
 use super::key::{DumpId, ObjectKey};
-use super::recovery_point::RecoveryPoint;
+use super::pin::Pin;
+use super::prune_record::{ObjectVersion, PruneRecord};
+use super::recovery_point::{Plane, RecoveryPoint};
 use super::run::{OwnerState, RunRecord};
 use super::tags::Tags;
+use super::verification::Level;
 
 /// A listing whose last page was read. Only a reader that has seen the end of a listing makes one, so a function that
 /// takes it cannot be given a partial one.
@@ -147,6 +151,14 @@ pub struct Snapshot {
     pub progress_percent: u8,
     /// When the data is of; absent while creating. It does not change when a snapshot is copied.
     pub created_at: Option<Timestamp>,
+    /// When this very snapshot came about: of a copy, when it was copied. Absent while creating.
+    pub stored_at: Option<Timestamp>,
+    /// Its ARN, by which another region names it.
+    pub arn: Option<String>,
+    /// Of a copy, the ARN that it was copied from.
+    pub copied_from: Option<String>,
+    /// The KMS key that it is encrypted with; absent where it is not encrypted.
+    pub kms_key: Option<String>,
     /// Allocated storage in bytes.
     pub storage_bytes: u64,
     /// Tags.
@@ -174,10 +186,12 @@ pub struct Remains {
     pub dump: DumpId,
     /// The run.
     pub run: RunId,
-    /// Objects without a manifest that names them.
-    pub objects: Vec<ObjectKey>,
+    /// Versions of objects without a manifest that names them.
+    pub versions: Vec<ObjectVersion>,
     /// Their bytes.
     pub size_bytes: u64,
+    /// When the newest of them was written, by the store's clock.
+    pub newest_at: Option<Timestamp>,
 }
 
 /// A multipart upload that was begun and neither completed nor aborted.
@@ -189,11 +203,86 @@ pub struct OpenUpload {
     pub upload: String,
 }
 
+/// A dump as its manifest and the listing of one bucket show it: what its deletion, its verification and its copy need
+/// to know beyond the recovery point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredDump {
+    /// The recovery point, in the plane of the bucket.
+    pub point: RecoveryPoint,
+    /// The dump.
+    pub dump: DumpId,
+    /// The current version of the manifest.
+    pub manifest: ObjectVersion,
+    /// The manifest's entity tag: whoever acts on the dump reads it again and compares.
+    pub etag: String,
+    /// Whether every object that the manifest names stands in this bucket: with its size, and where S3 replicates with its
+    /// version too.
+    pub whole: bool,
+    /// What the newest verification of each level found.
+    pub verifications: Vec<KnownVerification>,
+    /// Whether this very dump was once proven in the other plane, be it still there or not.
+    pub other_plane_proven: bool,
+    /// What S3 says about the replication of its objects, the worst of all; asked only while the replica is not proven.
+    pub replication: Option<Replication>,
+}
+
+/// How far a dump's replication by S3 is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Replication {
+    /// Every object was replicated.
+    Completed,
+    /// At least one object has not been replicated yet.
+    Pending,
+    /// S3 has given up at least one object, and does not try again by itself.
+    Failed,
+    /// At least one object is covered by no rule.
+    NoRule,
+}
+
+/// A verification, as far as decisions need it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownVerification {
+    /// How deep it went.
+    pub level: Level,
+    /// When it ended.
+    pub at: Timestamp,
+    /// The first fault that it found; none where the dump is good.
+    pub fault: Option<String>,
+    /// Until when object lock forbids to delete the dump, as it was seen then.
+    pub locked_until: Option<Timestamp>,
+}
+
+/// A replica bucket's side of one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaStore {
+    /// Dumps whose manifest stands in the replica bucket, whole or not.
+    pub dumps: Complete<StoredDump>,
+}
+
+/// Objects of ours whose deletion hides behind a marker, or is only one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteMarker {
+    /// The marker itself.
+    pub marker: ObjectVersion,
+    /// When it was set, by the store's clock.
+    pub set_at: Option<Timestamp>,
+    /// Whether an older version of the object still stands behind it.
+    pub hides: bool,
+}
+
 /// What the store holds for one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceStore {
-    /// Dumps: every manifest, good or bad.
-    pub dumps: Complete<RecoveryPoint>,
+    /// Dumps: every manifest, good or bad, in the primary bucket.
+    pub dumps: Complete<StoredDump>,
+    /// The same in the replica bucket; `None` where none is configured.
+    pub replica: Option<Observed<ReplicaStore>>,
+    /// Deletions of dumps that have begun and not ended, in either plane.
+    pub prunes: Complete<PruneRecord>,
+    /// Pins on recovery points of the source, snapshots included.
+    pub pins: Complete<Pin>,
+    /// Delete markers on our keys in the primary bucket.
+    pub markers: Complete<DeleteMarker>,
     /// Every attempt.
     pub runs: Complete<StoredRun>,
     /// Objects that no manifest names.
@@ -211,6 +300,20 @@ pub struct ToolVersion {
     pub text: String,
 }
 
+impl SourceStore {
+    /// The dumps of a plane, if that plane is configured and was seen.
+    #[must_use]
+    pub fn dumps_in(&self, plane: Plane) -> Option<&Complete<StoredDump>> {
+        match plane {
+            Plane::Primary => Some(&self.dumps),
+            Plane::Replica => match &self.replica {
+                Some(Ok(replica)) => Some(&replica.dumps),
+                Some(Err(_)) | None => None,
+            },
+        }
+    }
+}
+
 /// Everything that was seen in one round.
 #[derive(Debug, Clone)]
 pub struct Inventory {
@@ -220,10 +323,20 @@ pub struct Inventory {
     pub instances: Observed<Complete<Instance>>,
     /// All manual snapshots of the region.
     pub snapshots: Observed<Complete<Snapshot>>,
+    /// All manual snapshots of each region that snapshots are copied to.
+    pub copies: BTreeMap<RegionName, Observed<Complete<Snapshot>>>,
     /// The store, per source.
     pub stores: BTreeMap<SourceId, Observed<SourceStore>>,
     /// The dump client; `None` where nothing is dumped.
     pub pg_dump: Observed<Option<ToolVersion>>,
+    /// How the destination's buckets are set up; looked at from time to time.
+    pub buckets: BTreeMap<Plane, Observed<BucketFacts>>,
+    /// How far AWS's clock is ahead of ours, by its answers in this round; absent where none said.
+    pub clock_skew: Option<SignedDuration>,
+    /// For how long this process has known the retention that is in force for a source, by its monotonic clock.
+    pub retention_known_for: BTreeMap<SourceId, SignedDuration>,
+    /// Deletions of recovery points that this process began within the last cycle.
+    pub deleted_lately: usize,
     /// Runs that this very process works on.
     pub in_flight: BTreeSet<(SourceId, RunId)>,
 }

@@ -4,6 +4,9 @@
 //! <prefix>/<source>/dumps/<database>/<slot>/manifest.json
 //! <prefix>/<source>/dumps/<database>/<slot>/<run>/<object>
 //! <prefix>/<source>/runs/<run>.json
+//! <prefix>/<source>/pins/<point>.json
+//! <prefix>/<source>/prunes/<plane>/<database>/<slot>.json
+//! <prefix>/<source>/verifications/<database>/<slot>/<plane>-<level>.json
 //! ```
 
 use std::fmt;
@@ -11,6 +14,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::id::{DatabaseName, RunId, Slot, SourceId};
+use super::recovery_point::Plane;
+use super::verification::Level;
 
 /// A key in the destination bucket.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -82,6 +87,29 @@ pub enum KeyRole {
         /// The run.
         run: RunId,
     },
+    /// A pin.
+    Pin {
+        /// The source.
+        source: SourceId,
+        /// The recovery point's id.
+        point: String,
+    },
+    /// The deletion of a dump in a plane.
+    PruneRecord {
+        /// The dump.
+        dump: DumpId,
+        /// The plane.
+        plane: Plane,
+    },
+    /// The newest verification of a dump in a plane, of one level.
+    Verification {
+        /// The dump.
+        dump: DumpId,
+        /// The plane.
+        plane: Plane,
+        /// The level.
+        level: Level,
+    },
     /// Nothing that strongroom has written in this layout.
     Foreign,
 }
@@ -139,6 +167,27 @@ impl Layout {
         ObjectKey(format!("{}{source}/runs/{run}.json", self.root))
     }
 
+    /// The pin of a recovery point; slashes in its id become `~`, which no id has.
+    #[must_use]
+    pub fn pin(&self, source: &SourceId, point: &str) -> ObjectKey {
+        ObjectKey(format!("{}{source}/pins/{}.json", self.root, point.replace('/', "~")))
+    }
+
+    /// The record of a dump's deletion in a plane.
+    #[must_use]
+    pub fn prune_record(&self, dump: &DumpId, plane: Plane) -> ObjectKey {
+        let (source, database) = (&dump.source, dump.database.key_segment());
+        ObjectKey(format!("{}{source}/prunes/{}/{database}/{}.json", self.root, plane.as_str(), dump.slot))
+    }
+
+    /// The record of the newest verification of a dump in a plane, of one level.
+    #[must_use]
+    pub fn verification(&self, dump: &DumpId, plane: Plane, level: Level) -> ObjectKey {
+        let (source, database) = (&dump.source, dump.database.key_segment());
+        let name = format!("{}-{}.json", plane.as_str(), level.as_str());
+        ObjectKey(format!("{}{source}/verifications/{database}/{}/{name}", self.root, dump.slot))
+    }
+
     /// Says what a listed key is for. Whatever does not print back as the same key is [`KeyRole::Foreign`].
     #[must_use]
     pub fn role(&self, key: &ObjectKey) -> KeyRole {
@@ -151,6 +200,26 @@ impl Layout {
         if let Some(record) = rest.strip_prefix("runs/") {
             let run = record.strip_suffix(".json")?.parse().ok()?;
             return Some(KeyRole::RunRecord { source, run });
+        }
+        if let Some(pin) = rest.strip_prefix("pins/") {
+            let point = pin.strip_suffix(".json").filter(|point| !point.contains('/'))?;
+            return Some(KeyRole::Pin { source, point: point.replace('~', "/") });
+        }
+        if let Some(record) = rest.strip_prefix("prunes/") {
+            let (plane, record) = record.split_once('/')?;
+            let (database, slot) = record.strip_suffix(".json")?.split_once('/')?;
+            let database = DatabaseName::from_key_segment(database).ok()?;
+            let dump = DumpId { source, database, slot: slot.parse().ok()? };
+            return Some(KeyRole::PruneRecord { dump, plane: plane_named(plane)? });
+        }
+        if let Some(record) = rest.strip_prefix("verifications/") {
+            let (database, record) = record.split_once('/')?;
+            let (slot, record) = record.split_once('/')?;
+            let (plane, level) = record.strip_suffix(".json")?.split_once('-')?;
+            let level = Level::ALL.into_iter().find(|known| known.as_str() == level)?;
+            let database = DatabaseName::from_key_segment(database).ok()?;
+            let dump = DumpId { source, database, slot: slot.parse().ok()? };
+            return Some(KeyRole::Verification { dump, plane: plane_named(plane)?, level });
         }
         let mut parts = rest.strip_prefix("dumps/")?.splitn(4, '/');
         let database = DatabaseName::from_key_segment(parts.next()?).ok()?;
@@ -166,6 +235,10 @@ impl Layout {
             }
         }
     }
+}
+
+fn plane_named(name: &str) -> Option<Plane> {
+    Plane::ALL.into_iter().find(|plane| plane.as_str() == name)
 }
 
 #[cfg(test)]
@@ -213,6 +286,16 @@ mod tests {
         );
         let record = layout.run_record(&dump().source, &run());
         assert_eq!(layout.role(&record), KeyRole::RunRecord { source: dump().source, run: run() });
+        let (source, point) = (dump().source, dump().to_string());
+        assert_eq!(layout.role(&layout.pin(&source, &point)), KeyRole::Pin { source, point });
+        for plane in Plane::ALL {
+            let record = layout.prune_record(&dump(), plane);
+            assert_eq!(layout.role(&record), KeyRole::PruneRecord { dump: dump(), plane });
+            for level in Level::ALL {
+                let record = layout.verification(&dump(), plane, level);
+                assert_eq!(layout.role(&record), KeyRole::Verification { dump: dump(), plane, level });
+            }
+        }
     }
 
     #[rstest]

@@ -3,12 +3,14 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::id::{DatabaseName, Kind, ResourceId, RunId, Slot, SourceId};
+use super::id::{DatabaseName, Kind, RegionName, ResourceId, RunId, Slot, SourceId};
+use super::pin::Pin;
 
 /// Where a recovery point lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Plane {
     /// The region of the source.
@@ -18,6 +20,9 @@ pub enum Plane {
 }
 
 impl Plane {
+    /// Both planes, the source's own first.
+    pub const ALL: [Plane; 2] = [Plane::Primary, Plane::Replica];
+
     /// The word for it in labels and tables.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -41,6 +46,8 @@ pub enum PointState {
         /// Why.
         reason: String,
     },
+    /// Its deletion has begun and will be seen through: a dump whose prune record stands.
+    Deleting,
 }
 
 impl fmt::Display for PointState {
@@ -49,6 +56,7 @@ impl fmt::Display for PointState {
             PointState::Good => f.write_str("good"),
             PointState::Pending => f.write_str("pending"),
             PointState::Bad { reason } => write!(f, "bad: {reason}"),
+            PointState::Deleting => f.write_str("deleting"),
         }
     }
 }
@@ -75,10 +83,23 @@ pub struct RecoveryPoint {
     pub run: Option<RunId>,
     /// Where it lives.
     pub plane: Plane,
+    /// The region that it lives in.
+    pub region: RegionName,
     /// The moment of the data in it: a snapshot's original creation, a dump's database snapshot. Absent while pending.
     pub created_at: Option<Timestamp>,
+    /// When it came to be where it is, by AWS's clock: a snapshot's or copy's own creation, a manifest's `LastModified`.
+    pub stored_at: Option<Timestamp>,
     /// Bytes stored (dumps) or allocated (snapshots).
     pub size_bytes: u64,
+    /// The newest verification that read every byte of it and found them good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Timestamp>,
+    /// Kept whatever the policy says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pin: Option<Pin>,
+    /// Until when object lock forbids to delete it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locked_until: Option<Timestamp>,
     /// Whether it can be relied on.
     #[serde(flatten)]
     pub state: PointState,

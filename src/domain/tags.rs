@@ -39,6 +39,16 @@ pub fn for_snapshot(
     ])
 }
 
+/// The tags of a copy of a snapshot that strongroom made: those of the origin, with the mark of the copy itself.
+#[must_use]
+pub fn for_copy(installation: &InstallationId, copy: &SnapshotId, origin: &Tags) -> Tags {
+    let ours = [SOURCE, SLOT, KIND, RESOURCE];
+    let mut tags: Tags =
+        origin.iter().filter(|(key, _)| ours.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
+    tags.insert(OWNER.to_owned(), owner(installation, copy));
+    tags
+}
+
 /// Whether the tags of a snapshot prove that this installation made this very snapshot.
 #[must_use]
 pub fn prove_ownership(tags: &Tags, installation: &InstallationId, snapshot: &SnapshotId) -> bool {

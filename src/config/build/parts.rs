@@ -10,6 +10,8 @@ use super::DURATIONS;
 use super::policies::PolicyTemplate;
 use crate::config::diagnosis::Diagnosis;
 use crate::config::{AwsConfig, DaemonConfig, DestinationConfig, PostgresConfig, human, raw};
+use crate::domain::id::RegionName;
+use crate::policy::{ReplicaMode, ReplicaPolicy};
 
 use std::collections::BTreeMap;
 
@@ -36,16 +38,10 @@ pub(super) fn destination(given: Option<&raw::Destination>, diagnosis: &mut Diag
     let part_size_bytes = part_size(&given.part_size, diagnosis);
     let outage = human::duration(&given.outage_tolerance);
     let outage_tolerance = diagnosis.parsed("destination.outage_tolerance", outage, DURATIONS);
-    let kms_key = given.kms_key.as_deref();
-    if kms_key.is_some_and(|key| key.is_empty() || key.contains(char::is_whitespace)) {
-        diagnosis.report("destination.kms_key", "not a KMS key", "give its ARN, id or alias, or leave it out");
-    }
+    check_kms_key("destination.kms_key", given.kms_key.as_deref(), diagnosis);
     let owner = given.expected_owner.as_deref();
     if owner.is_some_and(|owner| owner.len() != 12 || !owner.bytes().all(|b| b.is_ascii_digit())) {
         diagnosis.report("destination.expected_owner", "not an account id", "write its 12 digits in quotes");
-    }
-    if let Some(replica) = &given.replica {
-        check_replica(replica, diagnosis);
     }
     Some(DestinationConfig {
         bucket: bucket?,
@@ -58,17 +54,38 @@ pub(super) fn destination(given: Option<&raw::Destination>, diagnosis: &mut Diag
     })
 }
 
-fn check_replica(replica: &raw::Replica, diagnosis: &mut Diagnosis) {
+/// The second bucket, if there is to be one.
+pub(super) fn replica(destination: Option<&raw::Destination>, diagnosis: &mut Diagnosis) -> Option<ReplicaPolicy> {
+    let destination = destination?;
+    let given = destination.replica.as_ref()?;
     let table = "destination.replica";
-    let advice = "name the second bucket";
-    if let Some(bucket) = required_in(table, "bucket", replica.bucket.as_ref(), advice, diagnosis) {
-        bucket_name("destination.replica.bucket", bucket, diagnosis);
+    let bucket = required_in(table, "bucket", given.bucket.as_ref(), "name the second bucket", diagnosis)
+        .and_then(|bucket| bucket_name("destination.replica.bucket", bucket, diagnosis));
+    if bucket.is_some() && bucket == destination.bucket {
+        let advice = "name another bucket: in this one the replica would be the dump itself";
+        diagnosis.report("destination.replica.bucket", "this is the bucket of the destination", advice);
     }
-    if let Some(region) = required_in(table, "region", replica.region.as_ref(), "name its region", diagnosis) {
-        region_name("destination.replica.region", region, diagnosis);
-    }
+    let region = required_in(table, "region", given.region.as_ref(), "name its region", diagnosis)
+        .and_then(|region| region_name("destination.replica.region", region, diagnosis));
     let advice = "write \"replicated\" if S3 replicates, \"copied\" if strongroom shall copy";
-    diagnosis.required("destination.replica.mode", replica.mode.as_ref(), advice);
+    let mode = diagnosis.required("destination.replica.mode", given.mode.as_ref(), advice);
+    check_kms_key("destination.replica.kms_key", given.kms_key.as_deref(), diagnosis);
+    Some(ReplicaPolicy {
+        bucket: bucket?,
+        region: region?,
+        mode: match mode? {
+            raw::ReplicaMode::Replicated => ReplicaMode::Replicated,
+            raw::ReplicaMode::Copied => ReplicaMode::Copied,
+        },
+        kms_key: given.kms_key.clone(),
+    })
+}
+
+/// A KMS key has many forms; what is certainly none of them is a slip.
+pub(super) fn check_kms_key(key: &str, given: Option<&str>, diagnosis: &mut Diagnosis) {
+    if given.is_some_and(|given| given.is_empty() || given.contains(char::is_whitespace)) {
+        diagnosis.report(key, "not a KMS key", "give its ARN, id or alias, or leave it out");
+    }
 }
 
 fn required_in<'a>(
@@ -86,13 +103,12 @@ fn required_in<'a>(
 }
 
 /// A region's name; only the form is checked, as AWS opens new ones.
-pub(super) fn region_name(key: &str, region: &str, diagnosis: &mut Diagnosis) -> Option<String> {
-    let is_part = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    if region.split('-').count() >= 3 && region.split('-').all(is_part) {
-        return Some(region.to_owned());
+pub(super) fn region_name(key: &str, region: &str, diagnosis: &mut Diagnosis) -> Option<RegionName> {
+    let parsed = region.parse().ok();
+    if parsed.is_none() {
+        diagnosis.report(key, format!("`{region}` is not a region"), "write for example \"us-east-1\"");
     }
-    diagnosis.report(key, format!("`{region}` is not a region"), "write for example \"us-east-1\"");
-    None
+    parsed
 }
 
 fn bucket_name(key: &str, bucket: &str, diagnosis: &mut Diagnosis) -> Option<String> {

@@ -6,14 +6,16 @@ use std::num::NonZeroU32;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{DURATIONS, check_name};
+use super::{DURATIONS, check_name, retention};
 use crate::config::calendar;
 use crate::config::diagnosis::{Diagnosis, join};
 use crate::config::{human, raw};
+use crate::domain::id::RegionName;
 use crate::domain::manifest::Engine;
-use crate::policy::DumpSettings;
+use crate::policy::retention::Retention;
 use crate::policy::retry::RetryPolicy;
 use crate::policy::schedule::Schedule;
+use crate::policy::{DumpSettings, SnapshotCopies};
 
 /// How many slots are looked at to find the shortest interval between two: a year of weeks.
 const SLOTS_COMPARED: usize = 54;
@@ -21,8 +23,35 @@ const SLOTS_COMPARED: usize = 54;
 /// What a policy owes, before it is some source's.
 #[derive(Debug)]
 pub(super) struct PolicyTemplate {
-    pub(super) snapshot: Option<Timing>,
-    pub(super) dump: Option<(Timing, DumpSettings)>,
+    pub(super) snapshot: Option<Promise>,
+    pub(super) dump: Option<(Promise, DumpSettings)>,
+}
+
+/// What is owed of one kind.
+#[derive(Debug)]
+pub(super) struct Promise {
+    pub(super) timing: Timing,
+    pub(super) keeping: Keeping,
+}
+
+/// What becomes of recovery points in time, in each place; in UTC, as the zone is the source's.
+#[derive(Debug, Clone)]
+pub(super) struct Keeping {
+    pub(super) retention: Retention,
+    pub(super) replica_retention: Retention,
+    pub(super) copies: Vec<SnapshotCopies>,
+}
+
+impl Keeping {
+    /// The same in a source's zone.
+    pub(super) fn in_zone(&self, zone: &TimeZone) -> Keeping {
+        let copies = self.copies.iter().cloned();
+        Keeping {
+            retention: self.retention.clone().in_zone(zone),
+            replica_retention: self.replica_retention.clone().in_zone(zone),
+            copies: copies.map(|copy| SnapshotCopies { retention: copy.retention.in_zone(zone), ..copy }).collect(),
+        }
+    }
 }
 
 /// When, and how failures are handled.
@@ -45,11 +74,11 @@ struct Keys<'a> {
     completion_deadline: &'a str,
     retry: &'a raw::Retry,
     suspend: bool,
-    keep_within: Option<&'a str>,
 }
 
 /// All policies that could be read. One that could not has been reported.
 pub(super) fn build(file: &raw::File, diagnosis: &mut Diagnosis) -> BTreeMap<String, PolicyTemplate> {
+    let home = file.aws.as_ref().and_then(|aws| aws.region.as_ref()?.parse().ok());
     let mut templates = BTreeMap::new();
     for (name, policy) in &file.policies {
         let key = join("policies", name);
@@ -65,7 +94,8 @@ pub(super) fn build(file: &raw::File, diagnosis: &mut Diagnosis) -> BTreeMap<Str
         if !is_used {
             diagnosis.note(&key, "no source has this policy");
         }
-        let snapshot = policy.snapshot.as_ref().map(|snapshot| build_snapshot(&key, snapshot, diagnosis));
+        let snapshot =
+            policy.snapshot.as_ref().map(|snapshot| build_snapshot(&key, snapshot, home.as_ref(), diagnosis));
         let dump = policy.dump.as_ref().map(|dump| build_dump(&key, dump, diagnosis));
         // A part that is wrong is left out here; that there are errors keeps it from ever being used.
         templates.insert(name.clone(), PolicyTemplate { snapshot: snapshot.flatten(), dump: dump.flatten() });
@@ -73,14 +103,13 @@ pub(super) fn build(file: &raw::File, diagnosis: &mut Diagnosis) -> BTreeMap<Str
     templates
 }
 
-fn build_snapshot(policy: &str, snapshot: &raw::Snapshot, diagnosis: &mut Diagnosis) -> Option<Timing> {
+fn build_snapshot(
+    policy: &str,
+    snapshot: &raw::Snapshot,
+    home: Option<&RegionName>,
+    diagnosis: &mut Diagnosis,
+) -> Option<Promise> {
     let key = format!("{policy}.snapshot");
-    for (index, copy) in snapshot.copy_to.iter().flatten().enumerate() {
-        let key = format!("{key}.copy_to[{index}].region");
-        if let Some(region) = diagnosis.required(&key, copy.region.as_ref(), "name the region of the copy") {
-            super::parts::region_name(&key, region, diagnosis);
-        }
-    }
     let keys = Keys {
         schedule: snapshot.schedule.as_ref(),
         jitter: &snapshot.jitter,
@@ -88,12 +117,16 @@ fn build_snapshot(policy: &str, snapshot: &raw::Snapshot, diagnosis: &mut Diagno
         completion_deadline: &snapshot.completion_deadline,
         retry: &snapshot.retry,
         suspend: snapshot.suspend,
-        keep_within: snapshot.keep_within.as_deref(),
     };
-    timing(&key, &keys, diagnosis)
+    let timing = timing(&key, &keys, diagnosis);
+    let retention = retention::build(&key, snapshot, diagnosis);
+    let copies = retention::copies(&key, snapshot, retention.as_ref(), home, diagnosis);
+    let retention = retention?;
+    let keeping = Keeping { replica_retention: retention.clone(), retention, copies };
+    Some(Promise { timing: timing?, keeping })
 }
 
-fn build_dump(policy: &str, dump: &raw::Dump, diagnosis: &mut Diagnosis) -> Option<(Timing, DumpSettings)> {
+fn build_dump(policy: &str, dump: &raw::Dump, diagnosis: &mut Diagnosis) -> Option<(Promise, DumpSettings)> {
     let key = format!("{policy}.dump");
     let engine = match dump.engine {
         raw::Engine::PgDump => Some(Engine::PgDump),
@@ -110,10 +143,18 @@ fn build_dump(policy: &str, dump: &raw::Dump, diagnosis: &mut Diagnosis) -> Opti
         completion_deadline: &dump.completion_deadline,
         retry: &dump.retry,
         suspend: dump.suspend,
-        keep_within: dump.keep_within.as_deref(),
     };
     let timing = timing(&key, &keys, diagnosis);
-    Some((timing?, DumpSettings { engine: engine?, compression_level: dump.compression_level }))
+    let retention = retention::build(&key, dump, diagnosis);
+    let replica_retention = match &dump.replica_retention {
+        Some(own) => retention::build(&format!("{key}.replica_retention"), own, diagnosis),
+        None => retention.clone(),
+    };
+    let keeping = Keeping { retention: retention?, replica_retention: replica_retention?, copies: Vec::new() };
+    Some((
+        Promise { timing: timing?, keeping },
+        DumpSettings { engine: engine?, compression_level: dump.compression_level },
+    ))
 }
 
 fn timing(key: &str, keys: &Keys<'_>, diagnosis: &mut Diagnosis) -> Option<Timing> {
@@ -124,8 +165,6 @@ fn timing(key: &str, keys: &Keys<'_>, diagnosis: &mut Diagnosis) -> Option<Timin
     }
     let mut positive =
         |name: &str, text: &str| diagnosis.parsed(&format!("{key}.{name}"), human::positive_duration(text), DURATIONS);
-    // Checked only: what it says is not carried out yet.
-    keys.keep_within.map(|text| positive("keep_within", text));
     let start_deadline = keys.start_deadline.map(|text| positive("start_deadline", text));
     let completion_deadline = positive("completion_deadline", keys.completion_deadline);
     let retry = retry(&format!("{key}.retry"), keys.retry, diagnosis);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 
 use super::check_name;
-use super::policies::PolicyTemplate;
+use super::policies::{Keeping, PolicyTemplate, Promise};
 use crate::config::diagnosis::{Diagnosis, join};
 use crate::config::environment::Environment;
 use crate::config::nearest::nearest;
@@ -165,16 +165,17 @@ fn obligations(
     diagnosis: &mut Diagnosis,
 ) -> Vec<Obligation> {
     let mut tasks = Vec::new();
-    tasks.extend(template.snapshot.as_ref().map(|timing| (Task::Snapshot, timing)));
-    if let Some((timing, settings)) = &template.dump {
+    tasks.extend(template.snapshot.as_ref().map(|promise| (Task::Snapshot, promise)));
+    if let Some((promise, settings)) = &template.dump {
         let dump = |database: &DatabaseName| Task::Dump { database: database.clone(), settings: settings.clone() };
-        tasks.extend(databases.iter().map(|database| (dump(database), timing)));
+        tasks.extend(databases.iter().map(|database| (dump(database), promise)));
     }
     let mut obligations = Vec::new();
-    for (task, timing) in tasks {
+    for (task, Promise { timing, keeping }) in tasks {
         // It parsed in UTC; should a zone ever change that, a promise must not get lost without a word.
         let schedule = Schedule::parse(&timing.pattern, zone.clone());
         let Some(schedule) = diagnosis.parsed(&join("sources", source.as_str()), schedule, "") else { continue };
+        let Keeping { retention, replica_retention, copies } = keeping.in_zone(zone);
         obligations.push(Obligation {
             schedule: schedule.with_jitter(timing.jitter, &jitter_key(source, &task)),
             task,
@@ -182,6 +183,9 @@ fn obligations(
             start_deadline: timing.start_deadline,
             completion_deadline: timing.completion_deadline,
             suspended: suspended || timing.suspended,
+            retention,
+            replica_retention,
+            copies,
         });
     }
     obligations

@@ -3,13 +3,9 @@
 use super::check_name;
 use crate::config::diagnosis::{Diagnosis, join};
 use crate::config::raw;
-use crate::config::schema::quoted;
 
 /// Notes every key that is there and has no effect, and checks what nothing else does.
 pub(super) fn report(file: &raw::File, diagnosis: &mut Diagnosis) {
-    if file.destination.as_ref().is_some_and(|destination| destination.replica.is_some()) {
-        note("destination.replica", "the replica", diagnosis);
-    }
     for (name, environment) in &file.environments {
         let key = join("environments", name);
         let Some(days) = &environment.automated_backup_days else { continue };
@@ -19,19 +15,8 @@ pub(super) fn report(file: &raw::File, diagnosis: &mut Diagnosis) {
     }
     for (name, policy) in &file.policies {
         let key = join("policies", name);
-        if let Some(snapshot) = &policy.snapshot {
-            let key = format!("{key}.snapshot");
-            note_retention(&key, &snapshot_retention(snapshot), diagnosis);
-            if snapshot.copy_to.is_some() {
-                note(&format!("{key}.copy_to"), "copying snapshots", diagnosis);
-            }
-        }
-        if let Some(dump) = &policy.dump {
-            let key = format!("{key}.dump");
-            note_retention(&key, &dump_retention(dump), diagnosis);
-            if dump.jobs.is_some() {
-                note(&format!("{key}.jobs"), "dumping over several connections", diagnosis);
-            }
+        if policy.dump.as_ref().is_some_and(|dump| dump.jobs.is_some()) {
+            note(&format!("{key}.dump.jobs"), "dumping over several connections", diagnosis);
         }
         if policy.drill.is_some() {
             note(&format!("{key}.drill"), "the drill", diagnosis);
@@ -47,42 +32,6 @@ pub(super) fn report(file: &raw::File, diagnosis: &mut Diagnosis) {
 
 fn note(key: &str, what: &str, diagnosis: &mut Diagnosis) {
     diagnosis.note(key, format!("{what} is not carried out by this version"));
-}
-
-fn note_retention(key: &str, rules: &[(&str, bool)], diagnosis: &mut Diagnosis) {
-    let given: Vec<&str> = rules.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
-    if !given.is_empty() {
-        let text = format!("retention ({}) is not carried out by this version: nothing is pruned", quoted(&given));
-        diagnosis.note(key, text);
-    }
-}
-
-fn snapshot_retention(snapshot: &raw::Snapshot) -> [(&'static str, bool); 9] {
-    [
-        ("keep_last", snapshot.keep_last.is_some()),
-        ("keep_hourly", snapshot.keep_hourly.is_some()),
-        ("keep_daily", snapshot.keep_daily.is_some()),
-        ("keep_weekly", snapshot.keep_weekly.is_some()),
-        ("keep_monthly", snapshot.keep_monthly.is_some()),
-        ("keep_yearly", snapshot.keep_yearly.is_some()),
-        ("keep_within", snapshot.keep_within.is_some()),
-        ("keep_none", snapshot.keep_none.is_some()),
-        ("min_keep", snapshot.min_keep.is_some()),
-    ]
-}
-
-fn dump_retention(dump: &raw::Dump) -> [(&'static str, bool); 9] {
-    [
-        ("keep_last", dump.keep_last.is_some()),
-        ("keep_hourly", dump.keep_hourly.is_some()),
-        ("keep_daily", dump.keep_daily.is_some()),
-        ("keep_weekly", dump.keep_weekly.is_some()),
-        ("keep_monthly", dump.keep_monthly.is_some()),
-        ("keep_yearly", dump.keep_yearly.is_some()),
-        ("keep_within", dump.keep_within.is_some()),
-        ("keep_none", dump.keep_none.is_some()),
-        ("min_keep", dump.min_keep.is_some()),
-    ]
 }
 
 fn check_days(key: &str, days: &raw::Days, diagnosis: &mut Diagnosis) {

@@ -1,5 +1,5 @@
-//! The `policies` part of the files. Snapshot and dump repeat their common keys, because serde cannot flatten a struct
-//! into one that refuses unknown keys.
+//! The `policies` part of the files. Snapshot and dump repeat when and how they are made, because serde cannot flatten a
+//! struct into one that refuses unknown keys; what they have in common with tables of retention a macro repeats.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,67 @@ const DEFAULT_BACKOFF_MAX: &str = "1h";
 const DEFAULT_ATTEMPTS_MAX: u32 = 8;
 /// zstd's own default: level 3 keeps up with one connection's COPY; higher levels cost more time than they save space.
 const DEFAULT_COMPRESSION_LEVEL: i32 = 3;
+/// Two, because one may turn out to be bad on the day that it is needed.
+const DEFAULT_MIN_KEEP: Count = Count::new(2).expect("two is not zero");
+/// A day, in which somebody may notice what is wrong with a backup or with the retention, whatever the rules say.
+const DEFAULT_MIN_AGE: &str = "24h";
+
+/// A table that has the keys of retention beside its own.
+macro_rules! with_retention {
+    ($(#[$attribute:meta])* $name:ident { $($own:tt)* }) => {
+        $(#[$attribute])*
+        #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub(in crate::config) struct $name {
+            $($own)*
+            /// Keep the newest so many.
+            pub(in crate::config) keep_last: Option<Count>,
+            /// Keep the newest of each hour, for so many hours that have one.
+            pub(in crate::config) keep_hourly: Option<Count>,
+            /// Keep the newest of each day, for so many days that have one.
+            pub(in crate::config) keep_daily: Option<Count>,
+            /// Keep the newest of each week (Monday to Sunday), for so many weeks that have one.
+            pub(in crate::config) keep_weekly: Option<Count>,
+            /// Keep the newest of each month, for so many months that have one.
+            pub(in crate::config) keep_monthly: Option<Count>,
+            /// Keep the newest of each year, for so many years that have one.
+            pub(in crate::config) keep_yearly: Option<Count>,
+            /// Keep everything that is at most so much older than the newest good one.
+            pub(in crate::config) keep_within: Option<String>,
+            /// Keep nothing beyond `min_keep`: must be said, as no keep_* at all might be a mistake.
+            #[serde(default)]
+            pub(in crate::config) keep_none: bool,
+            /// Keep everything for ever.
+            #[serde(default)]
+            pub(in crate::config) keep_all: bool,
+            /// Always keep the newest so many good ones, whatever the other rules say.
+            #[serde(default = "default_min_keep")]
+            pub(in crate::config) min_keep: Count,
+            /// Keep everything that has not been there for so long yet, whatever the other rules say.
+            #[serde(default = "default_min_age")]
+            pub(in crate::config) min_age: String,
+        }
+
+        impl From<&$name> for Retention {
+            /// The keys of retention as a table of their own.
+            fn from(table: &$name) -> Retention {
+                Retention {
+                    keep_last: table.keep_last,
+                    keep_hourly: table.keep_hourly,
+                    keep_daily: table.keep_daily,
+                    keep_weekly: table.keep_weekly,
+                    keep_monthly: table.keep_monthly,
+                    keep_yearly: table.keep_yearly,
+                    keep_within: table.keep_within.clone(),
+                    keep_none: table.keep_none,
+                    keep_all: table.keep_all,
+                    min_keep: table.min_keep,
+                    min_age: table.min_age.clone(),
+                }
+            }
+        }
+    };
+}
 
 /// What is owed to the sources that name this policy.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -30,97 +91,68 @@ pub(in crate::config) struct Policy {
     pub(in crate::config) drill: Option<Drill>,
 }
 
-/// RDS snapshots: when, and for how long they are kept.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::config) struct Snapshot {
-    /// Cron expression of five fields: minute, hour, day of month, month, weekday. `L` is the last day.
-    #[schemars(required)]
-    pub(in crate::config) schedule: Option<String>,
-    /// Starts are spread over this time after the slot, each source always at the same place in it.
-    #[serde(default = "default_jitter")]
-    pub(in crate::config) jitter: String,
-    /// How late after its slot a run may still start. Without it: until the next slot.
-    pub(in crate::config) start_deadline: Option<String>,
-    /// How long a run may take.
-    #[serde(default = "default_completion_deadline")]
-    pub(in crate::config) completion_deadline: String,
-    /// How failures are repeated.
-    #[serde(default)]
-    pub(in crate::config) retry: Retry,
-    /// Nothing is started; what there is is kept.
-    #[serde(default)]
-    pub(in crate::config) suspend: bool,
-    /// Keep the newest so many.
-    pub(in crate::config) keep_last: Option<Count>,
-    /// Keep the last of each hour, for so many hours that have one.
-    pub(in crate::config) keep_hourly: Option<Count>,
-    /// Keep the last of each day, for so many days that have one.
-    pub(in crate::config) keep_daily: Option<Count>,
-    /// Keep the last of each week, for so many weeks that have one.
-    pub(in crate::config) keep_weekly: Option<Count>,
-    /// Keep the last of each month, for so many months that have one.
-    pub(in crate::config) keep_monthly: Option<Count>,
-    /// Keep the last of each year, for so many years that have one.
-    pub(in crate::config) keep_yearly: Option<Count>,
-    /// Keep everything younger than this.
-    pub(in crate::config) keep_within: Option<String>,
-    /// Keep nothing beyond `min_keep`: must be said, as no keep_* at all might be a mistake.
-    pub(in crate::config) keep_none: Option<bool>,
-    /// Never go below so many, whatever the other rules say.
-    pub(in crate::config) min_keep: Option<Count>,
-    /// Copies in other regions.
-    pub(in crate::config) copy_to: Option<Vec<CopyTo>>,
+with_retention! {
+    /// RDS snapshots: when, and for how long they are kept.
+    Snapshot {
+        /// Cron expression of five fields: minute, hour, day of month, month, weekday. `L` is the last day.
+        #[schemars(required)]
+        pub(in crate::config) schedule: Option<String>,
+        /// Starts are spread over this time after the slot, each source always at the same place in it.
+        #[serde(default = "default_jitter")]
+        pub(in crate::config) jitter: String,
+        /// How late after its slot a run may still start. Without it: until the next slot.
+        pub(in crate::config) start_deadline: Option<String>,
+        /// How long a run may take.
+        #[serde(default = "default_completion_deadline")]
+        pub(in crate::config) completion_deadline: String,
+        /// How failures are repeated.
+        #[serde(default)]
+        pub(in crate::config) retry: Retry,
+        /// Nothing is started; what there is is kept.
+        #[serde(default)]
+        pub(in crate::config) suspend: bool,
+        /// Copies in other regions.
+        pub(in crate::config) copy_to: Option<Vec<CopyTo>>,
+    }
 }
 
-/// Logical dumps: when, how, and for how long they are kept.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::config) struct Dump {
-    /// Cron expression of five fields: minute, hour, day of month, month, weekday. `L` is the last day.
-    #[schemars(required)]
-    pub(in crate::config) schedule: Option<String>,
-    /// Starts are spread over this time after the slot, each database always at the same place in it.
-    #[serde(default = "default_jitter")]
-    pub(in crate::config) jitter: String,
-    /// How late after its slot a run may still start. Without it: until the next slot.
-    pub(in crate::config) start_deadline: Option<String>,
-    /// How long a run may take. A dump holds back vacuum on the whole server for as long as it runs.
-    #[serde(default = "default_completion_deadline")]
-    pub(in crate::config) completion_deadline: String,
-    /// How failures are repeated.
-    #[serde(default)]
-    pub(in crate::config) retry: Retry,
-    /// Nothing is started; what there is is kept.
-    #[serde(default)]
-    pub(in crate::config) suspend: bool,
-    /// Keep the newest so many.
-    pub(in crate::config) keep_last: Option<Count>,
-    /// Keep the last of each hour, for so many hours that have one.
-    pub(in crate::config) keep_hourly: Option<Count>,
-    /// Keep the last of each day, for so many days that have one.
-    pub(in crate::config) keep_daily: Option<Count>,
-    /// Keep the last of each week, for so many weeks that have one.
-    pub(in crate::config) keep_weekly: Option<Count>,
-    /// Keep the last of each month, for so many months that have one.
-    pub(in crate::config) keep_monthly: Option<Count>,
-    /// Keep the last of each year, for so many years that have one.
-    pub(in crate::config) keep_yearly: Option<Count>,
-    /// Keep everything younger than this.
-    pub(in crate::config) keep_within: Option<String>,
-    /// Keep nothing beyond `min_keep`: must be said, as no keep_* at all might be a mistake.
-    pub(in crate::config) keep_none: Option<bool>,
-    /// Never go below so many, whatever the other rules say.
-    pub(in crate::config) min_keep: Option<Count>,
-    /// How the dump is made.
-    #[serde(default)]
-    pub(in crate::config) engine: Engine,
-    /// zstd level: 1 is fast, 19 is small.
-    #[serde(default = "default_compression_level")]
-    #[schemars(range(min = 1, max = 19))]
-    pub(in crate::config) compression_level: i32,
-    /// Connections of the parallel engine.
-    pub(in crate::config) jobs: Option<Count>,
+with_retention! {
+    /// Logical dumps: when, how, and for how long they are kept.
+    Dump {
+        /// Cron expression of five fields: minute, hour, day of month, month, weekday. `L` is the last day.
+        #[schemars(required)]
+        pub(in crate::config) schedule: Option<String>,
+        /// Starts are spread over this time after the slot, each database always at the same place in it.
+        #[serde(default = "default_jitter")]
+        pub(in crate::config) jitter: String,
+        /// How late after its slot a run may still start. Without it: until the next slot.
+        pub(in crate::config) start_deadline: Option<String>,
+        /// How long a run may take. A dump holds back vacuum on the whole server for as long as it runs.
+        #[serde(default = "default_completion_deadline")]
+        pub(in crate::config) completion_deadline: String,
+        /// How failures are repeated.
+        #[serde(default)]
+        pub(in crate::config) retry: Retry,
+        /// Nothing is started; what there is is kept.
+        #[serde(default)]
+        pub(in crate::config) suspend: bool,
+        /// For how long dumps are kept in the replica bucket; without it, for as long as in the destination's.
+        pub(in crate::config) replica_retention: Option<Retention>,
+        /// How the dump is made.
+        #[serde(default)]
+        pub(in crate::config) engine: Engine,
+        /// zstd level: 1 is fast, 19 is small.
+        #[serde(default = "default_compression_level")]
+        #[schemars(range(min = 1, max = 19))]
+        pub(in crate::config) compression_level: i32,
+        /// Connections of the parallel engine.
+        pub(in crate::config) jobs: Option<Count>,
+    }
+}
+
+with_retention! {
+    /// For how long something is kept.
+    Retention {}
 }
 
 /// How a dump is made.
@@ -166,6 +198,8 @@ pub(in crate::config) struct CopyTo {
     pub(in crate::config) region: Option<String>,
     /// The KMS key there; encrypted snapshots need one.
     pub(in crate::config) kms_key: Option<String>,
+    /// For how long the copies are kept; without it, for as long as the snapshots themselves.
+    pub(in crate::config) retention: Option<Retention>,
 }
 
 /// Restore drills: restore into something temporary, check, tear down.
@@ -205,4 +239,12 @@ fn default_completion_deadline() -> String {
 
 fn default_compression_level() -> i32 {
     DEFAULT_COMPRESSION_LEVEL
+}
+
+fn default_min_keep() -> Count {
+    DEFAULT_MIN_KEEP
+}
+
+fn default_min_age() -> String {
+    DEFAULT_MIN_AGE.to_owned()
 }

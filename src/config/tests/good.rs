@@ -5,7 +5,8 @@ use std::fmt::Write;
 use jiff::SignedDuration;
 
 use super::*;
-use crate::policy::{DEFAULT_COMPLETION_DEADLINE, Obligation};
+use crate::policy::retention::Retention;
+use crate::policy::{DEFAULT_COMPLETION_DEADLINE, Obligation, SnapshotCopies};
 
 const LEDGER: &[(&str, &str)] = &[("LEDGER_PASSWORD", "x")];
 
@@ -41,7 +42,7 @@ fn every_key_reaches_the_policy_and_its_part() {
         .unwrap();
     writeln!(seen, "{:?} {:?}", config.policy.limits, config.policy.cadence).unwrap();
     for (source, obligation) in config.policy.obligations() {
-        let Obligation { task, schedule, retry, start_deadline, completion_deadline, suspended } = obligation;
+        let Obligation { task, schedule, retry, start_deadline, completion_deadline, suspended, .. } = obligation;
         writeln!(
             seen,
             "{} ({}) {task}: {schedule:?}, start within {start_deadline:?}, end within {completion_deadline}, \
@@ -49,9 +50,45 @@ fn every_key_reaches_the_policy_and_its_part() {
             source.id, source.instance
         )
         .unwrap();
+        writeln!(seen, "    kept {}", in_words(&obligation.retention)).unwrap();
+        writeln!(seen, "    kept in the replica {}", in_words(&obligation.replica_retention)).unwrap();
+        for SnapshotCopies { region, kms_key, retention } in &obligation.copies {
+            writeln!(seen, "    kept in {region} (key {kms_key:?}) {}", in_words(retention)).unwrap();
+        }
     }
+    writeln!(seen, "{:#?}\n{:#?}", config.policy.destination.replica, config.policy.prune).unwrap();
     writeln!(seen, "{:#?}", config.logins).unwrap();
     insta::assert_snapshot!(seen);
+}
+
+/// Retention without the numbers that are not there.
+fn in_words(retention: &Retention) -> String {
+    let policy = match retention {
+        Retention::KeepAll => return "for ever".to_owned(),
+        Retention::Rules(policy) => policy,
+    };
+    let rules = [
+        ("last", policy.keep_last),
+        ("hourly", policy.keep_hourly),
+        ("daily", policy.keep_daily),
+        ("weekly", policy.keep_weekly),
+        ("monthly", policy.keep_monthly),
+        ("yearly", policy.keep_yearly),
+        ("at least", Some(policy.min_keep)),
+    ];
+    let rules: Vec<_> = rules.iter().filter_map(|(name, count)| Some(format!("{name} {}", (*count)?))).collect();
+    let zone = policy.zone.iana_name().unwrap_or_default();
+    format!("{}, within {:?}, for {} at least, in {zone}", rules.join(", "), policy.keep_within, policy.min_age)
+}
+
+#[test]
+fn a_retention_that_is_not_given_is_that_of_the_thing_itself() {
+    let config = load_with("config/fleet.toml", LEDGER).unwrap();
+    for (_, obligation) in config.policy.obligations() {
+        assert_eq!(obligation.replica_retention, obligation.retention);
+        assert!(obligation.copies.iter().all(|copy| copy.retention == obligation.retention));
+    }
+    assert!(config.policy.obligations().any(|(_, obligation)| !obligation.copies.is_empty()));
 }
 
 #[test]
@@ -78,18 +115,14 @@ fn the_fixture_of_every_key_has_every_key() {
 fn what_is_accepted_and_not_carried_out_is_noted() {
     let config = load_with(fixture("good/every_key.toml"), LEDGER).unwrap();
     let notes: Vec<String> = config.notes.iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!(notes.join("\n"), @r#"
+    insta::assert_snapshot!(notes.join("\n"), @r"
     policies.critical.snapshot.schedule: `0 4 31 * *` skips months without a day 31: use `L` for the last day of each month
     policies.spare: no source has this policy
-    destination.replica: the replica is not carried out by this version
     environments.production.automated_backup_days: the check of automated backups is not carried out by this version
-    policies.critical.snapshot: retention (`keep_last`, `keep_hourly`, `keep_daily`, `keep_weekly`, `keep_monthly`, `keep_yearly`, `keep_within`, `keep_none`, `min_keep`) is not carried out by this version: nothing is pruned
-    policies.critical.snapshot.copy_to: copying snapshots is not carried out by this version
-    policies.critical.dump: retention (`keep_last`, `keep_hourly`, `keep_daily`, `keep_weekly`, `keep_monthly`, `keep_yearly`, `keep_within`, `keep_none`, `min_keep`) is not carried out by this version: nothing is pruned
     policies.critical.dump.jobs: dumping over several connections is not carried out by this version
     policies.critical.drill: the drill is not carried out by this version
     alerts.routes.database-team: this alert route is not carried out by this version
-    "#);
+    ");
 }
 
 #[test]

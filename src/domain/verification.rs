@@ -1,0 +1,104 @@
+//! Verifications: what was found when a stored dump was looked at again.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::id::{InstallationId, RegionName, RunId};
+use super::key::DumpId;
+use super::recovery_point::Plane;
+
+/// Version of the verification record that this code writes.
+pub const VERIFICATION_VERSION: u32 = 1;
+/// Largest verification record that is read.
+pub const VERIFICATION_BYTES_MAX: u64 = 1 << 20;
+
+/// How deep a verification goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Every object is asked for: size, checksum, version, KMS key. No byte is read.
+    L1,
+    /// Every byte is read back: SHA-256, decompression, every table's rows.
+    L2,
+}
+
+impl Level {
+    /// All levels, the lightest first.
+    pub const ALL: [Level; 2] = [Level::L1, Level::L2];
+
+    /// The word for it in keys and labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::L1 => "l1",
+            Level::L2 => "l2",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Level::L1 => "L1",
+            Level::L2 => "L2",
+        })
+    }
+}
+
+/// What a verification found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "result", rename_all = "lowercase")]
+pub enum Verdict {
+    /// Everything is as the manifest says.
+    Good {
+        /// Objects looked at.
+        objects: u64,
+        /// Bytes read back; 0 at level 1.
+        bytes: u64,
+        /// Rows counted; 0 at level 1.
+        rows: u64,
+    },
+    /// The dump is not what its manifest says.
+    Bad {
+        /// Each fault in one line: which object or table, and how.
+        faults: Vec<String>,
+    },
+}
+
+/// The newest verification of one level of one dump in one plane:
+/// `<prefix>/<source>/verifications/<database>/<slot>/<plane>-<level>.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Verification {
+    /// Version of this format.
+    pub version: u32,
+    /// The installation that verified.
+    pub installation: InstallationId,
+    /// Source, database and slot.
+    #[serde(flatten)]
+    pub dump: DumpId,
+    /// The run that made the dump: another dump of the same slot is another dump.
+    #[schemars(with = "String")]
+    pub run: RunId,
+    /// Where it was looked at.
+    pub plane: Plane,
+    /// The region of that plane.
+    pub region: RegionName,
+    /// How deep.
+    pub level: Level,
+    /// When it began.
+    #[schemars(with = "String")]
+    pub began_at: Timestamp,
+    /// When it ended.
+    #[schemars(with = "String")]
+    pub finished_at: Timestamp,
+    /// Until when object lock forbids to delete any of its objects, as it was seen then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub locked_until: Option<Timestamp>,
+    /// What was found.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}

@@ -1,0 +1,139 @@
+//! Findings: what a person should know about, with what it means and what to do.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::domain::id::SourceId;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// A promise will be broken if nobody acts.
+    Warning,
+    /// A promise is broken.
+    Critical,
+}
+
+impl Severity {
+    /// All severities, the mildest first.
+    pub const ALL: [Severity; 3] = [Severity::Info, Severity::Warning, Severity::Critical];
+
+    /// The word for it in labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Critical => "critical",
+        }
+    }
+}
+
+macro_rules! checks {
+    ($($(#[$doc:meta])* $name:ident = $label:literal),+ $(,)?) => {
+        /// What was checked.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Check {
+            $($(#[$doc])* $name),+
+        }
+
+        impl Check {
+            /// All checks.
+            pub const ALL: &[Check] = &[$(Check::$name),+];
+
+            /// The word for it in labels.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Check::$name => $label),+
+                }
+            }
+        }
+    };
+}
+
+impl Check {
+    /// Whether it is about single sources, and not about a bucket or the whole.
+    #[must_use]
+    pub fn is_about_sources(self) -> bool {
+        match self {
+            Check::DumpBad
+            | Check::DumpHidden
+            | Check::SnapshotCopy
+            | Check::Replication
+            | Check::FutureDated
+            | Check::PruneHeld => true,
+            Check::ClockSkew
+            | Check::RetentionShrink
+            | Check::BucketVersioning
+            | Check::BucketEncryption
+            | Check::BucketLock
+            | Check::BucketPublicAccess
+            | Check::BucketTls
+            | Check::BucketLifecycle
+            | Check::BucketReplication => false,
+        }
+    }
+}
+
+checks! {
+    /// Whether our clock agrees with AWS's.
+    ClockSkew = "clock_skew",
+    /// Whether what has expired may be deleted.
+    PruneHeld = "prune_held",
+    /// Whether a retention would delete more than the cap.
+    RetentionShrink = "retention_shrink",
+    /// Whether dumps are what their manifests say.
+    DumpBad = "dump_bad",
+    /// Whether somebody has hidden a dump.
+    DumpHidden = "dump_hidden",
+    /// Whether snapshots are copied to their second region.
+    SnapshotCopy = "snapshot_copy",
+    /// Whether dumps arrive in the replica bucket.
+    Replication = "replication",
+    /// Whether recovery points carry dates that can be.
+    FutureDated = "future_dated",
+    /// Whether the bucket keeps versions.
+    BucketVersioning = "bucket_versioning",
+    /// Whether the bucket encrypts with the expected key.
+    BucketEncryption = "bucket_encryption",
+    /// Whether the bucket locks objects, and for how long.
+    BucketLock = "bucket_lock",
+    /// Whether the bucket is closed to the public.
+    BucketPublicAccess = "bucket_public_access",
+    /// Whether the bucket refuses requests without TLS.
+    BucketTls = "bucket_tls",
+    /// Whether the bucket's lifecycle leaves our objects alone, and clears up unfinished uploads.
+    BucketLifecycle = "bucket_lifecycle",
+    /// Whether the bucket replicates our objects.
+    BucketReplication = "bucket_replication",
+}
+
+/// Something that a person should know about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was checked.
+    pub check: Check,
+    /// The source that it is about; absent where it is about all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceId>,
+    /// What is the case, what it means, and what to do.
+    pub text: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.severity.as_str())?;
+        if let Some(source) = &self.source {
+            write!(f, "{source}: ")?;
+        }
+        f.write_str(&self.text)
+    }
+}

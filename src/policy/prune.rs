@@ -1,0 +1,22 @@
+//! What holds deletions back, whatever has expired.
+
+use jiff::SignedDuration;
+
+/// Limits of deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrunePolicy {
+    /// Whether the daemon deletes what has expired by itself; `strongroom prune --confirm` does in any case.
+    pub automatic: bool,
+    /// Deletions of recovery points in one [`CYCLE`]. More than so many expired at once, of one source or of all, wait for a
+    /// person.
+    pub deletes_per_cycle: usize,
+    /// How long this process must have known the retention that is in force before it deletes by it.
+    pub settle: SignedDuration,
+    /// How long what failed runs left in the store stays for whoever wants to see it.
+    pub orphan_grace: SignedDuration,
+    /// A clock that is further from AWS's than this judges no age.
+    pub clock_skew_max: SignedDuration,
+}
+
+/// The time over which [`PrunePolicy::deletes_per_cycle`] counts.
+pub const CYCLE: SignedDuration = SignedDuration::from_hours(1);
