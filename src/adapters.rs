@@ -1,6 +1,7 @@
 //! The outside world: implementations of the ports. The only place that names an SDK.
 
 pub mod aws;
+pub mod aws_clock;
 pub mod aws_credentials;
 pub mod aws_rds;
 mod globals;
@@ -9,3 +10,6 @@ pub mod pg;
 pub mod pg_tools;
 pub mod s3;
 pub mod system_clock;
+
+#[cfg(test)]
+mod tests;

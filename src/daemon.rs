@@ -1,5 +1,6 @@
 //! The composition root: from a configuration to a running daemon. The only module that names adapters.
 
+mod assembly;
 mod bell;
 mod observer;
 mod signals;
@@ -13,38 +14,17 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::adapters::aws;
-use crate::adapters::aws_credentials::AwsCredentials;
-use crate::adapters::aws_rds::AwsRds;
-use crate::adapters::host_processes::HostProcesses;
-use crate::adapters::pg::PgServers;
-use crate::adapters::pg_tools::{StockPgDump, sweep_password_files};
-use crate::adapters::s3::{S3, S3Settings};
+use crate::adapters::pg_tools::sweep_password_files;
 use crate::adapters::system_clock::SystemClock;
-use crate::collect::Collector;
 use crate::config::Config;
-use crate::domain::key::Layout;
-use crate::execute::{ExecuteSettings, Executor};
 use crate::policy::Policy;
 use crate::ports::clock::Clock;
-use crate::ports::{Chain, ErrorKind, Ports, RequestObserver};
+use crate::ports::{Chain, ErrorKind, RequestObserver};
 use crate::reconcile::{Reconciler, Wakers};
 use crate::telemetry::http::{self, Health, HttpState};
 use crate::telemetry::metrics::Metrics;
+pub use assembly::{Assembly, assemble};
 use observer::Telemetry;
-
-/// Everything that a command or the daemon works with.
-#[derive(Debug)]
-pub struct Assembly {
-    /// The outside.
-    pub ports: Ports,
-    /// Carries out actions.
-    pub executor: Executor,
-    /// Looks.
-    pub collector: Collector,
-    /// What is wanted.
-    pub policy: Arc<Policy>,
-}
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -67,44 +47,6 @@ pub enum DaemonError {
     /// The bell cannot be hung up.
     #[error("cannot start the scheduler")]
     Bell(#[source] tokio_cron_scheduler::JobSchedulerError),
-}
-
-/// Puts the parts together. Nothing is asked of the outside yet.
-pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
-    let sdk = aws::load(&config.aws.region).await;
-    let destination = config.destination;
-    let settings = S3Settings {
-        bucket: destination.bucket.clone(),
-        kms_key: destination.kms_key.clone(),
-        expected_owner: destination.expected_owner,
-    };
-    let ca_file = config.postgres.ca_file;
-    let ports = Ports {
-        clock: Arc::new(SystemClock),
-        rds: Arc::new(AwsRds::new(&sdk, Arc::clone(&observer))),
-        store: Arc::new(S3::new(&sdk, settings, Arc::clone(&observer))),
-        credentials: Arc::new(AwsCredentials::new(&sdk, config.logins, ca_file, observer)),
-        postgres: Arc::new(PgServers::new(config.postgres.connect_timeout)),
-        pg_dump: Arc::new(StockPgDump::find(config.postgres.bin_dir.as_deref())),
-        processes: Arc::new(HostProcesses::new()),
-    };
-    let layout = Layout::new(&destination.prefix);
-    let settings = ExecuteSettings {
-        installation: config.policy.installation.clone(),
-        layout: layout.clone(),
-        bucket: destination.bucket,
-        kms_key: destination.kms_key,
-        part_size_bytes: destination.part_size_bytes,
-        parts_in_flight: destination.parts_in_flight,
-        outage_tolerance: destination.outage_tolerance,
-        config_sha256: config.sha256,
-    };
-    Assembly {
-        executor: Executor::new(ports.clone(), settings),
-        collector: Collector::new(layout),
-        ports,
-        policy: Arc::new(config.policy),
-    }
 }
 
 /// A daemon that is ready to run: its listener is bound.

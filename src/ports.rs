@@ -7,8 +7,11 @@ pub mod postgres;
 pub mod processes;
 pub mod rds;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+
+use crate::domain::id::RegionName;
 
 /// What an outside error means to the caller: small enough to match on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,6 +62,12 @@ impl PortError {
     pub fn because(mut self, cause: impl Into<Cause>) -> PortError {
         self.cause = Some(cause.into());
         self
+    }
+
+    /// Whether the same may work the next time it is asked.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self.kind, ErrorKind::Transient | ErrorKind::Throttled)
     }
 
     /// What it means to the caller.
@@ -113,8 +122,14 @@ pub struct Ports {
     pub clock: Arc<dyn clock::Clock>,
     /// RDS in the sources' region.
     pub rds: Arc<dyn rds::Rds>,
+    /// RDS in the regions that snapshots are copied to.
+    pub copies: BTreeMap<RegionName, Arc<dyn rds::Rds>>,
     /// The destination bucket.
     pub store: Arc<dyn object_store::ObjectStore>,
+    /// The second bucket, in another region.
+    pub replica: Option<Arc<dyn object_store::ObjectStore>>,
+    /// How far AWS's clock is from ours.
+    pub reference: Arc<dyn clock::Reference>,
     /// Logins for sources.
     pub credentials: Arc<dyn credentials::Credentials>,
     /// PostgreSQL servers.

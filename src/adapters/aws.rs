@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
 use aws_sdk_s3::config::interceptors::FinalizerInterceptorContextRef;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -13,14 +13,25 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, Metadata};
 use aws_smithy_types::date_time::Format;
 use jiff::Timestamp;
 
+use crate::domain::id::RegionName;
 use crate::ports::{Chain, ErrorKind, PortError, RequestObserver};
 
 /// Settings from the environment and the usual AWS sources, with a region.
-///
+pub async fn load(region: &RegionName) -> SdkConfig {
+    // Boxed, because it holds the whole chain of credential providers: callers would carry its size with them.
+    Box::pin(loader(region).load()).await
+}
+
+/// The same settings for another region: credentials and connections are shared.
+#[must_use]
+pub fn in_region(config: &SdkConfig, region: &RegionName) -> SdkConfig {
+    config.to_builder().region(Region::new(region.to_string())).build()
+}
+
 /// Attempts and timeouts are bounded: the SDK's defaults wait for ever on a peer that has gone silent.
-pub async fn load(region: &str) -> SdkConfig {
+pub(super) fn loader(region: &RegionName) -> ConfigLoader {
     aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .region(Region::new(region.to_owned()))
+        .region(Region::new(region.to_string()))
         .retry_config(RetryConfig::standard().with_max_attempts(5))
         .timeout_config(
             TimeoutConfig::builder()
@@ -34,8 +45,6 @@ pub async fn load(region: &str) -> SdkConfig {
         .stalled_stream_protection(
             StalledStreamProtectionConfig::enabled().grace_period(Duration::from_secs(60)).build(),
         )
-        .load()
-        .await
 }
 
 /// Counts attempts.
@@ -119,6 +128,7 @@ fn kind_of_code(code: &str) -> Option<ErrorKind> {
         "DBInstanceNotFound"
         | "DBSnapshotNotFound"
         | "NoSuchKey"
+        | "NoSuchVersion"
         | "NoSuchUpload"
         | "NotFound"
         | "NoSuchBucket"
@@ -126,7 +136,8 @@ fn kind_of_code(code: &str) -> Option<ErrorKind> {
         "DBSnapshotAlreadyExists" | "DBInstanceAlreadyExists" | "PreconditionFailed" => ErrorKind::AlreadyExists,
         // Another write was under way; S3 asks for a repetition (Amazon S3 API reference, PutObject).
         "ConditionalRequestConflict" => ErrorKind::Transient,
-        "InvalidDBInstanceState" | "InvalidDBSnapshotState" => ErrorKind::WrongState,
+        // The last one is said of an object that a lifecycle rule has moved to an archive.
+        "InvalidDBInstanceState" | "InvalidDBSnapshotState" | "InvalidObjectState" => ErrorKind::WrongState,
         "Throttling" | "ThrottlingException" | "RequestLimitExceeded" | "SlowDown" | "TooManyRequestsException" => {
             ErrorKind::Throttled
         }
@@ -136,6 +147,7 @@ fn kind_of_code(code: &str) -> Option<ErrorKind> {
         | "AccessDeniedException"
         | "InvalidAccessKeyId"
         | "InvalidClientTokenId"
+        | "KMSKeyNotAccessible"
         | "SignatureDoesNotMatch"
         | "UnrecognizedClientException" => ErrorKind::PermissionDenied,
         // Expired credentials are renewed by the SDK, as soon as it gets new ones.

@@ -1,17 +1,21 @@
 //! RDS through the AWS SDK.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use aws_config::SdkConfig;
+use aws_sdk_rds::error::ProvideErrorMetadata;
 use aws_sdk_rds::types::{DbInstance, DbSnapshot, SourceType, Tag};
 use jiff::Timestamp;
 
 use super::aws::{CountRequests, date_time, has_code, port_error, timestamp};
+use super::aws_clock::{AwsClock, ReadDate};
 use crate::domain::id::{InstanceId, SnapshotId};
 use crate::domain::inventory::{Complete, Endpoint, Instance, Snapshot};
 use crate::domain::run::RdsEvent;
 use crate::domain::tags::Tags;
-use crate::ports::rds::Rds;
-use crate::ports::{PortError, RequestObserver};
+use crate::ports::rds::{Rds, SnapshotCopyRequest};
+use crate::ports::{ErrorKind, PortError, RequestObserver};
 
 /// Records per page: RDS's most, so that a region takes the fewest requests.
 const PAGE: i32 = 100;
@@ -29,8 +33,11 @@ pub struct AwsRds {
 impl AwsRds {
     /// RDS in the region of `config`.
     #[must_use]
-    pub fn new(config: &SdkConfig, observer: RequestObserver) -> AwsRds {
-        let config = aws_sdk_rds::config::Builder::from(config).interceptor(CountRequests(observer)).build();
+    pub fn new(config: &SdkConfig, observer: RequestObserver, clock: Arc<AwsClock>) -> AwsRds {
+        let config = aws_sdk_rds::config::Builder::from(config)
+            .interceptor(CountRequests(observer))
+            .interceptor(ReadDate(clock))
+            .build();
         AwsRds { client: aws_sdk_rds::Client::from_conf(config) }
     }
 }
@@ -68,15 +75,41 @@ impl Rds for AwsRds {
     }
 
     async fn create_snapshot(&self, id: &SnapshotId, instance: &InstanceId, tags: &Tags) -> Result<(), PortError> {
-        let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
         let request = self
             .client
             .create_db_snapshot()
             .db_snapshot_identifier(id.as_str())
             .db_instance_identifier(instance.as_str())
-            .set_tags(Some(tags));
+            .set_tags(Some(sdk_tags(tags)));
         let created = request.send().await;
         created.map_err(|error| port_error(format!("create DB snapshot {id} of instance {instance}"), error))?;
+        Ok(())
+    }
+
+    async fn copy_snapshot(&self, copy: &SnapshotCopyRequest) -> Result<(), PortError> {
+        let SnapshotCopyRequest { source_arn, source_region, target, kms_key, tags } = copy;
+        // No pre-signed URL: RDS ignores it outside of GovCloud, and fetches from the other region with our rights there.
+        let request = self
+            .client
+            .copy_db_snapshot()
+            .source_db_snapshot_identifier(source_arn)
+            .target_db_snapshot_identifier(target.as_str())
+            .set_kms_key_id(kms_key.clone())
+            // The source's marks name the source: the copy gets its own.
+            .copy_tags(false)
+            .set_tags(Some(sdk_tags(tags)));
+        let Err(error) = request.send().await else { return Ok(()) };
+        let named = format!("copy DB snapshot {source_arn} of {source_region} to {target}");
+        if has_code(&error, &["SnapshotQuotaExceeded"]) && error.message().is_some_and(is_about_copies_under_way) {
+            let words = error.message().unwrap_or_default().to_owned();
+            return Err(PortError::new(named, ErrorKind::Throttled).because(words));
+        }
+        Err(port_error(named, error))
+    }
+
+    async fn delete_snapshot(&self, id: &SnapshotId) -> Result<(), PortError> {
+        let deleted = self.client.delete_db_snapshot().db_snapshot_identifier(id.as_str()).send().await;
+        deleted.map_err(|error| port_error(format!("delete DB snapshot {id}"), error))?;
         Ok(())
     }
 
@@ -100,6 +133,17 @@ impl Rds for AwsRds {
         let surplus = events.len().saturating_sub(EVENTS_MAX);
         Ok(events.split_off(surplus))
     }
+}
+
+fn sdk_tags(tags: &Tags) -> Vec<Tag> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}
+
+/// RDS has one code for two quotas: of snapshots, which a person has to raise, and of copies that are being made, which
+/// only takes waiting. The words tell them apart.
+fn is_about_copies_under_way(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    message.contains("in progress") || message.contains("copies")
 }
 
 fn to_instance(instance: &DbInstance) -> Option<Instance> {
@@ -134,6 +178,10 @@ fn to_snapshot(snapshot: &DbSnapshot) -> Option<Snapshot> {
             .original_snapshot_create_time()
             .or_else(|| snapshot.snapshot_create_time())
             .and_then(timestamp),
+        stored_at: snapshot.snapshot_create_time().and_then(timestamp),
+        arn: snapshot.db_snapshot_arn().map(str::to_owned),
+        copied_from: snapshot.source_db_snapshot_identifier().map(str::to_owned),
+        kms_key: snapshot.kms_key_id().map(str::to_owned),
         storage_bytes: gib(snapshot.allocated_storage()),
         tags: tags.collect(),
     })
@@ -141,4 +189,15 @@ fn to_snapshot(snapshot: &DbSnapshot) -> Option<Snapshot> {
 
 fn gib(storage: Option<i32>) -> u64 {
     storage.and_then(|gib| u64::try_from(gib).ok()).unwrap_or(0) * GIB
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_of_copies_is_told_from_the_quota_of_snapshots_by_its_words() {
+        assert!(is_about_copies_under_way("Cannot have more than 20 cross region snapshot copies in progress"));
+        assert!(!is_about_copies_under_way("Cannot create more than 100 manual snapshots"));
+    }
 }

@@ -16,26 +16,36 @@ macro_rules! on_bucket {
     };
 }
 
+mod bucket;
+mod copy;
+mod policy;
+mod read;
 mod upload;
+mod versions;
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_s3::config::RequestChecksumCalculation;
 use aws_sdk_s3::config::retry::RetryPartition;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumMode, Object, ServerSideEncryption};
+use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
 
-use super::aws::{CountRequests, port_error, timestamp};
+use super::aws::{CountRequests, port_error};
+use super::aws_clock::{AwsClock, ReadDate};
+use crate::domain::bucket::BucketFacts;
 use crate::domain::inventory::{Complete, OpenUpload};
 use crate::domain::key::ObjectKey;
+use crate::domain::prune_record::ObjectVersion;
 use crate::ports::object_store::{
-    Condition, ListedObject, ObjectFacts, ObjectStore, Part, PartReceipt, ReadObject, WholeObject, Written,
+    self as port, Condition, CopySource, DeletedVersion, ListedVersion, ObjectFacts, ObjectStore, Part, PartReceipt,
+    ReadObject, WholeObject, Written,
 };
 use crate::ports::{ErrorKind, PortError, RequestObserver};
 
@@ -50,11 +60,35 @@ pub struct S3Settings {
     pub expected_owner: Option<String>,
 }
 
+/// How much one request asks for.
+#[derive(Debug, Clone, Copy)]
+struct Portions {
+    /// Versions per page of a listing. S3's most, so that a bucket takes the fewest requests.
+    versions_per_page: i32,
+    /// Bytes per request of a long read. Large enough that the time to the first byte (tens of milliseconds) weighs little,
+    /// small enough to be held in memory, so that a slow reader keeps no connection waiting.
+    read_bytes: u64,
+    /// The largest object that is copied in one request. S3 takes 5 GiB and answers when it is done: from one region to
+    /// another that can last longer than connections through a NAT do. Half a GiB takes seconds.
+    copy_whole_bytes_max: u64,
+    /// Bytes per part of a larger copy, for the same reason. 10,000 of them hold 4.9 TiB; larger objects get larger parts.
+    copy_part_bytes: u64,
+}
+
+const PORTIONS: Portions = Portions {
+    versions_per_page: 1000,
+    read_bytes: 16 << 20,
+    copy_whole_bytes_max: 512 << 20,
+    copy_part_bytes: 512 << 20,
+};
+
 /// One bucket.
 #[derive(Clone)]
 pub struct S3 {
     client: aws_sdk_s3::Client,
     settings: S3Settings,
+    portions: Portions,
+    origin: Option<Arc<S3>>,
 }
 
 impl fmt::Debug for S3 {
@@ -66,15 +100,33 @@ impl fmt::Debug for S3 {
 impl S3 {
     /// The bucket of `settings`, in the region of `config`.
     #[must_use]
-    pub fn new(config: &SdkConfig, settings: S3Settings, observer: RequestObserver) -> S3 {
+    pub fn new(config: &SdkConfig, settings: S3Settings, observer: RequestObserver, clock: Arc<AwsClock>) -> S3 {
+        // A storm of failed uploads must not use up the retries of everything else, nor of the other bucket.
+        let partition = RetryPartition::new(format!("strongroom-{}", settings.bucket));
         let config = aws_sdk_s3::config::Builder::from(config)
             .interceptor(CountRequests(observer))
+            .interceptor(ReadDate(clock))
             // We always give CRC64NVME ourselves; the SDK would add CRC32 where it thinks that none is given.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-            // A storm of failed uploads must not use up the retries of everything else.
-            .retry_partition(RetryPartition::new("strongroom-destination"))
+            .retry_partition(partition)
             .build();
-        S3 { client: aws_sdk_s3::Client::from_conf(config), settings }
+        S3 { client: aws_sdk_s3::Client::from_conf(config), settings, portions: PORTIONS, origin: None }
+    }
+
+    /// The same bucket, which asks `origin` what it has when objects are copied from there: HEAD, unlike a copy, does not
+    /// reach into another region.
+    #[must_use]
+    pub fn fed_by(mut self, origin: Arc<S3>) -> S3 {
+        self.origin = Some(origin);
+        self
+    }
+
+    /// The same bucket, asked for little at a time.
+    #[cfg(test)]
+    pub(super) fn in_portions(mut self, versions_per_page: i32, bytes: u64) -> S3 {
+        self.portions =
+            Portions { versions_per_page, read_bytes: bytes, copy_whole_bytes_max: bytes, copy_part_bytes: bytes };
+        self
     }
 
     fn encryption(&self) -> Option<ServerSideEncryption> {
@@ -96,17 +148,41 @@ fn unquoted(etag: Option<&str>) -> String {
     etag.unwrap_or_default().trim_matches('"').to_owned()
 }
 
+/// S3's name for the version of an object that was written while its bucket had no versions.
+const NULL_VERSION: &str = "null";
+
+fn version_id(version: Option<&str>) -> Option<String> {
+    version.filter(|version| *version != NULL_VERSION).map(str::to_owned)
+}
+
 #[async_trait]
 impl ObjectStore for S3 {
-    async fn list(&self, prefix: &str) -> Result<Complete<ListedObject>, PortError> {
-        let request = on_bucket!(self, list_objects_v2).prefix(prefix);
-        let mut pages = request.into_paginator().send();
-        let mut objects = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| port_error(self.named("list", &prefix), error))?;
-            objects.extend(page.contents().iter().filter_map(listed));
-        }
-        Ok(Complete::after_last_page(objects))
+    async fn list_versions(&self, prefix: &str) -> Result<Complete<ListedVersion>, PortError> {
+        self.versions(prefix).await
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectFacts, PortError> {
+        self.facts(key, None).await
+    }
+
+    async fn head_version(&self, object: &ObjectVersion) -> Result<ObjectFacts, PortError> {
+        self.facts(&object.key, object.version_id.as_deref()).await
+    }
+
+    async fn read_version(&self, object: &ObjectVersion) -> Result<port::ByteStream, PortError> {
+        self.read_in_portions(object).await
+    }
+
+    async fn delete_versions(&self, versions: &[ObjectVersion]) -> Result<Vec<DeletedVersion>, PortError> {
+        self.delete(versions).await
+    }
+
+    async fn copy_from(&self, source: &CopySource, key: &ObjectKey) -> Result<(), PortError> {
+        self.copy(source, key).await
+    }
+
+    async fn bucket(&self) -> Result<BucketFacts, PortError> {
+        self.describe().await
     }
 
     async fn list_uploads(&self, prefix: &str) -> Result<Complete<OpenUpload>, PortError> {
@@ -150,17 +226,6 @@ impl ObjectStore for S3 {
         Ok(ReadObject { bytes: bytes.into_bytes(), etag })
     }
 
-    async fn head(&self, key: &ObjectKey) -> Result<ObjectFacts, PortError> {
-        let request = on_bucket!(self, head_object).key(key.as_str()).checksum_mode(ChecksumMode::Enabled);
-        let facts = request.send().await.map_err(|error| port_error(self.named("look up", key), error))?;
-        Ok(ObjectFacts {
-            size_bytes: facts.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or(0),
-            crc64nvme: facts.checksum_crc64_nvme().map(str::to_owned),
-            version_id: facts.version_id().filter(|version| *version != "null").map(str::to_owned),
-            kms_key: facts.ssekms_key_id().map(str::to_owned),
-        })
-    }
-
     async fn put(&self, key: &ObjectKey, bytes: Bytes, condition: Condition) -> Result<Written, PortError> {
         let crc = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &bytes);
         let request = on_bucket!(self, put_object)
@@ -176,10 +241,7 @@ impl ObjectStore for S3 {
             Condition::Matches(etag) => request.if_match(format!("\"{etag}\"")),
         };
         let written = request.send().await.map_err(|error| port_error(self.named("write", key), error))?;
-        Ok(Written {
-            etag: unquoted(written.e_tag()),
-            version_id: written.version_id().filter(|version| *version != "null").map(str::to_owned),
-        })
+        Ok(Written { etag: unquoted(written.e_tag()), version_id: version_id(written.version_id()) })
     }
 
     async fn create_upload(&self, key: &ObjectKey) -> Result<OpenUpload, PortError> {
@@ -197,15 +259,6 @@ impl ObjectStore for S3 {
     async fn abort_upload(&self, upload: &OpenUpload) -> Result<(), PortError> {
         self.abort(upload).await
     }
-}
-
-fn listed(object: &Object) -> Option<ListedObject> {
-    Some(ListedObject {
-        key: ObjectKey::listed(object.key()?),
-        size_bytes: object.size().and_then(|size| u64::try_from(size).ok())?,
-        etag: unquoted(object.e_tag()),
-        modified_at: object.last_modified().and_then(timestamp),
-    })
 }
 
 /// So that a browser or `aws s3 cp` shows small objects as text.

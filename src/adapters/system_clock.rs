@@ -23,8 +23,15 @@ impl Clock for SystemClock {
     }
 
     async fn sleep_until(&self, instant: Timestamp) {
+        let mut before = self.now();
         loop {
-            let Ok(left) = Duration::try_from(instant.duration_since(self.now())) else { return };
+            let now = self.now();
+            // Set back, so that the instant may be years away by now: whoever waits has to think again.
+            if now < before {
+                return;
+            }
+            before = now;
+            let Ok(left) = Duration::try_from(instant.duration_since(now)) else { return };
             if left.is_zero() {
                 return;
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
-use crate::domain::id::{DatabaseName, RunId, SourceId};
+use crate::domain::id::{DatabaseName, Kind, RunId, SourceId};
 use crate::domain::inventory::Inventory;
 use crate::domain::progress::ProgressCount;
 use crate::execute::RunEnd;
@@ -13,7 +13,7 @@ use crate::plan::Plan;
 use crate::plan::status::Status;
 use crate::policy::Policy;
 use crate::ports::clock::Clock;
-use crate::reconcile::Observer;
+use crate::reconcile::{Deletion, Observer};
 use crate::telemetry::http::Health;
 use crate::telemetry::metrics::{Metrics, RunOutcome};
 
@@ -59,6 +59,10 @@ impl Observer for Telemetry {
         if let Some(outcome) = RunOutcome::of(&end.state) {
             self.metrics.run_ended(source, run.kind, outcome, end.duration);
         }
+    }
+
+    fn pruned(&self, source: &SourceId, kind: Kind, outcome: Deletion) {
+        self.metrics.pruned(source, kind, outcome == Deletion::Done);
     }
 
     fn dumped(&self, source: &SourceId, database: &DatabaseName, delta: ProgressCount) {

@@ -5,8 +5,10 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::PortError;
+use crate::domain::bucket::{BucketFacts, ReplicationStatus};
 use crate::domain::inventory::{Complete, OpenUpload};
 use crate::domain::key::ObjectKey;
+use crate::domain::prune_record::ObjectVersion;
 
 /// An object as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +43,62 @@ pub struct ObjectFacts {
     pub version_id: Option<String>,
     /// The KMS key that it is encrypted with.
     pub kms_key: Option<String>,
+    /// What S3 says of its replication; absent where no rule covers it.
+    pub replication: Option<ReplicationStatus>,
+    /// Until when object lock forbids to delete this version; `Timestamp::MAX` under a legal hold. Absent where it is not
+    /// locked, or the right to see it is missing.
+    pub locked_until: Option<Timestamp>,
 }
+
+/// One version as a listing of versions shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedVersion {
+    /// Key.
+    pub key: ObjectKey,
+    /// Its id; absent in a bucket that has no versions.
+    pub version_id: Option<String>,
+    /// Whether it is the newest of its key.
+    pub is_latest: bool,
+    /// When it was written, by the store's clock.
+    pub modified_at: Option<Timestamp>,
+    /// Bytes and entity tag; `None` for a delete marker.
+    pub content: Option<VersionContent>,
+}
+
+/// What a version that is no delete marker has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionContent {
+    /// Bytes.
+    pub size_bytes: u64,
+    /// Entity tag, without quotes.
+    pub etag: String,
+}
+
+/// What came of deleting one version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeletedVersion {
+    /// It is gone, or was before.
+    Gone,
+    /// It is still there.
+    Refused {
+        /// The store's code and words, such as `AccessDenied: object is WORM protected`.
+        reason: String,
+    },
+}
+
+/// An object of another bucket that is to be copied by the store itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopySource {
+    /// The bucket that it is in.
+    pub bucket: String,
+    /// Its key and version.
+    pub object: ObjectVersion,
+    /// Its bytes.
+    pub size_bytes: u64,
+}
+
+/// The bytes of a stored object, piece by piece.
+pub type ByteStream = futures_util::stream::BoxStream<'static, Result<Bytes, PortError>>;
 
 /// The receipt of a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,8 +156,8 @@ pub struct WholeObject {
 /// The operations of the store that strongroom uses. Every write is checked by the store against a checksum.
 #[async_trait]
 pub trait ObjectStore: Send + Sync {
-    /// All current objects below a prefix.
-    async fn list(&self, prefix: &str) -> Result<Complete<ListedObject>, PortError>;
+    /// All versions and delete markers below a prefix. Of each key the newest comes first.
+    async fn list_versions(&self, prefix: &str) -> Result<Complete<ListedVersion>, PortError>;
 
     /// All open multipart uploads below a prefix.
     async fn list_uploads(&self, prefix: &str) -> Result<Complete<OpenUpload>, PortError>;
@@ -108,8 +165,14 @@ pub trait ObjectStore: Send + Sync {
     /// Reads an object whole; it is refused where it is larger than `size_bytes_max`.
     async fn get(&self, key: &ObjectKey, size_bytes_max: u64) -> Result<ReadObject, PortError>;
 
-    /// What the store knows of an object.
+    /// What the store knows of an object as it stands.
     async fn head(&self, key: &ObjectKey) -> Result<ObjectFacts, PortError>;
+
+    /// What the store knows of one version of an object.
+    async fn head_version(&self, object: &ObjectVersion) -> Result<ObjectFacts, PortError>;
+
+    /// Reads one version of an object, of any size.
+    async fn read_version(&self, object: &ObjectVersion) -> Result<ByteStream, PortError>;
 
     /// Writes a small object under a condition; `AlreadyExists` says that the condition did not hold.
     async fn put(&self, key: &ObjectKey, bytes: Bytes, condition: Condition) -> Result<Written, PortError>;
@@ -125,4 +188,17 @@ pub trait ObjectStore: Send + Sync {
 
     /// Drops an upload and its parts; one that is gone already is no error.
     async fn abort_upload(&self, upload: &OpenUpload) -> Result<(), PortError>;
+
+    /// Deletes exact versions for good, and says of each, in the order given, what came of it.
+    ///
+    /// One without an id names what stands in a bucket without versions; in a versioned bucket it names nothing, and hides
+    /// nothing. An error means that nothing is known of any of them.
+    async fn delete_versions(&self, versions: &[ObjectVersion]) -> Result<Vec<DeletedVersion>, PortError>;
+
+    /// Copies an object of another bucket to `key`, if there is none of that key (`AlreadyExists` otherwise). The store
+    /// moves the bytes itself, and computes their CRC64NVME.
+    async fn copy_from(&self, source: &CopySource, key: &ObjectKey) -> Result<(), PortError>;
+
+    /// How the bucket is set up. A part that may not be read is absent in the answer.
+    async fn bucket(&self) -> Result<BucketFacts, PortError>;
 }

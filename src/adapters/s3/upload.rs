@@ -9,7 +9,7 @@ use super::{S3, body, crc_text, unquoted};
 use crate::adapters::aws::{has_code, port_error};
 use crate::domain::inventory::OpenUpload;
 use crate::domain::key::ObjectKey;
-use crate::ports::object_store::{ObjectStore, Part, PartReceipt, WholeObject};
+use crate::ports::object_store::{Part, PartReceipt, WholeObject};
 use crate::ports::{ErrorKind, PortError};
 
 /// The slowest link on which a part may still arrive: below it, an attempt is given up and repeated.
@@ -43,7 +43,6 @@ impl S3 {
         let Part { number, segments, size_bytes, crc64nvme } = part;
         let named = || self.named(&format!("upload part {number} of"), &upload.key);
         let invalid = || PortError::new(named(), ErrorKind::Invalid).because("its number or size is out of bounds");
-        let attempt = PART_ATTEMPT_MIN.max(Duration::from_secs(size_bytes / SLOWEST_BYTES_PER_S));
         let request = on_bucket!(self, upload_part)
             .key(upload.key.as_str())
             .upload_id(&upload.upload)
@@ -51,7 +50,8 @@ impl S3 {
             .content_length(i64::try_from(size_bytes).map_err(|_| invalid())?)
             .checksum_crc64_nvme(crc_text(crc64nvme))
             .body(body::of_segments(segments));
-        let request = request.customize().disable_payload_signing().config_override(slow(attempt, PART_ATTEMPTS));
+        let request =
+            request.customize().disable_payload_signing().config_override(slow(time_for(size_bytes), PART_ATTEMPTS));
         let sent = request.send().await.map_err(|error| port_error(named(), error))?;
         Ok(PartReceipt { number, etag: unquoted(sent.e_tag()), crc64nvme })
     }
@@ -80,7 +80,7 @@ impl S3 {
         let error = port_error(named(), error);
         let may_be_done = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::Transient);
         if may_be_done
-            && let Ok(found) = self.head(&upload.key).await
+            && let Ok(found) = self.facts(&upload.key, None).await
             && found.size_bytes == whole.size_bytes
             && found.crc64nvme == Some(crc_text(whole.crc64nvme))
         {
@@ -99,8 +99,13 @@ impl S3 {
     }
 }
 
+/// How long one attempt at moving so many bytes may take.
+pub(super) fn time_for(size_bytes: u64) -> Duration {
+    PART_ATTEMPT_MIN.max(Duration::from_secs(size_bytes / SLOWEST_BYTES_PER_S))
+}
+
 /// Time limits for requests that move much or make the store work long.
-fn slow(attempt: Duration, attempts: u32) -> aws_sdk_s3::config::Builder {
+pub(super) fn slow(attempt: Duration, attempts: u32) -> aws_sdk_s3::config::Builder {
     let timeouts = TimeoutConfig::builder()
         .read_timeout(attempt)
         .operation_attempt_timeout(attempt)

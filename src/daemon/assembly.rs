@@ -1,0 +1,109 @@
+//! Puts the parts together: one client of each service for each region that the policy names.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::adapters::aws;
+use crate::adapters::aws_clock::AwsClock;
+use crate::adapters::aws_credentials::AwsCredentials;
+use crate::adapters::aws_rds::AwsRds;
+use crate::adapters::host_processes::HostProcesses;
+use crate::adapters::pg::PgServers;
+use crate::adapters::pg_tools::StockPgDump;
+use crate::adapters::s3::{S3, S3Settings};
+use crate::adapters::system_clock::SystemClock;
+use crate::collect::Collector;
+use crate::config::Config;
+use crate::domain::id::RegionName;
+use crate::domain::key::Layout;
+use crate::execute::{ExecuteSettings, Executor};
+use crate::policy::Policy;
+use crate::ports::clock::Clock;
+use crate::ports::object_store::ObjectStore;
+use crate::ports::rds::Rds;
+use crate::ports::{Ports, RequestObserver};
+
+/// Everything that a command or the daemon works with.
+#[derive(Debug)]
+pub struct Assembly {
+    /// The outside.
+    pub ports: Ports,
+    /// Carries out actions.
+    pub executor: Executor,
+    /// Looks.
+    pub collector: Collector,
+    /// What is wanted.
+    pub policy: Arc<Policy>,
+}
+
+/// Puts the parts together. Nothing is asked of the outside yet.
+pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let reference = Arc::new(AwsClock::new(Arc::clone(&clock)));
+    let home = &config.aws.region;
+    let sdk = aws::load(home).await;
+    let rds_in = |region: &RegionName| -> Arc<dyn Rds> {
+        let sdk = aws::in_region(&sdk, region);
+        Arc::new(AwsRds::new(&sdk, Arc::clone(&observer), Arc::clone(&reference)))
+    };
+    let bucket_in = |region: &RegionName, settings: S3Settings| {
+        S3::new(&aws::in_region(&sdk, region), settings, Arc::clone(&observer), Arc::clone(&reference))
+    };
+    let rds = rds_in(home);
+    let copies = copy_regions(&config.policy).into_iter().map(|region| {
+        let there = if region == *home { Arc::clone(&rds) } else { rds_in(&region) };
+        (region, there)
+    });
+    let copies = copies.collect();
+    let destination = config.destination;
+    let settings = S3Settings {
+        bucket: destination.bucket.clone(),
+        kms_key: destination.kms_key.clone(),
+        expected_owner: destination.expected_owner.clone(),
+    };
+    let store = Arc::new(bucket_in(home, settings));
+    let replica = config.policy.destination.replica.as_ref().map(|replica| -> Arc<dyn ObjectStore> {
+        let settings = S3Settings {
+            bucket: replica.bucket.clone(),
+            kms_key: replica.kms_key.clone(),
+            expected_owner: destination.expected_owner,
+        };
+        Arc::new(bucket_in(&replica.region, settings).fed_by(Arc::clone(&store)))
+    });
+    let ports = Ports {
+        clock,
+        rds,
+        copies,
+        replica,
+        reference,
+        store,
+        credentials: Arc::new(AwsCredentials::new(&sdk, config.logins, config.postgres.ca_file, Arc::clone(&observer))),
+        postgres: Arc::new(PgServers::new(config.postgres.connect_timeout)),
+        pg_dump: Arc::new(StockPgDump::find(config.postgres.bin_dir.as_deref())),
+        processes: Arc::new(HostProcesses::new()),
+    };
+    let layout = Layout::new(&destination.prefix);
+    let settings = ExecuteSettings {
+        installation: config.policy.installation.clone(),
+        layout: layout.clone(),
+        bucket: destination.bucket,
+        kms_key: destination.kms_key,
+        part_size_bytes: destination.part_size_bytes,
+        parts_in_flight: destination.parts_in_flight,
+        outage_tolerance: destination.outage_tolerance,
+        config_sha256: config.sha256,
+        region: config.policy.region.clone(),
+        replica: config.policy.destination.replica.clone(),
+    };
+    Assembly {
+        executor: Executor::new(ports.clone(), settings),
+        collector: Collector::new(layout),
+        ports,
+        policy: Arc::new(config.policy),
+    }
+}
+
+/// The regions that some source's snapshots are copied to.
+fn copy_regions(policy: &Policy) -> BTreeSet<RegionName> {
+    policy.obligations().flat_map(|(_, obligation)| &obligation.copies).map(|copies| copies.region.clone()).collect()
+}
