@@ -3,20 +3,26 @@
 mod backup;
 mod check;
 mod list;
+mod pin;
 mod plan;
+mod prune;
 mod status;
 mod text;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use jiff::SignedDuration;
 
+use crate::collect::OwnWork;
 use crate::config::{Config, Environment};
 use crate::daemon::{self, Assembly, Daemon};
 use crate::domain::inventory::Inventory;
-use crate::plan::Plan;
+use crate::plan::prune::Mode;
+use crate::plan::{Plan, plan_in_mode};
 use crate::ports::RequestObserver;
 use crate::telemetry::log::{self, LogFormat};
 
@@ -67,6 +73,18 @@ enum Command {
     ///
     /// `suspend`, back-off and `limits.concurrent_runs` do not hold it back. It fills the slot before it.
     Backup(backup::Backup),
+    /// Look at stored dumps again. Exit code 3 if one is bad.
+    ///
+    /// What is found is recorded; a dump that is bad counts no more, and nothing of its database is pruned.
+    Verify(verify::VerifyCommand),
+    /// Show which recovery points are kept and by which rule, and delete those that have expired only with --confirm.
+    ///
+    /// Exit code 4 if something that was to be deleted was held back.
+    Prune(prune::Prune),
+    /// Keep a recovery point whatever the policy says.
+    Pin(pin::PinCommand),
+    /// Release a pinned recovery point.
+    Unpin(pin::Unpin),
     /// Print the configuration's schema, or the configuration in force.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -149,6 +167,10 @@ async fn execute(cli: Cli) -> anyhow::Result<Exit> {
         | Command::Plan(_)
         | Command::Status(_)
         | Command::List(_)
+        | Command::Verify(_)
+        | Command::Prune(_)
+        | Command::Pin(_)
+        | Command::Unpin(_)
         | Command::Backup(_) => {}
     }
     let config = match Config::load(&cli.config, Environment::from_process()) {
@@ -171,6 +193,10 @@ async fn execute(cli: Cli) -> anyhow::Result<Exit> {
         Command::Status(status) => status.run(config).await,
         Command::List(list) => list.run(config).await,
         Command::Backup(backup) => backup.run(config).await,
+        Command::Verify(verify) => verify.run(config).await,
+        Command::Prune(prune) => prune.run(config).await,
+        Command::Pin(pin) => pin.run(config).await,
+        Command::Unpin(unpin) => unpin.run(config).await,
         Command::Config(_) | Command::Completions { .. } => {
             text::print(&config.effective_toml()?)?;
             Ok(Exit::Done)
@@ -186,10 +212,22 @@ async fn assemble(config: Config) -> Assembly {
 
 /// One look at everything, and what the planner makes of it.
 async fn look(assembly: &mut Assembly) -> (Inventory, Plan) {
-    let inventory =
-        assembly.collector.collect(&assembly.ports, &assembly.policy, std::collections::BTreeSet::new()).await;
+    let inventory = collect(assembly).await;
     let plan = crate::plan::plan(&assembly.policy, &inventory, assembly.ports.clock.now());
     (inventory, plan)
+}
+
+/// The same for a person who decides about deletions.
+async fn look_for_person(assembly: &mut Assembly, mode: Mode) -> Plan {
+    let inventory = collect(assembly).await;
+    plan_in_mode(&assembly.policy, &inventory, mode, assembly.ports.clock.now())
+}
+
+/// A command sees things as a daemon does that has known its retention for long: it tells what such a one would do.
+async fn collect(assembly: &mut Assembly) -> Inventory {
+    let mut inventory = assembly.collector.collect(&assembly.ports, &assembly.policy, OwnWork::default()).await;
+    inventory.retention_known_for.values_mut().for_each(|known_for| *known_for = SignedDuration::MAX);
+    inventory
 }
 
 /// Tells a person how things go.

@@ -1,43 +1,60 @@
 //! Looks: from the ports to an inventory. Only reads; failures are data, per section.
 
+mod cache;
+mod dumps;
 mod read;
+mod sorted;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures_util::StreamExt;
+use jiff::SignedDuration;
+use tokio::time::Instant;
 
-use crate::domain::id::{Kind, RunId, SourceId};
-use crate::domain::inventory::{Inventory, Observed, Unseen};
+use crate::domain::bucket::BucketFacts;
+use crate::domain::id::{Kind, RegionName, RunId, SourceId};
+use crate::domain::inventory::{Complete, Inventory, Observed, Snapshot, Unseen};
 use crate::domain::key::Layout;
+use crate::domain::recovery_point::Plane;
 use crate::policy::Policy;
+use crate::policy::retention::Retention;
 use crate::ports::{Chain, PortError, Ports};
-use store::StoreCache;
+use store::{Look, StoreCache};
 
 /// Sources whose part of the store is read at once: enough to hide latency, few enough to stay below throttling.
 const SOURCES_AT_ONCE: usize = 8;
+/// How a bucket is set up changes seldom, and asking takes seven requests.
+const BUCKETS_EVERY: Duration = Duration::from_mins(15);
+
+/// What only the loop knows of what it is doing.
+#[derive(Debug, Clone, Default)]
+pub struct OwnWork {
+    /// Runs that this process works on.
+    pub in_flight: BTreeSet<(SourceId, RunId)>,
+    /// Deletions of recovery points that it began within the last cycle.
+    pub deleted_lately: usize,
+}
 
 /// Looks at everything outside. It remembers objects that never change, so that a look costs listings only.
 #[derive(Debug)]
 pub struct Collector {
     layout: Layout,
     caches: BTreeMap<SourceId, StoreCache>,
+    retention: BTreeMap<SourceId, (Vec<Retention>, Instant)>,
+    buckets: BTreeMap<Plane, (BucketFacts, Instant)>,
 }
 
 impl Collector {
     /// A collector for a layout.
     #[must_use]
     pub fn new(layout: Layout) -> Collector {
-        Collector { layout, caches: BTreeMap::new() }
+        Collector { layout, caches: BTreeMap::new(), retention: BTreeMap::new(), buckets: BTreeMap::new() }
     }
 
-    /// Looks once. `in_flight` are the runs that this process works on.
-    pub async fn collect(
-        &mut self,
-        ports: &Ports,
-        policy: &Policy,
-        in_flight: BTreeSet<(SourceId, RunId)>,
-    ) -> Inventory {
+    /// Looks once.
+    pub async fn collect(&mut self, ports: &Ports, policy: &Policy, own: OwnWork) -> Inventory {
         let taken_at = ports.clock.now();
         self.caches.retain(|source, _| policy.sources.contains_key(source));
         for source in policy.sources.keys() {
@@ -46,7 +63,7 @@ impl Collector {
         let layout = &self.layout;
         let stores = futures_util::stream::iter(self.caches.iter_mut())
             .map(|(source, cache)| async move {
-                let seen = cache.collect(ports, &policy.installation, layout, source).await;
+                let seen = cache.collect(Look { ports, policy, layout, source }).await;
                 (source.clone(), observed(seen))
             })
             .buffer_unordered(SOURCES_AT_ONCE)
@@ -56,16 +73,68 @@ impl Collector {
         // Where nothing is dumped the client is not missed.
         let dumps = policy.obligations().any(|(_, obligation)| obligation.task.kind() == Kind::Dump);
         let pg_dump = async { if dumps { Some(ports.pg_dump.version().await) } else { None } };
-        let (instances, snapshots, pg_dump) = tokio::join!(ports.rds.instances(), ports.rds.snapshots(), pg_dump);
+        let (instances, snapshots, copies, pg_dump) =
+            tokio::join!(ports.rds.instances(), ports.rds.snapshots(), copies(ports), pg_dump);
         Inventory {
             taken_at,
             instances: observed(instances),
             snapshots: observed(snapshots),
+            copies,
             stores,
+            buckets: self.look_at_buckets(ports).await,
             pg_dump: pg_dump.map(observed).transpose(),
-            in_flight,
+            clock_skew: ports.reference.ahead(),
+            retention_known_for: self.retention_known_for(policy),
+            deleted_lately: own.deleted_lately,
+            in_flight: own.in_flight,
         }
     }
+
+    async fn look_at_buckets(&mut self, ports: &Ports) -> BTreeMap<Plane, Observed<BucketFacts>> {
+        let stores = [(Plane::Primary, Some(&ports.store)), (Plane::Replica, ports.replica.as_ref())];
+        let mut buckets = BTreeMap::new();
+        for (plane, store) in stores {
+            let Some(store) = store else { continue };
+            let known = self.buckets.get(&plane).filter(|(_, seen)| seen.elapsed() < BUCKETS_EVERY);
+            let facts = match known {
+                Some((facts, _)) => Ok(facts.clone()),
+                None => observed(store.bucket().await),
+            };
+            if let (None, Ok(facts)) = (known, &facts) {
+                self.buckets.insert(plane, (facts.clone(), Instant::now()));
+            }
+            buckets.insert(plane, facts);
+        }
+        buckets
+    }
+
+    /// Counts from the first look with the retention that is in force now. A new process has known none.
+    fn retention_known_for(&mut self, policy: &Policy) -> BTreeMap<SourceId, SignedDuration> {
+        self.retention.retain(|source, _| policy.sources.contains_key(source));
+        let mut known_for = BTreeMap::new();
+        for (source, wanted) in &policy.sources {
+            let rules: Vec<Retention> = wanted.retentions().cloned().collect();
+            let since = match self.retention.get(source) {
+                Some((known, since)) if *known == rules => *since,
+                Some(_) | None => {
+                    let now = Instant::now();
+                    self.retention.insert(source.clone(), (rules, now));
+                    now
+                }
+            };
+            let known = SignedDuration::try_from(since.elapsed()).unwrap_or(SignedDuration::MAX);
+            known_for.insert(source.clone(), known);
+        }
+        known_for
+    }
+}
+
+async fn copies(ports: &Ports) -> BTreeMap<RegionName, Observed<Complete<Snapshot>>> {
+    let regions = ports.copies.iter().map(|(region, rds)| async move {
+        let snapshots = rds.snapshots().await;
+        (region.clone(), observed(snapshots))
+    });
+    futures_util::future::join_all(regions).await.into_iter().collect()
 }
 
 fn observed<T>(seen: Result<T, PortError>) -> Observed<T> {

@@ -11,6 +11,7 @@ pub mod archive;
 mod check_stored;
 mod compress;
 pub mod parts;
+pub mod read_back;
 mod stream;
 
 pub use check_stored::{Sent, check_stored};

@@ -1,23 +1,32 @@
 //! Carries out actions: the only writer. Everything was chosen by the planner; here it is done, once or again.
 
 pub mod claim;
+mod copy;
 mod dump;
 mod patient_store;
+pub mod pin;
+mod prune;
 mod restore_md;
 mod snapshot;
+mod verify;
 
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::id::{InstallationId, RunId, SourceId};
+use crate::domain::id::{InstallationId, RegionName, RunId, SourceId};
 use crate::domain::inventory::StoredRun;
 use crate::domain::key::Layout;
 use crate::domain::progress::Progress;
+use crate::domain::recovery_point::Plane;
 use crate::domain::run::{Failure, RunRecord, RunState};
+use crate::domain::verification::Verification;
 use crate::plan::action::{Action, CloseRun, Ending};
-use crate::ports::{Chain, PortError, Ports};
+use crate::policy::ReplicaPolicy;
+use crate::ports::object_store::ObjectStore;
+use crate::ports::rds::Rds;
+use crate::ports::{Chain, ErrorKind, PortError, Ports};
 use claim::{Claim, Closing};
 
 /// What the executor needs to know besides the action.
@@ -39,7 +48,14 @@ pub struct ExecuteSettings {
     pub outage_tolerance: SignedDuration,
     /// SHA-256 of the effective configuration.
     pub config_sha256: String,
+    /// The region of the instances and of the bucket.
+    pub region: RegionName,
+    /// The second bucket.
+    pub replica: Option<ReplicaPolicy>,
 }
+
+/// Why something in another region cannot be reached.
+const UNCONFIGURED: &str = "the configuration does not name it any more";
 
 /// Carries out actions.
 #[derive(Debug, Clone)]
@@ -65,6 +81,29 @@ pub enum Outcome {
     RunEnded(RunEnd),
     /// An upload was dropped.
     UploadAborted,
+    /// RDS copies the snapshot, or has been asked to before.
+    CopyBegun,
+    /// A dump and its manifest stand in the replica bucket.
+    DumpCopied {
+        /// Objects, the manifest included.
+        objects: usize,
+    },
+    /// A dump was looked at again, and what was found is recorded.
+    Verified(Box<Verification>),
+    /// A recovery point is gone.
+    PointDeleted,
+    /// Versions that nobody needs are gone.
+    Swept {
+        /// How many.
+        versions: usize,
+    },
+    /// Looking once more, just before, spoke against it: nothing was changed that was not before.
+    Held {
+        /// What.
+        reason: String,
+    },
+    /// Stopped by shutdown; what was begun is seen through by the next start.
+    Stopped,
     /// The action failed and has left no mark; the next plan sees what there is.
     Failed {
         /// Why.
@@ -97,8 +136,35 @@ impl Executor {
             Action::AbortUpload(abort) => {
                 self.ports.store.abort_upload(&abort.upload).await.map(|()| Outcome::UploadAborted)
             }
+            Action::CopySnapshot(copy) => self.copy_snapshot(&copy).await,
+            Action::DeleteSnapshot(delete) => self.delete_snapshot(&delete).await,
+            Action::CopyDump(copy) => self.copy_dump(&copy, &token).await,
+            Action::Verify(verify) => self.verify(&verify, &token).await,
+            Action::DeleteDump(delete) => self.delete_dump(&delete, &token).await,
+            Action::Sweep(sweep) => self.sweep(&sweep).await,
         };
         done.unwrap_or_else(|error| Outcome::Failed { error })
+    }
+
+    /// RDS in a region.
+    fn rds(&self, region: &RegionName) -> Result<&dyn Rds, PortError> {
+        if *region == self.settings.region {
+            return Ok(self.ports.rds.as_ref());
+        }
+        let rds = self.ports.copies.get(region).map(AsRef::as_ref);
+        rds.ok_or_else(|| PortError::new(format!("ask RDS in {region}"), ErrorKind::Invalid).because(UNCONFIGURED))
+    }
+
+    /// The bucket of a plane.
+    fn bucket(&self, plane: Plane) -> Result<&dyn ObjectStore, PortError> {
+        match plane {
+            Plane::Primary => Ok(self.ports.store.as_ref()),
+            Plane::Replica => self
+                .ports
+                .replica
+                .as_deref()
+                .ok_or_else(|| PortError::new("use the replica bucket", ErrorKind::Invalid).because(UNCONFIGURED)),
+        }
     }
 
     /// Writes the end of a run that nobody works on.

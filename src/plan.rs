@@ -5,17 +5,23 @@
 
 pub mod action;
 pub mod backup;
+mod copy;
 pub mod decision;
 pub mod points;
+pub mod prune;
 pub mod status;
+mod verify;
 
 use jiff::Timestamp;
 
 use crate::domain::inventory::{Inventory, Remains, Unseen};
 use crate::domain::recovery_point::RecoveryPoint;
 use crate::policy::Policy;
+use crate::policy::finding::Finding;
+use crate::policy::posture::bucket_findings;
 use action::Action;
 use decision::Decision;
+use prune::{Mode, PointDecision};
 
 /// What to do now, and why.
 #[derive(Debug, Clone)]
@@ -27,6 +33,10 @@ pub struct Plan {
     pub decisions: Vec<Decision>,
     /// Recovery points of the configured sources: by kind and database, newest slot first.
     pub points: Vec<RecoveryPoint>,
+    /// What becomes of each recovery point, in the order of sources, kinds, planes; the newest first.
+    pub retention: Vec<PointDecision>,
+    /// What a person should know about.
+    pub findings: Vec<Finding>,
     /// What dead runs left in the store.
     pub remains: Vec<Remains>,
     /// Sections that could not be seen, so that nothing was decided from them.
@@ -37,16 +47,37 @@ pub struct Plan {
 
 /// Decides what to do and why.
 pub fn plan(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Plan {
+    plan_in_mode(policy, inventory, Mode::Automatic, now)
+}
+
+/// The same, with what a person has confirmed.
+pub fn plan_in_mode(policy: &Policy, inventory: &Inventory, mode: Mode, now: Timestamp) -> Plan {
     let points = points::recovery_points(policy, inventory);
-    let mut backups = backup::plan_backups(policy, inventory, &points, now);
-    backups.actions.extend(backup::abort_left_uploads(inventory));
+    let backups = backup::plan_backups(policy, inventory, &points, now);
+    let copies = copy::plan_copies(policy, inventory, &points, now);
+    let pruning = prune::plan_prune(policy, inventory, &points, &backups.decisions, mode, now);
+    let mut actions = backups.actions;
+    actions.extend(backup::abort_left_uploads(inventory));
+    actions.extend(copies.actions);
+    actions.extend(verify::plan_verifications(policy, inventory));
+    // Last: of several actions on one recovery point the first is carried out, and a deletion can wait.
+    actions.extend(pruning.actions);
     let remains = inventory.stores.values().flatten().flat_map(|store| store.remains.iter().cloned()).collect();
     let idle = now.saturating_add(policy.cadence.reconcile_interval).unwrap_or(Timestamp::MAX);
-    let wake_at = backups.wake_at.into_iter().chain([idle]).filter(|at| *at > now).min().unwrap_or(idle);
+    let soon = now.saturating_add(policy.cadence.poll_interval).unwrap_or(Timestamp::MAX);
+    let poll = copies.under_way.then_some(soon);
+    let wake_at = backups.wake_at.into_iter().chain(poll).chain([idle]).filter(|at| *at > now).min().unwrap_or(idle);
+    let mut findings = copies.findings;
+    let buckets = inventory.buckets.iter().filter_map(|(plane, facts)| Some((*plane, facts.as_ref().ok()?)));
+    findings.extend(buckets.flat_map(|(plane, facts)| bucket_findings(policy, plane, facts)));
+    findings.extend(pruning.findings);
+    findings.sort_by(|a, b| (b.severity, &a.source, a.check).cmp(&(a.severity, &b.source, b.check)));
     Plan {
-        actions: backups.actions,
+        actions,
         decisions: backups.decisions,
         points,
+        retention: pruning.decisions,
+        findings,
         remains,
         unseen: unseen_sections(inventory),
         wake_at,
@@ -63,8 +94,14 @@ pub mod section {
     pub const STORE: &str = "store";
     /// The dump client.
     pub const PG_DUMP: &str = "pg_dump";
+    /// DB snapshots in the regions of the copies.
+    pub const COPIES: &str = "copies";
+    /// Objects in the replica bucket.
+    pub const REPLICA: &str = "replica";
+    /// How the buckets are set up.
+    pub const BUCKETS: &str = "buckets";
     /// All of them.
-    pub const ALL: [&str; 4] = [INSTANCES, SNAPSHOTS, STORE, PG_DUMP];
+    pub const ALL: [&str; 7] = [INSTANCES, SNAPSHOTS, STORE, PG_DUMP, COPIES, REPLICA, BUCKETS];
 }
 
 fn unseen_sections(inventory: &Inventory) -> Vec<(&'static str, Unseen)> {
@@ -73,5 +110,12 @@ fn unseen_sections(inventory: &Inventory) -> Vec<(&'static str, Unseen)> {
     let pg_dump = inventory.pg_dump.as_ref().err().map(|unseen| (section::PG_DUMP, unseen.clone()));
     let stores = inventory.stores.values().filter_map(|store| store.as_ref().err());
     let stores = stores.map(|unseen| (section::STORE, unseen.clone()));
-    instances.into_iter().chain(snapshots).chain(pg_dump).chain(stores).collect()
+    let copies = inventory.copies.values().filter_map(|seen| seen.as_ref().err());
+    let copies = copies.map(|unseen| (section::COPIES, unseen.clone()));
+    let replicas = inventory.stores.values().flatten().filter_map(|store| store.replica.as_ref()?.as_ref().err());
+    let replicas = replicas.map(|unseen| (section::REPLICA, unseen.clone()));
+    let buckets = inventory.buckets.values().filter_map(|seen| seen.as_ref().err());
+    let buckets = buckets.map(|unseen| (section::BUCKETS, unseen.clone()));
+    let all = instances.into_iter().chain(snapshots).chain(pg_dump).chain(stores);
+    all.chain(copies).chain(replicas).chain(buckets).collect()
 }

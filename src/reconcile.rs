@@ -1,6 +1,7 @@
 //! The loop: look, decide, act, wait. Start-up, recovery after a crash, a cron tick and SIGHUP take this one path.
 
 mod in_flight;
+mod report;
 
 use std::sync::Arc;
 
@@ -10,16 +11,16 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::collect::Collector;
-use crate::domain::id::{DatabaseName, RunId, SourceId};
+use crate::domain::id::{DatabaseName, Kind, RunId, SourceId};
 use crate::domain::inventory::Inventory;
 use crate::domain::progress::ProgressCount;
-use crate::domain::run::RunState;
 use crate::execute::{Executor, Outcome, RunEnd};
 use crate::plan::Plan;
 use crate::policy::Policy;
-use crate::ports::{Chain, ErrorKind, Ports};
+use crate::ports::Ports;
 pub use in_flight::InFlight;
 use in_flight::{Done, Ended};
+pub use report::Deletion;
 
 /// Told of everything that the loop sees and does: metrics, health, the status document.
 pub trait Observer: Send + Sync {
@@ -29,6 +30,8 @@ pub trait Observer: Send + Sync {
     fn turned(&self, now: Timestamp);
     /// A run has ended.
     fn run_ended(&self, source: &SourceId, run: &RunId, end: &RunEnd);
+    /// The deletion of a recovery point has ended, well or not.
+    fn pruned(&self, source: &SourceId, kind: Kind, outcome: Deletion);
     /// A dump has moved on by this much.
     fn dumped(&self, source: &SourceId, database: &DatabaseName, delta: ProgressCount);
 }
@@ -96,15 +99,15 @@ impl Reconciler {
     /// One round.
     async fn turn(&mut self, policy: &Policy, work: &CancellationToken) -> Plan {
         let began_at = self.ports.clock.now();
-        let inventory = self.collector.collect(&self.ports, policy, self.in_flight.runs()).await;
+        let inventory = self.collector.collect(&self.ports, policy, self.in_flight.own_work()).await;
         let now = self.ports.clock.now();
         let plan = crate::plan::plan(policy, &inventory, now);
         self.log_decisions(&plan);
         self.observer.observed(policy, &inventory, &plan, now.duration_since(began_at));
         for action in &plan.actions {
             // An action that has just failed without leaving a mark would be planned again at once, and for ever.
-            if self.in_flight.may_start(action, now) {
-                tracing::info!(source.id = %action.source(), run.id = %action.run(), "{action}");
+            if self.in_flight.may_start(action) {
+                tracing::info!(source.id = %action.source(), run.id = action.run().map(display), "{action}");
                 self.in_flight.start(action.clone(), self.executor.clone(), work.child_token());
             }
         }
@@ -172,49 +175,29 @@ impl Reconciler {
         }
     }
 
-    /// The one place where outcomes are logged.
+    /// Outcomes are logged here and nowhere else, in `report`.
     fn settle(&mut self, ended: Ended) {
         self.report_progress();
         let Ended { action, done, progress } = ended;
         if let Some((source, database, delta)) = progress {
             self.observer.dumped(&source, &database, delta);
         }
-        let (source, run) = (action.source().clone(), action.run().clone());
-        let now = self.ports.clock.now();
-        match done {
-            Done::Panicked => {
-                tracing::error!(source.id = %source, run.id = %run, "{action}: it panicked, which is a bug in strongroom");
-                self.in_flight.cool_down(&action, now);
-            }
+        report::log(&action, &done);
+        match &done {
             Done::Outcome(Outcome::RunEnded(end)) => {
-                log_end(&source, &run, &end);
-                self.observer.run_ended(&source, &run, &end);
-            }
-            Done::Outcome(Outcome::SnapshotBegun) => {
-                tracing::info!(source.id = %source, run.id = %run, "RDS makes the snapshot");
-                self.in_flight.cool_down(&action, now);
-            }
-            Done::Outcome(Outcome::UploadAborted) => {
-                tracing::info!(source.id = %source, run.id = %run, "the upload that the run had left open is gone");
-                self.in_flight.cool_down(&action, now);
-            }
-            Done::Outcome(Outcome::Deferred { error }) => {
-                // A busy instance is everyday; a refusal is not, and would otherwise only show at the deadline.
-                if error.kind() == ErrorKind::WrongState {
-                    tracing::info!(source.id = %source, run.id = %run, error = %Chain(&error), "the snapshot has to wait");
-                } else {
-                    tracing::warn!(source.id = %source, run.id = %run, error = %Chain(&error), "the snapshot is not begun, it is tried again");
+                if let Some(run) = action.run() {
+                    self.observer.run_ended(action.source(), run, end);
                 }
-                self.in_flight.cool_down(&action, now);
             }
-            Done::Outcome(Outcome::ClaimedElsewhere) => {
-                tracing::info!(source.id = %source, run.id = %run, "another daemon has the run");
-                self.in_flight.cool_down(&action, now);
+            // What was begun and has to come to its end elsewhere is not begun again soon; nor is what failed without a mark.
+            Done::Outcome(Outcome::CopyBegun | Outcome::Held { .. }) => self.in_flight.back_off(&action),
+            Done::Outcome(Outcome::Failed { .. }) | Done::Panicked if action.run().is_none() => {
+                self.in_flight.back_off(&action);
             }
-            Done::Outcome(Outcome::Failed { error }) => {
-                tracing::warn!(source.id = %source, run.id = %run, error = %Chain(&error), "{action}: failed, it is tried again");
-                self.in_flight.cool_down(&action, now);
-            }
+            Done::Outcome(_) | Done::Panicked => self.in_flight.cool_down(&action),
+        }
+        if let (Some(kind), Some(outcome)) = (report::deleted_kind(&action), report::deletion(&done)) {
+            self.observer.pruned(action.source(), kind, outcome);
         }
     }
 
@@ -232,28 +215,6 @@ impl Reconciler {
             }
         }
         self.last_decisions = decisions;
-    }
-}
-
-fn log_end(source: &SourceId, run: &RunId, end: &RunEnd) {
-    let duration_ms = i64::try_from(end.duration.as_millis()).unwrap_or(i64::MAX);
-    match &end.state {
-        RunState::Succeeded { size_bytes, .. } => {
-            tracing::info!(source.id = %source, run.id = %run, size_bytes, duration_ms, "run succeeded");
-        }
-        RunState::Failed { failure, .. } => {
-            let events: Vec<String> =
-                failure.rds_events.iter().map(|event| format!("{} {}", event.at, event.message)).collect();
-            let rds_events = events.join("; ");
-            tracing::error!(source.id = %source, run.id = %run, duration_ms, error = failure.message, rds_events, "run failed");
-        }
-        RunState::Cancelled { .. } => {
-            tracing::info!(source.id = %source, run.id = %run, duration_ms, "run cancelled, nothing of it counts");
-        }
-        RunState::Abandoned { .. } => {
-            tracing::warn!(source.id = %source, run.id = %run, "run closed: the process that worked on it is gone");
-        }
-        RunState::Running => {}
     }
 }
 

@@ -1,6 +1,5 @@
 //! `strongroom backup`: a backup now, by the rules of the schedule: same planner, same executor, same record.
 
-use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, assemble, complain, say, text};
+use crate::collect::OwnWork;
 use crate::config::Config;
 use crate::daemon::Assembly;
 use crate::domain::id::{DatabaseName, Kind, RunId, SourceId};
@@ -65,7 +65,7 @@ impl Backup {
             },
         };
         let policy = Arc::clone(&assembly.policy);
-        let inventory = assembly.collector.collect(&assembly.ports, &policy, BTreeSet::new()).await;
+        let inventory = assembly.collector.collect(&assembly.ports, &policy, OwnWork::default()).await;
         let action = match manual(&policy, &inventory, &source, &task, assembly.ports.clock.now()) {
             Ok(action) => action,
             Err(refusal @ (Refusal::UnknownSource(_) | Refusal::UnknownDatabase { .. })) => {
@@ -77,7 +77,7 @@ impl Backup {
                 return Ok(Exit::Refused);
             }
         };
-        let run = action.run().clone();
+        let Some(run) = action.run().cloned() else { anyhow::bail!("a backup is a run: this is a bug in strongroom") };
         say(&format!("begins: {action}"));
         let token = CancellationToken::new();
         let outcome = carry_out(&assembly, action, &token).await;
@@ -147,9 +147,16 @@ async fn wait_for_end(
             Outcome::SnapshotBegun => {}
             Outcome::Deferred { error } => say(&format!("not begun yet, trying again: {}", Chain(error))),
             Outcome::ClaimedElsewhere if run.kind == Kind::Snapshot => {}
-            Outcome::ClaimedElsewhere | Outcome::RunEnded(_) | Outcome::UploadAborted | Outcome::Failed { .. } => {
-                return outcome;
-            }
+            Outcome::ClaimedElsewhere | Outcome::RunEnded(_) | Outcome::Failed { .. } => return outcome,
+            // Of other actions.
+            Outcome::UploadAborted
+            | Outcome::CopyBegun
+            | Outcome::DumpCopied { .. }
+            | Outcome::Verified(_)
+            | Outcome::PointDeleted
+            | Outcome::Swept { .. }
+            | Outcome::Held { .. }
+            | Outcome::Stopped => return outcome,
         }
         let clock = Arc::clone(&assembly.ports.clock);
         let look_at = clock.now().saturating_add(policy.cadence.poll_interval).unwrap_or(Timestamp::MAX);
@@ -161,7 +168,7 @@ async fn wait_for_end(
                 return outcome;
             }
         }
-        let inventory = assembly.collector.collect(&assembly.ports, &policy, BTreeSet::new()).await;
+        let inventory = assembly.collector.collect(&assembly.ports, &policy, OwnWork::default()).await;
         // The daemon may be quicker in recording the end.
         if let Some(end) = recorded_end(&inventory, source, run) {
             return Outcome::RunEnded(end);
@@ -215,7 +222,16 @@ fn report(source: &SourceId, run: &RunId, outcome: &Outcome) -> std::io::Result<
             complain(&Chain(error));
             Exit::Failed
         }
-        Outcome::SnapshotBegun | Outcome::Deferred { .. } | Outcome::UploadAborted => Exit::Failed,
+        Outcome::SnapshotBegun
+        | Outcome::Deferred { .. }
+        | Outcome::UploadAborted
+        | Outcome::CopyBegun
+        | Outcome::DumpCopied { .. }
+        | Outcome::Verified(_)
+        | Outcome::PointDeleted
+        | Outcome::Swept { .. }
+        | Outcome::Held { .. }
+        | Outcome::Stopped => Exit::Failed,
     };
     Ok(exit)
 }

@@ -50,6 +50,7 @@ fn render(status: &Status) -> String {
     let mut text = table.render();
     text.push('\n');
     text.extend(status.sources.iter().map(|source| restorable(source, status.at)));
+    text.extend(status.findings.iter().map(|finding| format!("{finding}\n")));
     text.extend(status.unseen.iter().map(|unseen| format!("NOT SEEN: {unseen}\n")));
     if status.remains_bytes > 0 {
         text.push_str(&format!(
@@ -71,7 +72,8 @@ fn restorable(source: &SourceStatus, now: Timestamp) -> String {
     let ways = source.restorable.iter().map(|way| {
         let of = way.database.as_ref().map_or_else(String::new, |database| format!(" of {database}"));
         let from = way.from.as_ref().map_or_else(String::new, |from| format!(", from {from}"));
-        format!("    by {}{of} to {} ({}){from}\n", way.path, text::utc(way.to), text::relative(way.to, now))
+        let region = way.region.as_ref().map_or_else(String::new, |region| format!(" in {region}"));
+        format!("    by {}{of}{region} to {} ({}){from}\n", way.path, text::utc(way.to), text::relative(way.to, now))
     });
     format!("{head}: restorable\n{}", ways.collect::<String>())
 }

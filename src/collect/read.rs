@@ -5,13 +5,14 @@ use jiff::Timestamp;
 
 use crate::domain::id::{InstallationId, ResourceId, RunId, SourceId};
 use crate::domain::key::{DumpId, ObjectKey};
-use crate::domain::manifest::Manifest;
+use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest};
+use crate::domain::pin::{PIN_BYTES_MAX, PIN_VERSION, Pin};
+use crate::domain::prune_record::{PRUNE_RECORD_BYTES_MAX, PRUNE_RECORD_VERSION, PruneRecord};
+use crate::domain::recovery_point::Plane;
 use crate::domain::run::{Failure, ProcessIdentity, RUN_RECORD_BYTES_MAX, RUN_RECORD_VERSION, RunRecord, RunState};
-use crate::ports::object_store::ListedObject;
+use crate::domain::verification::{Level, VERIFICATION_BYTES_MAX, VERIFICATION_VERSION, Verification};
+use crate::ports::object_store::{ListedObject, ObjectStore};
 use crate::ports::{Chain, ErrorKind, PortError, Ports};
-
-/// Largest manifest that is read: 100,000 tables take about 20 MB.
-const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
 /// What has to be remembered of a manifest. Its tables would fill the memory of a daemon with many sources.
 #[derive(Debug)]
@@ -20,7 +21,15 @@ pub(super) struct KnownManifest {
     pub(super) run: RunId,
     pub(super) snapshot_at: Timestamp,
     pub(super) stored_bytes: u64,
-    pub(super) objects: Vec<(ObjectKey, u64)>,
+    pub(super) objects: Vec<KnownObject>,
+}
+
+/// An object that a manifest names.
+#[derive(Debug)]
+pub(super) struct KnownObject {
+    pub(super) key: ObjectKey,
+    pub(super) version_id: Option<String>,
+    pub(super) size_bytes: u64,
 }
 
 /// Whether an error may be over the next time. Anything else is a property of the object.
@@ -33,12 +42,12 @@ fn may_pass(error: &PortError) -> bool {
 /// # Errors
 /// The store could not be asked this time.
 pub(super) async fn read_manifest(
-    ports: &Ports,
+    store: &dyn ObjectStore,
     installation: &InstallationId,
     dump: &DumpId,
     object: &ListedObject,
 ) -> Result<(String, Result<KnownManifest, String>), PortError> {
-    let found = match ports.store.get(&object.key, MANIFEST_BYTES_MAX).await {
+    let found = match store.get(&object.key, MANIFEST_BYTES_MAX).await {
         Ok(found) => found,
         Err(error) if may_pass(&error) => return Err(error),
         Err(error) => return Ok((object.etag.clone(), Err(Chain(&error).to_string()))),
@@ -64,7 +73,11 @@ fn check(manifest: Manifest, installation: &InstallationId, object: &ListedObjec
         run: manifest.run,
         snapshot_at: manifest.snapshot_at,
         stored_bytes: manifest.stored_bytes,
-        objects: manifest.objects.into_iter().map(|own| (own.key, own.size_bytes)).collect(),
+        objects: manifest
+            .objects
+            .into_iter()
+            .map(|own| KnownObject { key: own.key, version_id: own.version_id, size_bytes: own.size_bytes })
+            .collect(),
     })
 }
 
@@ -123,4 +136,82 @@ fn unreadable(
     let failure = Failure { message: format!("its record cannot be read: {why}"), rds_events: Vec::new() };
     RunRecord::claim(installation.clone(), run.clone(), source.clone(), owner, at)
         .closed(RunState::Failed { finished_at: at, failure })
+}
+
+/// The entity tag of a pin, and the pin. One that cannot be read holds all the same: somebody has set it.
+///
+/// # Errors
+/// The store could not be asked this time.
+pub(super) async fn read_pin(ports: &Ports, point: &str, object: &ListedObject) -> Result<(String, Pin), PortError> {
+    let (etag, pin) = read_json::<Pin>(ports, object, PIN_BYTES_MAX, |pin| pin.version <= PIN_VERSION).await?;
+    let pin = pin.unwrap_or_else(|why| Pin {
+        version: PIN_VERSION,
+        point: point.to_owned(),
+        reason: Some(format!("the pin itself cannot be read: {why}")),
+        pinned_at: object.modified_at.unwrap_or(Timestamp::UNIX_EPOCH),
+    });
+    Ok((etag, Pin { point: point.to_owned(), ..pin }))
+}
+
+/// The entity tag of a prune record, and the record; `None` where it is not ours, or says something else than its key.
+///
+/// # Errors
+/// The store could not be asked this time.
+pub(super) async fn read_prune(
+    ports: &Ports,
+    installation: &InstallationId,
+    subject: &(DumpId, Plane),
+    object: &ListedObject,
+) -> Result<(String, Option<PruneRecord>), PortError> {
+    let usable = |record: &PruneRecord| {
+        record.version <= PRUNE_RECORD_VERSION
+            && record.installation == *installation
+            && (&record.dump, record.plane) == (&subject.0, subject.1)
+    };
+    let (etag, record) = read_json(ports, object, PRUNE_RECORD_BYTES_MAX, usable).await?;
+    Ok((etag, record.map_err(|why| ignored(object, &why)).ok()))
+}
+
+/// The entity tag of a verification record, and the record; `None` where it is not ours, or says something else than its
+/// key.
+///
+/// # Errors
+/// The store could not be asked this time.
+pub(super) async fn read_verification(
+    ports: &Ports,
+    installation: &InstallationId,
+    subject: &(DumpId, Plane, Level),
+    object: &ListedObject,
+) -> Result<(String, Option<Verification>), PortError> {
+    let usable = |record: &Verification| {
+        record.version <= VERIFICATION_VERSION
+            && record.installation == *installation
+            && (&record.dump, record.plane, record.level) == (&subject.0, subject.1, subject.2)
+    };
+    let (etag, record) = read_json(ports, object, VERIFICATION_BYTES_MAX, usable).await?;
+    Ok((etag, record.map_err(|why| ignored(object, &why)).ok()))
+}
+
+fn ignored(object: &ListedObject, why: &str) {
+    tracing::warn!(record.key = %object.key, error = why, "a record cannot be used and is ignored");
+}
+
+/// A small JSON object, or why it cannot be used.
+async fn read_json<T: serde::de::DeserializeOwned>(
+    ports: &Ports,
+    object: &ListedObject,
+    size_bytes_max: u64,
+    usable: impl Fn(&T) -> bool,
+) -> Result<(String, Result<T, String>), PortError> {
+    let found = match ports.store.get(&object.key, size_bytes_max).await {
+        Ok(found) => found,
+        Err(error) if may_pass(&error) => return Err(error),
+        Err(error) => return Ok((object.etag.clone(), Err(Chain(&error).to_string()))),
+    };
+    let value = match serde_json::from_slice::<T>(&found.bytes) {
+        Ok(value) if usable(&value) => Ok(value),
+        Ok(_) => Err("it is of another installation, of another dump, or of a later version".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    Ok((found.etag, value))
 }

@@ -1,231 +1,251 @@
-//! The store of one source: manifests, run records, remains.
+//! The store of one source: manifests, run records, what is recorded about dumps, remains; in both buckets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::StreamExt;
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
-use super::read::{KnownManifest, read_manifest, read_record};
-use crate::domain::id::{InstallationId, Kind, RunId, SourceId};
-use crate::domain::inventory::{OpenUpload, Remains, SourceStore, StoredRun};
+use super::cache::{Cache, Freshness};
+use super::dumps::{ReadManifest, Records, Side};
+use super::read::{read_manifest, read_pin, read_prune, read_record, read_verification};
+use super::sorted::{ObjectOfRun, Sorted, exact};
+use crate::domain::bucket::ReplicationStatus;
+use crate::domain::id::{RunId, SourceId};
+use crate::domain::inventory::{
+    Complete, Observed, OpenUpload, Remains, ReplicaStore, Replication, SourceStore, StoredDump, StoredRun, Unseen,
+};
 use crate::domain::key::{DumpId, KeyRole, Layout, ObjectKey};
-use crate::domain::recovery_point::{Plane, PointState, RecoveryPoint};
+use crate::domain::pin::Pin;
+use crate::domain::prune_record::{ObjectVersion, PruneRecord};
+use crate::domain::recovery_point::Plane;
 use crate::domain::run::{RunRecord, RunState};
-use crate::ports::object_store::ListedObject;
-use crate::ports::{PortError, Ports};
+use crate::domain::verification::Verification;
+use crate::policy::{Policy, ReplicaMode, ReplicaPolicy};
+use crate::ports::object_store::{ListedVersion, ObjectStore};
+use crate::ports::{Chain, PortError, Ports};
 
-/// Objects of one source that are read at once: enough to hide latency.
-const READS_AT_ONCE: usize = 8;
 /// Listings before a source that changes under our eyes is given up for this look.
 const LISTINGS_MAX: u32 = 3;
+/// Dumps of one source whose replication is asked for in one look.
+const REPLICATION_ASKED_MAX: usize = 3;
 
-/// What was read before, by entity tag: only what has changed is read again.
+/// What was read before.
 #[derive(Debug, Default)]
 pub(super) struct StoreCache {
-    manifests: BTreeMap<ObjectKey, (String, Result<KnownManifest, String>)>,
-    runs: BTreeMap<ObjectKey, KnownRun>,
+    manifests: Cache<ReadManifest>,
+    replica_manifests: Cache<ReadManifest>,
+    runs: Cache<KnownRun>,
+    pins: Cache<Pin>,
+    prunes: Cache<Option<PruneRecord>>,
+    verifications: Cache<Option<Verification>>,
 }
 
 #[derive(Debug)]
 struct KnownRun {
-    etag: String,
     record: RunRecord,
     first_seen: Instant,
 }
 
-/// A listing, sorted by what the keys are for.
-#[derive(Default)]
-struct Sorted {
-    manifests: Vec<(DumpId, ListedObject)>,
-    records: Vec<(RunId, ListedObject)>,
-    objects: Vec<(DumpId, RunId, ListedObject)>,
-}
-
-/// Whether what was read is what was listed.
-#[derive(PartialEq, Eq)]
-enum Freshness {
-    AsListed,
-    ChangedSince,
+/// What a look at one source needs to know.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look<'a> {
+    pub(super) ports: &'a Ports,
+    pub(super) policy: &'a Policy,
+    pub(super) layout: &'a Layout,
+    pub(super) source: &'a SourceId,
 }
 
 impl StoreCache {
-    pub(super) async fn collect(
-        &mut self,
-        ports: &Ports,
-        installation: &InstallationId,
-        layout: &Layout,
-        source: &SourceId,
-    ) -> Result<SourceStore, PortError> {
-        let prefix = layout.source_prefix(source);
+    pub(super) async fn collect(&mut self, look: Look<'_>) -> Result<SourceStore, PortError> {
+        let prefix = look.layout.source_prefix(look.source);
         let mut listings = 0;
         let (listed, sorted) = loop {
-            let listed = ports.store.list(&prefix).await?;
-            let sorted = sort(layout, listed.iter());
+            let listed = look.ports.store.list_versions(&prefix).await?;
+            let sorted = Sorted::of(look.layout, listed.iter());
             listings += 1;
             // A record that says "succeeded" beside a listing from before its manifest would have the slot filled twice.
-            let freshness = self.read_new(ports, installation, source, &sorted).await?;
+            let freshness = self.read_new(look, &sorted).await?;
             if freshness == Freshness::AsListed || listings == LISTINGS_MAX {
                 break (listed, sorted);
             }
         };
-        let uploads = ports.store.list_uploads(&prefix).await?;
-        self.forget_what_is_gone(&sorted);
-        let sizes = listed.iter().map(|object| (&object.key, object.size_bytes)).collect();
-        let runs: Vec<StoredRun> = self.runs.values().map(|known| known.to_stored(ports)).collect();
-        let remains = self.remains(&sorted, &runs);
-        let ours = |upload: &&OpenUpload| matches!(layout.role(&upload.key), KeyRole::DumpObject { .. });
+        let uploads = look.ports.store.list_uploads(&prefix).await?;
+        let records = self.records();
+        let replica = match (&look.policy.destination.replica, &look.ports.replica) {
+            (Some(replica), Some(store)) => {
+                Some(self.collect_replica(look, replica, store.as_ref(), &prefix, &records).await)
+            }
+            (None, _) | (_, None) => None,
+        };
+        let side = Side { plane: Plane::Primary, region: &look.policy.region, same_versions: true };
+        let runs: Vec<StoredRun> = self.runs.iter().map(|(_, etag, known)| known.to_stored(etag, look.ports)).collect();
+        let remains = self.remains(&sorted, &runs, &records);
+        let ours = |upload: &&OpenUpload| matches!(look.layout.role(&upload.key), KeyRole::DumpObject { .. });
+        let mut dumps = side.dumps(&sorted, &self.manifests, &records);
+        let replicates = |replica: &ReplicaPolicy| replica.mode == ReplicaMode::Replicated;
+        if let Some(Ok(replica)) = &replica
+            && look.policy.destination.replica.as_ref().is_some_and(replicates)
+        {
+            self.ask_for_replication(look, replica, &mut dumps).await;
+        }
+        let open = records.prunes.iter().filter(|record| record.is_open()).cloned().collect();
         Ok(SourceStore {
-            dumps: listed.derive(|_| self.dumps(&sorted, &sizes)),
-            runs: listed.derive(|_| runs),
-            remains: listed.derive(|_| remains),
+            dumps: of(&listed, dumps),
+            replica,
+            prunes: of(&listed, open),
+            pins: of(&listed, records.pins),
+            markers: of(&listed, sorted.markers),
+            runs: of(&listed, runs),
+            remains: of(&listed, remains),
             uploads: uploads.derive(|uploads| uploads.iter().filter(ours).cloned().collect()),
         })
     }
 
-    /// Reads what is new or has changed. What was read stays known, whatever fails after it.
-    async fn read_new(
-        &mut self,
-        ports: &Ports,
-        installation: &InstallationId,
-        source: &SourceId,
-        sorted: &Sorted,
-    ) -> Result<Freshness, PortError> {
-        let mut freshness = Freshness::AsListed;
-        let unknown = |known: Option<&String>, object: &ListedObject| known != Some(&object.etag);
-        let manifests = sorted.manifests.iter().cloned();
-        let manifests: Vec<_> = manifests
-            .filter(|(_, object)| unknown(self.manifests.get(&object.key).map(|(etag, _)| etag), object))
-            .collect();
-        let mut reads = futures_util::stream::iter(manifests)
-            .map(|(dump, object)| async move { (read_manifest(ports, installation, &dump, &object).await, object) })
-            .buffer_unordered(READS_AT_ONCE);
-        while let Some((read, object)) = reads.next().await {
-            let (etag, manifest) = read?;
-            if etag != object.etag {
-                freshness = Freshness::ChangedSince;
-            }
-            self.manifests.insert(object.key, (etag, manifest));
-        }
-        drop(reads);
-        let records = sorted.records.iter().cloned();
-        let records: Vec<_> = records
-            .filter(|(_, object)| unknown(self.runs.get(&object.key).map(|known| &known.etag), object))
-            .collect();
-        let mut reads = futures_util::stream::iter(records)
-            .map(|(run, object)| async move { (read_record(ports, installation, source, &run, &object).await, object) })
-            .buffer_unordered(READS_AT_ONCE);
-        while let Some((read, object)) = reads.next().await {
-            let (etag, record) = read?;
-            if etag != object.etag {
-                freshness = Freshness::ChangedSince;
-            }
-            self.runs.insert(object.key, KnownRun { etag, record, first_seen: Instant::now() });
-        }
-        Ok(freshness)
-    }
-
-    fn forget_what_is_gone(&mut self, sorted: &Sorted) {
-        let manifests: BTreeSet<&ObjectKey> = sorted.manifests.iter().map(|(_, object)| &object.key).collect();
-        self.manifests.retain(|key, _| manifests.contains(key));
-        let records: BTreeSet<&ObjectKey> = sorted.records.iter().map(|(_, object)| &object.key).collect();
-        self.runs.retain(|key, _| records.contains(key));
-    }
-
-    /// Every manifest as a recovery point. It is good only if everything that it names is there, byte for byte in size.
-    fn dumps(&self, sorted: &Sorted, sizes: &BTreeMap<&ObjectKey, u64>) -> Vec<RecoveryPoint> {
-        let points = sorted.manifests.iter().filter_map(|(dump, object)| {
-            let (_, manifest) = self.manifests.get(&object.key)?;
-            Some(to_point(dump, manifest, sizes))
+    /// Reads what is new or has changed in the primary bucket.
+    async fn read_new(&mut self, look: Look<'_>, sorted: &Sorted) -> Result<Freshness, PortError> {
+        let Look { ports, policy, source, .. } = look;
+        let installation = &policy.installation;
+        let store = ports.store.as_ref();
+        let manifests =
+            self.manifests.refresh(&sorted.manifests, |dump, object| read_manifest(store, installation, dump, object));
+        let manifests = manifests.await?;
+        let records = self.runs.refresh(&sorted.records, |run, object| async move {
+            let (etag, record) = read_record(ports, installation, source, run, object).await?;
+            Ok((etag, KnownRun { record, first_seen: Instant::now() }))
         });
-        points.collect()
+        let records = records.await?;
+        self.pins.refresh(&sorted.pins, |point, object| read_pin(ports, point, object)).await?;
+        let prunes =
+            self.prunes.refresh(&sorted.prunes, |subject, object| read_prune(ports, installation, subject, object));
+        prunes.await?;
+        let verifications = self
+            .verifications
+            .refresh(&sorted.verifications, |subject, object| read_verification(ports, installation, subject, object));
+        verifications.await?;
+        let as_listed = [manifests, records].iter().all(|freshness| *freshness == Freshness::AsListed);
+        Ok(if as_listed { Freshness::AsListed } else { Freshness::ChangedSince })
+    }
+
+    fn records(&self) -> Records {
+        Records {
+            pins: self.pins.iter().map(|(_, _, pin)| pin.clone()).collect(),
+            prunes: self.prunes.iter().filter_map(|(_, _, record)| record.clone()).collect(),
+            verifications: self.verifications.iter().filter_map(|(_, _, record)| record.clone()).collect(),
+        }
+    }
+
+    /// The replica bucket's side. That it cannot be seen takes nothing away from what the primary one shows.
+    async fn collect_replica(
+        &mut self,
+        look: Look<'_>,
+        replica: &ReplicaPolicy,
+        store: &dyn ObjectStore,
+        prefix: &str,
+        records: &Records,
+    ) -> Observed<ReplicaStore> {
+        let unseen = |error: PortError| Unseen(Chain(&error).to_string());
+        let listed = store.list_versions(prefix).await.map_err(unseen)?;
+        let sorted = Sorted::of(look.layout, listed.iter());
+        let installation = &look.policy.installation;
+        let manifests = self
+            .replica_manifests
+            .refresh(&sorted.manifests, |dump, object| read_manifest(store, installation, dump, object));
+        manifests.await.map_err(unseen)?;
+        let side = Side {
+            plane: Plane::Replica,
+            region: &replica.region,
+            same_versions: replica.mode == ReplicaMode::Replicated,
+        };
+        Ok(ReplicaStore { dumps: of(&listed, side.dumps(&sorted, &self.replica_manifests, records)) })
+    }
+
+    /// Asks S3 how far the replication of those dumps is that are not proven in the replica bucket: seldom more than the
+    /// newest, so their number is bounded.
+    async fn ask_for_replication(&self, look: Look<'_>, replica: &ReplicaStore, dumps: &mut [StoredDump]) {
+        let proven: BTreeSet<&DumpId> =
+            replica.dumps.iter().filter(|stored| stored.point.is_good()).map(|stored| &stored.dump).collect();
+        let mut open: Vec<&mut StoredDump> = dumps
+            .iter_mut()
+            .filter(|stored| stored.point.is_good() && !stored.other_plane_proven && !proven.contains(&stored.dump))
+            .collect();
+        open.sort_by_key(|stored| std::cmp::Reverse(stored.dump.slot));
+        for stored in open.into_iter().take(REPLICATION_ASKED_MAX) {
+            let Some(Ok(manifest)) = self.manifests.get(&stored.manifest.key) else { continue };
+            let objects = manifest
+                .objects
+                .iter()
+                .map(|own| ObjectVersion { key: own.key.clone(), version_id: own.version_id.clone() });
+            let mut worst = Replication::Completed;
+            for object in objects.chain([stored.manifest.clone()]) {
+                let status = match look.ports.store.head_version(&object).await {
+                    Ok(facts) => match facts.replication {
+                        Some(ReplicationStatus::Completed | ReplicationStatus::Replica) => Replication::Completed,
+                        Some(ReplicationStatus::Pending) => Replication::Pending,
+                        Some(ReplicationStatus::Failed) => Replication::Failed,
+                        None => Replication::NoRule,
+                    },
+                    // Not to know it is the same as waiting for it.
+                    Err(_) => Replication::Pending,
+                };
+                worst = worst.max(status);
+            }
+            stored.replication = Some(worst);
+        }
     }
 
     /// Objects that no manifest names, of runs that are over.
-    fn remains(&self, sorted: &Sorted, runs: &[StoredRun]) -> Vec<Remains> {
-        let manifests = self.manifests.values().filter_map(|(_, manifest)| manifest.as_ref().ok());
-        let named: BTreeSet<&ObjectKey> =
-            manifests.flat_map(|manifest| manifest.objects.iter().map(|(key, _)| key)).collect();
+    ///
+    /// A manifest that cannot be read, or that somebody has hidden, may name any object of its dump: none of them are
+    /// remains then.
+    fn remains(&self, sorted: &Sorted, runs: &[StoredRun], records: &Records) -> Vec<Remains> {
+        let mut named: BTreeSet<&ObjectKey> = BTreeSet::new();
+        let mut readable: BTreeSet<&DumpId> = BTreeSet::new();
+        for (dump, object) in &sorted.manifests {
+            if let Some(Ok(manifest)) = self.manifests.get(&object.key) {
+                readable.insert(dump);
+                named.extend(manifest.objects.iter().map(|own| &own.key));
+            }
+        }
         let running: BTreeSet<&RunId> = runs
             .iter()
             .filter(|stored| stored.record.state == RunState::Running)
             .map(|stored| &stored.record.run)
             .collect();
+        let being_deleted =
+            |dump: &DumpId| records.prunes.iter().any(|record| record.is_open() && record.dump == *dump);
         let mut remains: BTreeMap<(&DumpId, &RunId), Remains> = BTreeMap::new();
-        for (dump, run, object) in &sorted.objects {
-            if named.contains(&object.key) || running.contains(run) {
+        for ObjectOfRun { dump, run, version } in &sorted.objects {
+            let unsure = sorted.ever_committed.contains(dump) && !readable.contains(dump);
+            if unsure || named.contains(&version.key) || running.contains(run) || being_deleted(dump) {
                 continue;
             }
             let entry = remains.entry((dump, run)).or_insert_with(|| Remains {
                 dump: dump.clone(),
                 run: run.clone(),
-                objects: Vec::new(),
+                versions: Vec::new(),
                 size_bytes: 0,
+                newest_at: None,
             });
-            entry.objects.push(object.key.clone());
-            entry.size_bytes += object.size_bytes;
+            entry.size_bytes += version.content.as_ref().map_or(0, |content| content.size_bytes);
+            entry.newest_at = entry.newest_at.max(version.modified_at);
+            entry.versions.push(exact(version));
         }
         remains.into_values().collect()
     }
 }
 
+/// Something made of a whole listing, which is as complete.
+fn of<T>(listed: &Complete<ListedVersion>, items: Vec<T>) -> Complete<T> {
+    listed.derive(|_| items)
+}
+
 impl KnownRun {
-    fn to_stored(&self, ports: &Ports) -> StoredRun {
+    fn to_stored(&self, etag: &str, ports: &Ports) -> StoredRun {
         StoredRun {
             record: self.record.clone(),
-            etag: self.etag.clone(),
+            etag: etag.to_owned(),
             owner: ports.processes.state_of(&self.record.owner),
             unchanged_for: SignedDuration::try_from(self.first_seen.elapsed()).unwrap_or(SignedDuration::MAX),
         }
     }
-}
-
-fn sort<'a>(layout: &Layout, listed: impl Iterator<Item = &'a ListedObject>) -> Sorted {
-    let mut sorted = Sorted::default();
-    for object in listed {
-        match layout.role(&object.key) {
-            KeyRole::Manifest(dump) => sorted.manifests.push((dump, object.clone())),
-            KeyRole::RunRecord { run, .. } => sorted.records.push((run, object.clone())),
-            KeyRole::DumpObject { dump, run, .. } => sorted.objects.push((dump, run, object.clone())),
-            KeyRole::Foreign => {}
-        }
-    }
-    sorted
-}
-
-fn to_point(
-    dump: &DumpId,
-    manifest: &Result<KnownManifest, String>,
-    sizes: &BTreeMap<&ObjectKey, u64>,
-) -> RecoveryPoint {
-    let state = match manifest {
-        Err(reason) => PointState::Bad { reason: reason.clone() },
-        Ok(manifest) => match missing_object(manifest, sizes) {
-            Some(reason) => PointState::Bad { reason },
-            None => PointState::Good,
-        },
-    };
-    let manifest = manifest.as_ref().ok();
-    RecoveryPoint {
-        id: dump.to_string(),
-        source: dump.source.clone(),
-        kind: Kind::Dump,
-        database: Some(dump.database.clone()),
-        resource: manifest.map(|manifest| manifest.resource.clone()),
-        slot: dump.slot,
-        run: manifest.map(|manifest| manifest.run.clone()),
-        plane: Plane::Primary,
-        created_at: manifest.map(|manifest| manifest.snapshot_at),
-        size_bytes: manifest.map_or(0, |manifest| manifest.stored_bytes),
-        state,
-    }
-}
-
-/// Why a manifest's objects are not all there.
-fn missing_object(manifest: &KnownManifest, sizes: &BTreeMap<&ObjectKey, u64>) -> Option<String> {
-    manifest.objects.iter().find_map(|(key, size_bytes)| match sizes.get(key) {
-        None => Some(format!("{key} is missing")),
-        Some(size) if size != size_bytes => Some(format!("{key} has {size} bytes instead of {size_bytes}")),
-        Some(_) => None,
-    })
 }

@@ -216,4 +216,4 @@ impl Tail {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

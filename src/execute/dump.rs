@@ -24,7 +24,7 @@ use crate::ports::postgres::{DatabaseFacts, Globals};
 use crate::ports::{Chain, ErrorKind, PortError};
 
 /// Name of the archive in a run's directory.
-const ARCHIVE: &str = "archive.dump.zst";
+pub(super) const ARCHIVE: &str = "archive.dump.zst";
 /// Name of the roles and settings.
 const GLOBALS: &str = "globals.sql";
 /// Name of the instructions.
@@ -157,7 +157,7 @@ impl Executor {
         manifest.stored_bytes = manifest.objects.iter().map(|object| object.size_bytes).sum();
         manifest.finished_at = self.ports.clock.now();
         // A daemon that was paused for longer than its lease must not commit what another has begun anew.
-        if !claim.lock().await.stands().await? {
+        if !self.still_claimed(claim, stop).await? {
             return Err(DumpError::Port(
                 PortError::new(format!("commit run {}", start.run), ErrorKind::AlreadyExists)
                     .because("another daemon has taken the run over"),
@@ -165,6 +165,26 @@ impl Executor {
         }
         self.commit(store, start, &manifest).await?;
         Ok(manifest)
+    }
+
+    /// Whether the claim stands, asked for as patiently as everything else at the end of a dump of hours.
+    async fn still_claimed(&self, claim: &Mutex<Claim>, stop: &CancellationToken) -> Result<bool, PortError> {
+        const PAUSE: SignedDuration = SignedDuration::from_secs(5);
+        let clock = &self.ports.clock;
+        let until = clock.now().saturating_add(self.settings.outage_tolerance).unwrap_or(Timestamp::MAX);
+        loop {
+            match claim.lock().await.stands().await {
+                Err(error) if error.may_pass() && clock.now() < until && !stop.is_cancelled() => {
+                    tracing::warn!(error = %Chain(&error), "the claim on the run cannot be read, it is tried again");
+                }
+                answered => return answered,
+            }
+            let next = clock.now().saturating_add(PAUSE).unwrap_or(Timestamp::MAX);
+            tokio::select! {
+                () = clock.sleep_until(next) => {}
+                () = stop.cancelled() => {}
+            }
+        }
     }
 
     /// Everything that is asked before the client starts. Each question logs in anew: tokens expire.

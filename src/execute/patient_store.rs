@@ -11,13 +11,16 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::bucket::BucketFacts;
 use crate::domain::inventory::{Complete, OpenUpload};
 use crate::domain::key::ObjectKey;
+use crate::domain::prune_record::ObjectVersion;
 use crate::ports::clock::Clock;
 use crate::ports::object_store::{
-    Condition, ListedObject, ObjectFacts, ObjectStore, Part, PartReceipt, ReadObject, WholeObject, Written,
+    ByteStream, Condition, CopySource, DeletedVersion, ListedVersion, ObjectFacts, ObjectStore, Part, PartReceipt,
+    ReadObject, WholeObject, Written,
 };
-use crate::ports::{Chain, ErrorKind, PortError};
+use crate::ports::{Chain, PortError};
 
 /// Wait after the first failure; doubled after each further one, up to [`WAIT_MAX`].
 const WAIT_FIRST: SignedDuration = SignedDuration::from_secs(1);
@@ -54,8 +57,7 @@ impl Patience<'_> {
     async fn wait_after(&mut self, error: PortError) -> Result<(), PortError> {
         let PatientStore { clock, stop, .. } = self.store;
         let next = clock.now().saturating_add(self.wait).unwrap_or(Timestamp::MAX);
-        let may_pass = matches!(error.kind(), ErrorKind::Transient | ErrorKind::Throttled);
-        if !may_pass || next > self.until || stop.is_cancelled() {
+        if !error.may_pass() || next > self.until || stop.is_cancelled() {
             return Err(error);
         }
         tracing::warn!(error = %Chain(&error), "the store does not answer well, the request is repeated");
@@ -82,8 +84,8 @@ macro_rules! patiently {
 
 #[async_trait]
 impl ObjectStore for PatientStore {
-    async fn list(&self, prefix: &str) -> Result<Complete<ListedObject>, PortError> {
-        patiently!(self, self.store.list(prefix))
+    async fn list_versions(&self, prefix: &str) -> Result<Complete<ListedVersion>, PortError> {
+        patiently!(self, self.store.list_versions(prefix))
     }
 
     async fn list_uploads(&self, prefix: &str) -> Result<Complete<OpenUpload>, PortError> {
@@ -117,5 +119,26 @@ impl ObjectStore for PatientStore {
     async fn abort_upload(&self, upload: &OpenUpload) -> Result<(), PortError> {
         // Not repeated: whoever aborts is on the way out, and the planner aborts what is left.
         self.store.abort_upload(upload).await
+    }
+
+    async fn head_version(&self, object: &ObjectVersion) -> Result<ObjectFacts, PortError> {
+        patiently!(self, self.store.head_version(object))
+    }
+
+    async fn read_version(&self, object: &ObjectVersion) -> Result<ByteStream, PortError> {
+        patiently!(self, self.store.read_version(object))
+    }
+
+    async fn delete_versions(&self, versions: &[ObjectVersion]) -> Result<Vec<DeletedVersion>, PortError> {
+        // Not repeated: deletions are for the planner to look at again.
+        self.store.delete_versions(versions).await
+    }
+
+    async fn copy_from(&self, source: &CopySource, key: &ObjectKey) -> Result<(), PortError> {
+        patiently!(self, self.store.copy_from(source, key))
+    }
+
+    async fn bucket(&self) -> Result<BucketFacts, PortError> {
+        patiently!(self, self.store.bucket())
     }
 }

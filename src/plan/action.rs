@@ -4,11 +4,15 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::domain::id::{InstanceId, ResourceId, RunId, SnapshotId, SourceId};
-use crate::domain::inventory::{Endpoint, OpenUpload, StoredRun};
+use crate::domain::id::{InstanceId, RegionName, ResourceId, RunId, SnapshotId, SourceId};
+use crate::domain::inventory::{Endpoint, OpenUpload, StoredDump, StoredRun};
 use crate::domain::key::DumpId;
+use crate::domain::prune_record::{ObjectVersion, PruneRecord};
+use crate::domain::recovery_point::Plane;
 use crate::domain::tags::Tags;
+use crate::domain::verification::Level;
 use crate::policy::DumpSettings;
+use crate::policy::retention::Expired;
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +25,39 @@ pub enum Action {
     CloseRun(Box<CloseRun>),
     /// Drop an upload that an ended run left open.
     AbortUpload(AbortUpload),
+    /// Begin a copy of a snapshot in another region.
+    CopySnapshot(CopySnapshot),
+    /// Delete a snapshot that has expired.
+    DeleteSnapshot(DeleteSnapshot),
+    /// Have S3 copy a dump to the replica bucket.
+    CopyDump(Box<CopyDump>),
+    /// Look at a stored dump again.
+    Verify(Box<VerifyDump>),
+    /// Delete a dump, or see its deletion through.
+    DeleteDump(Box<DeleteDump>),
+    /// Delete what no backup needs: objects of failed runs, delete markers that hide nothing.
+    Sweep(Sweep),
+}
+
+/// What an action is about. At most one action is carried out on a subject at a time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// A run.
+    Run {
+        /// Its source.
+        source: SourceId,
+        /// The run.
+        run: RunId,
+    },
+    /// A recovery point in one region.
+    Point {
+        /// Its source.
+        source: SourceId,
+        /// The region.
+        region: RegionName,
+        /// What people name it by.
+        id: String,
+    },
 }
 
 /// Begin a snapshot.
@@ -112,6 +149,106 @@ pub struct AbortUpload {
     pub upload: OpenUpload,
 }
 
+/// Begin a copy of a snapshot in another region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopySnapshot {
+    /// The source.
+    pub source: SourceId,
+    /// The snapshot to copy.
+    pub origin: SnapshotId,
+    /// Its ARN.
+    pub origin_arn: String,
+    /// Its region.
+    pub origin_region: RegionName,
+    /// Id of the copy: the idempotency key.
+    pub target: SnapshotId,
+    /// The region of the copy.
+    pub region: RegionName,
+    /// The KMS key there.
+    pub kms_key: Option<String>,
+    /// Marks of ownership: the copy's own.
+    pub tags: Tags,
+}
+
+/// Delete a snapshot. Everything that it needs to know is in the evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteSnapshot {
+    /// Why it may be deleted.
+    pub expired: Expired,
+}
+
+/// Have S3 copy a dump to the replica bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyDump {
+    /// The dump in the primary bucket.
+    pub stored: StoredDump,
+    /// The region of the replica bucket.
+    pub region: RegionName,
+}
+
+/// Look at a stored dump again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyDump {
+    /// The dump, in the bucket that is looked at.
+    pub stored: StoredDump,
+    /// How deep.
+    pub level: Level,
+}
+
+/// Delete a dump.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteDump {
+    /// What gives the right to.
+    pub warrant: Warrant,
+}
+
+/// What gives the right to delete a dump.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warrant {
+    /// It has expired; the deletion begins.
+    Expired {
+        /// The evidence.
+        expired: Expired,
+        /// The dump as it was seen.
+        stored: Box<StoredDump>,
+    },
+    /// Its deletion has begun: this record stands.
+    Begun(PruneRecord),
+}
+
+/// Delete what no backup needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sweep {
+    /// The source.
+    pub source: SourceId,
+    /// The region of the bucket.
+    pub region: RegionName,
+    /// What is swept.
+    pub what: Swept,
+    /// The exact versions.
+    pub versions: Vec<ObjectVersion>,
+}
+
+/// What a sweep deletes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Swept {
+    /// Objects that a run left which ended without a manifest.
+    RemainsOf(RunId),
+    /// Delete markers with nothing behind them.
+    Markers,
+}
+
+impl Warrant {
+    /// The dump, its plane and that plane's region.
+    #[must_use]
+    pub fn dump(&self) -> (&DumpId, Plane, &RegionName) {
+        match self {
+            Warrant::Expired { expired, stored } => (&stored.dump, expired.plane(), expired.region()),
+            Warrant::Begun(record) => (&record.dump, record.plane, &record.region),
+        }
+    }
+}
+
 impl Action {
     /// The source that the action is for.
     #[must_use]
@@ -121,17 +258,87 @@ impl Action {
             Action::StartDump(start) => &start.dump.source,
             Action::CloseRun(close) => &close.stored.record.source,
             Action::AbortUpload(abort) => &abort.source,
+            Action::CopySnapshot(copy) => &copy.source,
+            Action::DeleteSnapshot(delete) => delete.expired.source(),
+            Action::CopyDump(copy) => &copy.stored.dump.source,
+            Action::Verify(verify) => &verify.stored.dump.source,
+            Action::DeleteDump(delete) => &delete.warrant.dump().0.source,
+            Action::Sweep(sweep) => &sweep.source,
         }
     }
 
-    /// The run that the action belongs to.
+    /// The run that the action works on or clears up after; `None` for what is about recovery points.
     #[must_use]
-    pub fn run(&self) -> &RunId {
+    pub fn run(&self) -> Option<&RunId> {
         match self {
-            Action::CreateSnapshot(create) => &create.run,
-            Action::StartDump(start) => &start.run,
-            Action::CloseRun(close) => &close.stored.record.run,
-            Action::AbortUpload(abort) => &abort.run,
+            Action::CreateSnapshot(create) => Some(&create.run),
+            Action::StartDump(start) => Some(&start.run),
+            Action::CloseRun(close) => Some(&close.stored.record.run),
+            Action::AbortUpload(abort) => Some(&abort.run),
+            Action::Sweep(Sweep { what: Swept::RemainsOf(run), .. }) => Some(run),
+            Action::Sweep(Sweep { what: Swept::Markers, .. })
+            | Action::CopySnapshot(_)
+            | Action::DeleteSnapshot(_)
+            | Action::CopyDump(_)
+            | Action::Verify(_)
+            | Action::DeleteDump(_) => None,
+        }
+    }
+
+    /// What the action is about.
+    #[must_use]
+    pub fn subject(&self) -> Subject {
+        let point = |region: &RegionName, id: String| Subject::Point {
+            source: self.source().clone(),
+            region: region.clone(),
+            id,
+        };
+        match self {
+            // By what is copied: a second attempt under another id is about the same copy.
+            Action::CopySnapshot(copy) => point(&copy.region, copy.origin.to_string()),
+            Action::DeleteSnapshot(delete) => point(delete.expired.region(), delete.expired.id().to_owned()),
+            Action::CopyDump(copy) => point(&copy.region, copy.stored.dump.to_string()),
+            Action::Verify(verify) => point(&verify.stored.point.region, verify.stored.dump.to_string()),
+            Action::DeleteDump(delete) => {
+                let (dump, _, region) = delete.warrant.dump();
+                point(region, dump.to_string())
+            }
+            Action::CreateSnapshot(CreateSnapshot { source, run, .. })
+            | Action::AbortUpload(AbortUpload { source, run, .. })
+            | Action::Sweep(Sweep { source, what: Swept::RemainsOf(run), .. }) => {
+                Subject::Run { source: source.clone(), run: run.clone() }
+            }
+            Action::Sweep(sweep) => point(&sweep.region, "delete markers".to_owned()),
+            Action::StartDump(start) => Subject::Run { source: start.dump.source.clone(), run: start.run.clone() },
+            Action::CloseRun(close) => {
+                Subject::Run { source: close.stored.record.source.clone(), run: close.stored.record.run.clone() }
+            }
+        }
+    }
+
+    /// Whether the action deletes a recovery point.
+    #[must_use]
+    pub fn deletes_a_point(&self) -> bool {
+        match self {
+            Action::DeleteSnapshot(_) => true,
+            Action::DeleteDump(delete) => matches!(delete.warrant, Warrant::Expired { .. }),
+            Action::CreateSnapshot(_)
+            | Action::StartDump(_)
+            | Action::CloseRun(_)
+            | Action::AbortUpload(_)
+            | Action::CopySnapshot(_)
+            | Action::CopyDump(_)
+            | Action::Verify(_)
+            | Action::Sweep(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::Run { source, run } => write!(f, "run {run} of {source}"),
+            Subject::Point { region, id, .. } => write!(f, "{id} in {region}"),
         }
     }
 }
@@ -162,6 +369,39 @@ impl fmt::Display for Action {
             }
             Action::AbortUpload(abort) => {
                 write!(f, "abort the upload of {} that run {} left open", abort.upload.key, abort.run)
+            }
+            Action::CopySnapshot(copy) => {
+                write!(
+                    f,
+                    "copy snapshot {} of {} to {} as {}",
+                    copy.origin, copy.origin_region, copy.region, copy.target
+                )
+            }
+            Action::DeleteSnapshot(delete) => {
+                write!(f, "delete snapshot {} in {}", delete.expired.id(), delete.expired.region())
+            }
+            Action::CopyDump(copy) => write!(f, "copy dump {} to {}", copy.stored.dump, copy.region),
+            Action::Verify(verify) => {
+                write!(
+                    f,
+                    "verify dump {} in {} at level {}",
+                    verify.stored.dump, verify.stored.point.region, verify.level
+                )
+            }
+            Action::DeleteDump(delete) => {
+                let (dump, _, region) = delete.warrant.dump();
+                let verb = if let Warrant::Begun(_) = delete.warrant { "go on deleting" } else { "delete" };
+                write!(f, "{verb} dump {dump} in {region}")
+            }
+            Action::Sweep(Sweep { what: Swept::RemainsOf(run), source, versions, .. }) => {
+                write!(
+                    f,
+                    "delete {} object version(s) that run {run} of {source} left without a manifest",
+                    versions.len()
+                )
+            }
+            Action::Sweep(Sweep { what: Swept::Markers, source, versions, .. }) => {
+                write!(f, "delete {} delete marker(s) of {source} that hide nothing", versions.len())
             }
         }
     }

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::action::{AbortUpload, Action, Claimed, CreateSnapshot, StartDump};
 use super::decision::{Decision, Queue, Reason};
+use super::points::of_source;
 use crate::domain::id::{DatabaseName, Kind, RunId, Slot, SnapshotId, SourceId};
 use crate::domain::inventory::{Instance, Inventory};
 use crate::domain::key::DumpId;
@@ -37,8 +38,8 @@ pub(super) fn plan_backups(
     let mut judgements: Vec<Judgement<'_>> = policy
         .obligations()
         .map(|(source, obligation)| {
-            let own = points.iter().filter(|point| point.source == source.id);
-            obligation::judge(policy, source, obligation, inventory, own, now)
+            let own = of_source(points, &source.id);
+            obligation::judge(policy, source, obligation, inventory, own.iter(), now)
         })
         .collect();
 
@@ -212,7 +213,7 @@ pub fn advance_run(
 ) -> Option<Action> {
     running::advance_all(policy, inventory, now)
         .into_iter()
-        .find(|action| action.source() == source && action.run() == run)
+        .find(|action| action.source() == source && action.run() == Some(run))
 }
 
 #[cfg(test)]

@@ -1,41 +1,71 @@
-//! Recovery points of the configured sources, from what RDS and the store show.
+//! Recovery points of the configured sources in all planes, from what RDS and the buckets show.
 
 use std::cmp::Reverse;
 
-use crate::domain::id::{InstallationId, Kind, Slot};
+use crate::domain::id::{Kind, RegionName, Slot, SourceId};
 use crate::domain::inventory::{Inventory, Snapshot};
 use crate::domain::recovery_point::{Plane, PointState, RecoveryPoint};
 use crate::domain::tags;
 use crate::policy::{Policy, SourcePolicy};
 
-/// All recovery points that strongroom made for the configured sources, by kind and database within each source,
-/// newest slot first. Sections
-/// that could not be seen contribute nothing; [`super::Plan::unseen`] names them.
+/// All recovery points that strongroom made for the configured sources, by kind, database and plane within each source,
+/// newest slot first. Sections that could not be seen contribute nothing; [`super::Plan::unseen`] names them.
 #[must_use]
 pub fn recovery_points(policy: &Policy, inventory: &Inventory) -> Vec<RecoveryPoint> {
     let mut points = Vec::new();
     for source in policy.sources.values() {
-        let start = points.len();
-        if let Ok(snapshots) = &inventory.snapshots {
-            points.extend(snapshots.iter().filter_map(|snapshot| own_snapshot(&policy.installation, source, snapshot)));
-        }
+        let mut own: Vec<RecoveryPoint> = snapshots(policy, source, inventory).collect();
         if let Ok(store) = inventory.store(&source.id) {
-            points.extend(store.dumps.iter().cloned());
+            for dumps in Plane::ALL.into_iter().filter_map(|plane| store.dumps_in(plane)) {
+                own.extend(dumps.iter().map(|stored| stored.point.clone()));
+            }
         }
-        if let Some(own) = points.get_mut(start..) {
-            own.sort_by_key(|point| (point.kind, point.database.clone(), Reverse(point.slot)));
-        }
+        own.sort_by(|a, b| {
+            let key = |point: &RecoveryPoint| (point.kind, point.plane, Reverse(point.slot));
+            (a.kind, &a.database, key(a), &a.region, &a.id).cmp(&(b.kind, &b.database, key(b), &b.region, &b.id))
+        });
+        points.append(&mut own);
     }
     points
 }
 
+/// The recovery points of one source among all, which come source by source in the order of their names.
+#[must_use]
+pub fn of_source<'a>(points: &'a [RecoveryPoint], source: &SourceId) -> &'a [RecoveryPoint] {
+    let start = points.partition_point(|point| point.source < *source);
+    let from_it = points.get(start..).unwrap_or_default();
+    let end = from_it.partition_point(|point| point.source == *source);
+    from_it.get(..end).unwrap_or_default()
+}
+
+/// Snapshots of a source that are ours, in its region and in those of the copies.
+fn snapshots<'a>(
+    policy: &'a Policy,
+    source: &'a SourcePolicy,
+    inventory: &'a Inventory,
+) -> impl Iterator<Item = RecoveryPoint> {
+    let primary = inventory.snapshots.iter().map(|seen| (Plane::Primary, &policy.region, seen));
+    let copies = inventory.copies.iter();
+    let copies = copies.filter_map(|(region, seen)| Some((Plane::Replica, region, seen.as_ref().ok()?)));
+    primary.chain(copies).flat_map(move |(plane, region, seen)| {
+        seen.iter().filter_map(move |snapshot| own_snapshot(policy, source, inventory, (plane, region), snapshot))
+    })
+}
+
 /// The snapshot as a recovery point, if its marks prove that this installation made it for this source.
-fn own_snapshot(installation: &InstallationId, source: &SourcePolicy, snapshot: &Snapshot) -> Option<RecoveryPoint> {
+fn own_snapshot(
+    policy: &Policy,
+    source: &SourcePolicy,
+    inventory: &Inventory,
+    (plane, region): (Plane, &RegionName),
+    snapshot: &Snapshot,
+) -> Option<RecoveryPoint> {
     let of_source = snapshot.tags.get(tags::SOURCE).is_some_and(|tag| tag == source.id.as_str());
-    if !of_source || !tags::prove_ownership(&snapshot.tags, installation, &snapshot.id) {
+    if !of_source || !tags::prove_ownership(&snapshot.tags, &policy.installation, &snapshot.id) {
         return None;
     }
     let slot: Slot = snapshot.tags.get(tags::SLOT)?.parse().ok()?;
+    let pins = inventory.store(&source.id).ok().map(|store| &store.pins);
     Some(RecoveryPoint {
         id: snapshot.id.to_string(),
         source: source.id.clone(),
@@ -44,9 +74,15 @@ fn own_snapshot(installation: &InstallationId, source: &SourcePolicy, snapshot: 
         resource: snapshot.resource.clone(),
         slot,
         run: None,
-        plane: Plane::Primary,
-        created_at: snapshot.created_at,
+        plane,
+        region: region.clone(),
+        // RDS dates no snapshot that has failed; it is as old as what it was to fill, and counts as nothing anyway.
+        created_at: snapshot.created_at.or_else(|| (snapshot.status == "failed").then(|| slot.instant())),
+        stored_at: snapshot.stored_at,
         size_bytes: snapshot.storage_bytes,
+        verified_at: None,
+        pin: pins.and_then(|pins| pins.iter().find(|pin| pin.point == snapshot.id.as_str()).cloned()),
+        locked_until: None,
         state: snapshot_state(snapshot),
     })
 }
@@ -56,7 +92,7 @@ fn snapshot_state(snapshot: &Snapshot) -> PointState {
     match snapshot.status.as_str() {
         "available" if snapshot.created_at.is_some() => PointState::Good,
         "failed" => PointState::Bad { reason: "RDS reports that the snapshot failed".to_owned() },
-        "deleting" | "deleted" => PointState::Bad { reason: "it is being deleted".to_owned() },
+        "deleting" | "deleted" => PointState::Deleting,
         _ => PointState::Pending,
     }
 }

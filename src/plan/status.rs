@@ -5,9 +5,11 @@ use serde::Serialize;
 
 use super::Plan;
 use super::decision::{Decision, Reason};
-use crate::domain::id::{DatabaseName, InstanceId, Kind, SourceId};
+use super::points::of_source;
+use crate::domain::id::{DatabaseName, InstanceId, Kind, RegionName, SourceId};
 use crate::domain::inventory::{Inventory, Unseen};
-use crate::domain::recovery_point::RecoveryPoint;
+use crate::domain::recovery_point::{Plane, RecoveryPoint};
+use crate::policy::finding::{Finding, Severity};
 use crate::policy::{Policy, SourcePolicy};
 
 /// The state of everything that is protected.
@@ -19,6 +21,8 @@ pub struct Status {
     pub well: bool,
     /// Every source, in the order of their names.
     pub sources: Vec<SourceStatus>,
+    /// What a person should know about, the worst first.
+    pub findings: Vec<Finding>,
     /// What could not be seen.
     pub unseen: Vec<String>,
     /// Bytes that dead runs left in the store.
@@ -87,6 +91,9 @@ pub struct WayBack {
     /// What is restored from; absent for point-in-time recovery.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// The region that it is restored in; absent where that is the instance's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<RegionName>,
 }
 
 impl Status {
@@ -103,7 +110,10 @@ impl Status {
             plan.unseen.iter().map(|(section, Unseen(why))| format!("{section}: {why}")).collect();
         Status {
             at: inventory.taken_at,
-            well: unseen.is_empty() && !sources.iter().any(trouble),
+            well: unseen.is_empty()
+                && !sources.iter().any(trouble)
+                && plan.findings.iter().all(|finding| finding.severity == Severity::Info),
+            findings: plan.findings.clone(),
             sources,
             unseen,
             remains_bytes: plan.remains.iter().map(|remains| remains.size_bytes).sum(),
@@ -115,7 +125,7 @@ fn source_status(source: &SourcePolicy, inventory: &Inventory, plan: &Plan) -> S
     let instance = inventory.instance(&source.instance).ok().flatten();
     let decisions = plan.decisions.iter().filter(|decision| decision.source == source.id);
     let pitr = instance.and_then(|instance| instance.latest_restorable_at);
-    let pitr = pitr.map(|to| WayBack { path: "pitr", database: None, to, from: None });
+    let pitr = pitr.map(|to| WayBack { path: "pitr", database: None, to, from: None, region: None });
     let newest = newest_points(source, plan).into_iter().filter_map(to_way_back);
     SourceStatus {
         source: source.id.clone(),
@@ -150,12 +160,13 @@ fn obligation_state(decision: &Decision) -> ObligationState {
     }
 }
 
-/// The newest good point of each kind and database. Old instances of the name count: they can be restored.
+/// The newest good point of each kind, database and region. Old instances of the name count: they can be restored.
 fn newest_points<'a>(source: &SourcePolicy, plan: &'a Plan) -> Vec<&'a RecoveryPoint> {
-    let good = plan.points.iter().filter(|point| point.source == source.id && point.is_good());
+    let good = of_source(&plan.points, &source.id).iter().filter(|point| point.is_good());
     let mut newest: Vec<&RecoveryPoint> = Vec::new();
     for point in good {
-        let same = |other: &&mut &RecoveryPoint| other.kind == point.kind && other.database == point.database;
+        let shelf = |point: &RecoveryPoint| (point.kind, point.database.clone(), point.region.clone());
+        let same = |other: &&mut &RecoveryPoint| shelf(other) == shelf(point);
         match newest.iter_mut().find(same) {
             Some(known) if known.created_at < point.created_at => *known = point,
             Some(_) => {}
@@ -171,5 +182,6 @@ fn to_way_back(point: &RecoveryPoint) -> Option<WayBack> {
         database: point.database.clone(),
         to: point.created_at?,
         from: Some(point.id.clone()),
+        region: (point.plane == Plane::Replica).then(|| point.region.clone()),
     })
 }

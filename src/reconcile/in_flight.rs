@@ -3,19 +3,24 @@
 use std::collections::{BTreeSet, HashMap};
 use std::mem::Discriminant;
 use std::sync::Arc;
+use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::collect::OwnWork;
 use crate::domain::id::{DatabaseName, RunId, SourceId};
 use crate::domain::progress::{Progress, ProgressCount};
 use crate::execute::{Executor, Outcome};
-use crate::plan::action::Action;
+use crate::plan::action::{Action, Subject};
+use crate::policy::prune::CYCLE;
 
-/// An action that failed without a trace is not repeated before this.
-const COOL_DOWN: SignedDuration = SignedDuration::from_secs(5);
+/// An action that has just been done is not repeated before this; one that failed for the first time neither.
+const COOL_DOWN: Duration = Duration::from_secs(5);
+/// Longest wait between two attempts at an action that fails again and again.
+const BACK_OFF_MAX: Duration = Duration::from_hours(1);
 
 /// What became of an action.
 #[derive(Debug)]
@@ -36,8 +41,8 @@ pub(super) struct Ended {
     pub(super) progress: Option<Delta>,
 }
 
-/// One kind of action on one run: after a snapshot was begun, its end may be recorded at once, but not its beginning.
-type Step = (SourceId, RunId, Discriminant<Action>);
+/// One kind of action on one subject: after a snapshot was begun, its end may be recorded at once, but not its beginning.
+type Step = (Subject, Discriminant<Action>);
 
 struct Running {
     action: Action,
@@ -50,7 +55,17 @@ struct Running {
 pub struct InFlight {
     tasks: JoinSet<Outcome>,
     running: HashMap<Id, Running>,
-    cooling: HashMap<Step, Timestamp>,
+    cooling: HashMap<Step, Cooling>,
+    /// When deletions of recovery points began: by the monotonic clock, so that no step of the wall's lets more of them
+    /// happen.
+    deletions: Vec<Instant>,
+}
+
+/// An action that failed, or was just done, is not repeated before this.
+#[derive(Debug, Clone, Copy)]
+struct Cooling {
+    until: Instant,
+    failures: u32,
 }
 
 impl std::fmt::Debug for InFlight {
@@ -60,11 +75,16 @@ impl std::fmt::Debug for InFlight {
 }
 
 impl InFlight {
-    /// The runs that are worked on. Clearing up after a run that is over is no work on it.
-    #[must_use]
-    pub fn runs(&self) -> BTreeSet<(SourceId, RunId)> {
+    /// What the next look has to know. Clearing up after a run that is over is no work on it.
+    pub(super) fn own_work(&mut self) -> OwnWork {
+        self.deletions.retain(|began| began.elapsed() < CYCLE.unsigned_abs());
+        OwnWork { in_flight: self.runs(), deleted_lately: self.deletions.len() }
+    }
+
+    fn runs(&self) -> BTreeSet<(SourceId, RunId)> {
         let actions = self.running.values().map(|running| &running.action);
-        actions.filter(|action| !matches!(action, Action::AbortUpload(_))).map(key).collect()
+        let works = actions.filter(|action| !matches!(action, Action::AbortUpload(_) | Action::Sweep(_)));
+        works.filter_map(|action| Some((action.source().clone(), action.run()?.clone()))).collect()
     }
 
     /// Whether nothing is under way.
@@ -80,24 +100,37 @@ impl InFlight {
         actions.join("; ")
     }
 
-    /// Whether nothing is under way for the action's run, and it has not just failed.
-    pub(super) fn may_start(&mut self, action: &Action, now: Timestamp) -> bool {
-        // An instant further ahead than the wait itself was noted before the clock was set back.
-        self.cooling.retain(|_, until| *until > now && until.duration_since(now) <= COOL_DOWN);
-        let key = key(action);
-        !self.cooling.contains_key(&step(action))
-            && !self.running.values().any(|running| self::key(&running.action) == key)
+    /// Whether nothing is under way for the action's subject, and it has not just failed.
+    pub(super) fn may_start(&mut self, action: &Action) -> bool {
+        let now = Instant::now();
+        // Failures are remembered a little longer than they hold back, so that the next one waits longer.
+        self.cooling.retain(|_, cooling| cooling.until + BACK_OFF_MAX > now);
+        let subject = action.subject();
+        self.cooling.get(&step(action)).is_none_or(|cooling| cooling.until <= now)
+            && !self.running.values().any(|running| running.action.subject() == subject)
     }
 
-    pub(super) fn cool_down(&mut self, action: &Action, now: Timestamp) {
-        self.cooling.insert(step(action), now.saturating_add(COOL_DOWN).unwrap_or(Timestamp::MAX));
+    /// The action has done what it could: it is not repeated at once.
+    pub(super) fn cool_down(&mut self, action: &Action) {
+        self.cooling.insert(step(action), Cooling { until: Instant::now() + COOL_DOWN, failures: 0 });
+    }
+
+    /// The action failed without leaving a mark in the store from which the planner could tell when to repeat it: the wait
+    /// doubles with each failure.
+    pub(super) fn back_off(&mut self, action: &Action) {
+        let failures = self.cooling.get(&step(action)).map_or(0, |cooling| cooling.failures).saturating_add(1);
+        let wait = COOL_DOWN.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(BACK_OFF_MAX);
+        self.cooling.insert(step(action), Cooling { until: Instant::now() + wait, failures });
     }
 
     /// Begins an action.
     pub(super) fn start(&mut self, action: Action, executor: Executor, token: CancellationToken) {
+        if action.deletes_a_point() {
+            self.deletions.push(Instant::now());
+        }
         let progress = Arc::new(Progress::default());
         let (doing, counting) = (action.clone(), Arc::clone(&progress));
-        let span = tracing::info_span!("run", source.id = %action.source(), run.id = %action.run());
+        let span = span(&action);
         let work = async move { executor.execute(doing, counting, token).await };
         let handle = self.tasks.spawn(work.instrument(span));
         self.running.insert(handle.id(), Running { action, progress, reported: ProgressCount::default() });
@@ -132,8 +165,7 @@ impl InFlight {
 
 impl Running {
     fn delta(&mut self) -> Option<Delta> {
-        let run = self.action.run();
-        let database = run.database.clone()?;
+        let database = self.action.run()?.database.clone()?;
         let count = self.progress.count();
         let delta = ProgressCount {
             read_bytes: count.read_bytes.saturating_sub(self.reported.read_bytes),
@@ -145,10 +177,16 @@ impl Running {
     }
 }
 
-fn key(action: &Action) -> (SourceId, RunId) {
-    (action.source().clone(), action.run().clone())
+/// One span for each action: what is logged inside bears what it is about.
+fn span(action: &Action) -> tracing::Span {
+    match action.subject() {
+        Subject::Run { source, run } => tracing::info_span!("run", source.id = %source, run.id = %run),
+        Subject::Point { source, region, id } => {
+            tracing::info_span!("point", source.id = %source, point.id = id, point.region = %region)
+        }
+    }
 }
 
 fn step(action: &Action) -> Step {
-    (action.source().clone(), action.run().clone(), std::mem::discriminant(action))
+    (action.subject(), std::mem::discriminant(action))
 }

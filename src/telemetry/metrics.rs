@@ -24,7 +24,7 @@ use crate::domain::progress::ProgressCount;
 use crate::domain::run::RunState;
 use crate::policy::Policy;
 use crate::ports::ErrorKind;
-use definitions::{DaemonMetrics, FreshnessMetrics, PointMetrics, ProcessMetrics, RunMetrics};
+use definitions::{CareMetrics, DaemonMetrics, FreshnessMetrics, PointMetrics, ProcessMetrics, RunMetrics};
 use family::Family;
 
 /// Where the kernel shows processes.
@@ -75,6 +75,7 @@ pub struct Metrics {
     freshness: FreshnessMetrics,
     runs: RunMetrics,
     points: PointMetrics,
+    care: CareMetrics,
     aws_requests: Family<IntCounterVec, 3>,
     /// Locked for a whole scrape: the counter in it is moved by a difference, which two scrapes at once would add twice.
     process: Mutex<ProcessMetrics>,
@@ -92,6 +93,7 @@ impl Metrics {
             freshness: FreshnessMetrics::register(&registry)?,
             runs: RunMetrics::register(&registry)?,
             points: PointMetrics::register(&registry)?,
+            care: CareMetrics::register(&registry)?,
             aws_requests: definitions::aws_requests(&registry)?,
             process: Mutex::new(ProcessMetrics::register(&registry)?),
             registry,
@@ -119,6 +121,12 @@ impl Metrics {
         let (source, kind) = (source.as_str(), kind.as_str());
         self.runs.ended.with([source, kind, outcome.as_str()], |counter| counter.inc());
         self.runs.duration.with([source, kind], |histogram| histogram.observe(length_of(duration)));
+    }
+
+    /// The deletion of a recovery point has ended.
+    pub fn pruned(&self, source: &SourceId, kind: Kind, done: bool) {
+        let outcome = if done { RunOutcome::Success } else { RunOutcome::Failure };
+        self.care.pruned.with([source.as_str(), kind.as_str(), outcome.as_str()], |counter| counter.inc());
     }
 
     /// A dump has moved on by so much since the last call.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::*;
-use crate::dump::archive::tests::archive_of_rows;
 use crate::dump::parts::SEGMENT_BYTES;
 use crate::ports::postgres::Exit;
+use crate::testing::archive::archive_of_rows;
 use crate::testing::fake_store::{Call, FakeObjectStore, Strikes};
 
 /// A `pg_dump` that writes given bytes and ends as it is told.

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::running;
 use crate::domain::id::{ATTEMPT_MAX, ResourceId, RunId, Slot};
 use crate::domain::inventory::{Endpoint, Instance, Inventory, SourceStore, Unseen};
-use crate::domain::recovery_point::RecoveryPoint;
+use crate::domain::recovery_point::{Plane, RecoveryPoint};
 use crate::domain::run::{RunRecord, RunState};
 use crate::plan::decision::{Decision, Freshness, Reason};
 use crate::policy::retry::Readiness;
@@ -79,7 +79,8 @@ fn counts_for(point: &RecoveryPoint, task: &Task, resource: Option<&ResourceId>)
         (None, _) => true,
         (Some(_), None) => false,
     };
-    point.kind == task.kind() && point.database.as_ref() == task.database() && same_instance
+    let of_task = point.kind == task.kind() && point.database.as_ref() == task.database();
+    of_task && point.plane == Plane::Primary && same_instance
 }
 
 fn freshness(
@@ -148,8 +149,9 @@ fn attempt<'a>(
 /// A manifest is never overwritten. One that is damaged, or that is of an instance which bore the name before, would
 /// otherwise refuse every dump of its slot.
 fn vacant(store: &SourceStore, task: &Task, slot: Slot) -> Slot {
-    let taken =
-        |slot: &Slot| store.dumps.iter().any(|dump| dump.slot == *slot && dump.database.as_ref() == task.database());
+    let taken = |slot: &Slot| {
+        store.dumps.iter().any(|stored| stored.dump.slot == *slot && Some(&stored.dump.database) == task.database())
+    };
     match task {
         Task::Snapshot => slot,
         Task::Dump { .. } => {
@@ -170,7 +172,7 @@ fn attempts<'a>(store: &'a SourceStore, task: &Task, slot: Slot) -> Vec<&'a RunR
 fn settled(inventory: &Inventory, store: &SourceStore, attempts: &[&RunRecord], now: Timestamp) -> Result<(), Reason> {
     let listed = |record: &RunRecord| match &record.snapshot {
         Some(id) => inventory.snapshots.as_ref().is_ok_and(|all| all.iter().any(|snapshot| snapshot.id == *id)),
-        None => store.dumps.iter().any(|dump| dump.run.as_ref() == Some(&record.run)),
+        None => store.dumps.iter().any(|stored| stored.point.run.as_ref() == Some(&record.run)),
     };
     for record in attempts {
         if let RunState::Succeeded { finished_at, .. } = &record.state

@@ -79,7 +79,8 @@ fn close_if_left(source: &SourcePolicy, stored: &StoredRun, store: &SourceStore)
     if !is_left(stored) {
         return None;
     }
-    let made = store.dumps.iter().find(|point| point.is_good() && point.run.as_ref() == Some(&stored.record.run));
+    let points = store.dumps.iter().map(|stored| &stored.point);
+    let made = points.into_iter().find(|point| point.is_good() && point.run.as_ref() == Some(&stored.record.run));
     let ending = made.map_or(Ending::Abandoned, |point| Ending::DumpCommitted { size_bytes: point.size_bytes });
     Some(close(source, stored, ending))
 }

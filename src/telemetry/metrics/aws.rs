@@ -2,19 +2,40 @@
 
 /// Service and operation of everything that strongroom asks of AWS, with the names of AWS's API models.
 const REQUESTS: [(&str, &[&str]); 3] = [
-    ("rds", &["CreateDBSnapshot", "DescribeDBInstances", "DescribeDBSnapshots", "DescribeEvents"]),
+    (
+        "rds",
+        &[
+            "CopyDBSnapshot",
+            "CreateDBSnapshot",
+            "DeleteDBSnapshot",
+            "DescribeDBInstances",
+            "DescribeDBSnapshots",
+            "DescribeEvents",
+        ],
+    ),
     (
         "s3",
         &[
             "AbortMultipartUpload",
             "CompleteMultipartUpload",
+            "CopyObject",
             "CreateMultipartUpload",
+            "DeleteObjects",
+            "GetBucketEncryption",
+            "GetBucketLifecycleConfiguration",
+            "GetBucketPolicy",
+            "GetBucketReplication",
+            "GetBucketVersioning",
             "GetObject",
+            "GetObjectLockConfiguration",
+            "GetPublicAccessBlock",
+            "HeadBucket",
             "HeadObject",
             "ListMultipartUploads",
-            "ListObjectsV2",
+            "ListObjectVersions",
             "PutObject",
             "UploadPart",
+            "UploadPartCopy",
         ],
     ),
     ("secretsmanager", &["GetSecretValue"]),

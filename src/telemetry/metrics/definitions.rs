@@ -219,6 +219,66 @@ impl PointMetrics {
     }
 }
 
+/// What is proven, what goes, and what a person should know.
+#[derive(Debug)]
+pub(super) struct CareMetrics {
+    pub(super) verified: Family<GaugeVec, 3>,
+    pub(super) pruned: Family<IntCounterVec, 3>,
+    pub(super) expired: Family<GaugeVec, 3>,
+    pub(super) replication_pending: Family<GaugeVec, 1>,
+    pub(super) replication_lag: Family<GaugeVec, 1>,
+    pub(super) findings: Family<GaugeVec, 3>,
+    pub(super) clock_skew: Gauge,
+}
+
+impl CareMetrics {
+    pub(super) fn register(registry: &Registry) -> prometheus::Result<CareMetrics> {
+        Ok(CareMetrics {
+            verified: gauges(
+                registry,
+                "strongroom_verified_timestamp_seconds",
+                ["source", "kind", "level"],
+                "When a good recovery point was last verified well at this level or deeper. 0: never.",
+            )?,
+            pruned: counters(
+                registry,
+                "strongroom_prune_deletions_total",
+                ["source", "kind", "outcome"],
+                "Deletions of recovery points that ended. Those that were held back or refused count as failures.",
+            )?,
+            expired: gauges(
+                registry,
+                "strongroom_expired_recovery_points",
+                ["source", "kind", "plane"],
+                "Recovery points that no rule keeps and that are still there: held back, or about to be deleted.",
+            )?,
+            replication_pending: gauges(
+                registry,
+                "strongroom_replication_pending",
+                ["source"],
+                "Good dumps that are not proven in the replica bucket and should be. 0 where there is no replica.",
+            )?,
+            replication_lag: gauges(
+                registry,
+                "strongroom_replication_lag_seconds",
+                ["source"],
+                "How long the oldest of them has been waiting, as of the last look.",
+            )?,
+            findings: gauges(
+                registry,
+                "strongroom_posture_findings",
+                ["source", "check", "severity"],
+                "Findings that stand. `source` is empty for those that are about no single source.",
+            )?,
+            clock_skew: gauge(
+                registry,
+                "strongroom_clock_skew_seconds",
+                "How far AWS's clock is ahead of ours. Beyond the limit nothing is pruned.",
+            )?,
+        })
+    }
+}
+
 /// Requests to AWS.
 pub(super) fn aws_requests(registry: &Registry) -> prometheus::Result<Family<IntCounterVec, 3>> {
     counters(

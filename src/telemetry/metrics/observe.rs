@@ -1,19 +1,25 @@
 //! Every gauge that follows from what exists, set in one place from one inventory and the plan made of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Metrics, RunOutcome, aws, seconds_of};
 use crate::domain::id::{Kind, RunId, SourceId};
 use crate::domain::inventory::Inventory;
 use crate::domain::recovery_point::{Plane, RecoveryPoint};
 use crate::domain::run::RunState;
+use crate::domain::verification::Level;
 use crate::plan::action::Action;
 use crate::plan::decision::Decision;
+use crate::plan::points::of_source;
+use crate::plan::prune::PointFate;
 use crate::plan::{Plan, section};
+use crate::policy::finding::{Check, Severity};
 use crate::policy::{Policy, SourcePolicy};
 
 /// Everywhere a recovery point can live.
-const PLANES: [Plane; 2] = [Plane::Primary, Plane::Replica];
+const PLANES: [Plane; 2] = Plane::ALL;
+/// What deletions come to.
+const DELETIONS: [RunOutcome; 2] = [RunOutcome::Success, RunOutcome::Failure];
 
 impl Metrics {
     /// Sets every derived gauge, and brings the series in line with the sources of the policy: new ones appear, those of
@@ -27,9 +33,15 @@ impl Metrics {
         let running = running(inventory, plan);
         for source in policy.sources.values() {
             self.observe_runs(inventory, source, &running);
-            self.observe_points(inventory, source, &plan.points);
+            self.observe_points(inventory, source, of_source(&plan.points, &source.id));
             self.observe_instance(inventory, source);
             self.observe_remains(inventory, source);
+            self.observe_dumps(inventory, source);
+        }
+        self.observe_expired(policy, plan);
+        self.observe_findings(policy, plan);
+        if let Some(ahead) = inventory.clock_skew {
+            self.care.clock_skew.set(ahead.as_secs_f64());
         }
     }
 
@@ -68,7 +80,25 @@ impl Metrics {
         for family in [&points.count, &points.stored_bytes, &points.newest, &points.oldest] {
             family.keep_exactly(kinds().flat_map(|(source, kind)| PLANES.map(|plane| [source, kind, plane.as_str()])));
         }
-        for family in [&points.latest_restorable, &points.remains_bytes] {
+        self.care
+            .expired
+            .keep_exactly(kinds().flat_map(|(source, kind)| PLANES.map(|plane| [source, kind, plane.as_str()])));
+        self.care
+            .pruned
+            .keep_exactly(kinds().flat_map(|(source, kind)| DELETIONS.map(|outcome| [source, kind, outcome.as_str()])));
+        self.care.verified.keep_exactly(
+            sources().flat_map(|source| Level::ALL.map(|level| [source, Kind::Dump.as_str(), level.as_str()])),
+        );
+        self.care.findings.keep_exactly(
+            finding_series(policy).map(|(source, check, severity)| [source, check.as_str(), severity.as_str()]),
+        );
+        let of_source = [
+            &points.latest_restorable,
+            &points.remains_bytes,
+            &self.care.replication_pending,
+            &self.care.replication_lag,
+        ];
+        for family in of_source {
             family.keep_exactly(sources().map(|source| [source]));
         }
         self.aws_requests.keep_exactly(
@@ -112,8 +142,7 @@ impl Metrics {
     fn observe_points(&self, inventory: &Inventory, source: &SourcePolicy, points: &[RecoveryPoint]) {
         for kind in Kind::ALL.into_iter().filter(|kind| sees(inventory, &source.id, *kind)) {
             for plane in PLANES {
-                let of_series =
-                    |point: &&RecoveryPoint| point.source == source.id && point.kind == kind && point.plane == plane;
+                let of_series = |point: &&RecoveryPoint| point.kind == kind && point.plane == plane;
                 let good: Vec<&RecoveryPoint> = points.iter().filter(of_series).filter(|p| p.is_good()).collect();
                 let moments = || good.iter().filter_map(|point| point.created_at);
                 let labels = [source.id.as_str(), kind.as_str(), plane.as_str()];
@@ -132,12 +161,70 @@ impl Metrics {
         }
     }
 
+    /// Verification, and what is on its way to the replica bucket.
+    fn observe_dumps(&self, inventory: &Inventory, source: &SourcePolicy) {
+        let Ok(store) = inventory.store(&source.id) else { return };
+        for level in Level::ALL {
+            let good = store.dumps.iter().filter(|stored| stored.point.is_good());
+            let known = good.flat_map(|stored| &stored.verifications);
+            let at = known.filter(|known| known.level >= level && known.fault.is_none()).map(|known| known.at).max();
+            let labels = [source.id.as_str(), Kind::Dump.as_str(), level.as_str()];
+            self.care.verified.set(labels, at.map_or(0.0, seconds_of));
+        }
+        if let Some(Ok(_)) | None = &store.replica {
+            let waiting = || store.dumps.iter().filter(|stored| stored.replication.is_some());
+            let since = waiting().filter_map(|stored| stored.point.stored_at).min();
+            let lag = since.map_or(0.0, |since| inventory.taken_at.duration_since(since).as_secs_f64().max(0.0));
+            self.care.replication_pending.set([source.id.as_str()], waiting().count() as f64);
+            self.care.replication_lag.set([source.id.as_str()], lag);
+        }
+    }
+
+    fn observe_expired(&self, policy: &Policy, plan: &Plan) {
+        let mut expired: BTreeMap<(&SourceId, Kind, Plane), f64> = BTreeMap::new();
+        for decision in &plan.retention {
+            let point = &decision.point;
+            if !matches!(decision.fate, PointFate::Kept(_)) {
+                *expired.entry((&point.source, point.kind, point.plane)).or_default() += 1.0;
+            }
+        }
+        for source in policy.sources.keys() {
+            for (kind, plane) in Kind::ALL.into_iter().flat_map(|kind| PLANES.map(|plane| (kind, plane))) {
+                let count = expired.get(&(source, kind, plane)).copied().unwrap_or(0.0);
+                self.care.expired.set([source.as_str(), kind.as_str(), plane.as_str()], count);
+            }
+        }
+    }
+
+    fn observe_findings(&self, policy: &Policy, plan: &Plan) {
+        let mut counts: BTreeMap<(&str, Check, Severity), f64> = BTreeMap::new();
+        for finding in &plan.findings {
+            let source = finding.source.as_ref().map_or("", SourceId::as_str);
+            *counts.entry((source, finding.check, finding.severity)).or_default() += 1.0;
+        }
+        for (source, check, severity) in finding_series(policy) {
+            let count = counts.get(&(source, check, severity)).copied().unwrap_or(0.0);
+            self.care.findings.set([source, check.as_str(), severity.as_str()], count);
+        }
+    }
+
     fn observe_remains(&self, inventory: &Inventory, source: &SourcePolicy) {
         if let Ok(store) = inventory.store(&source.id) {
             let bytes = store.remains.iter().map(|remains| remains.size_bytes as f64).sum();
             self.points.remains_bytes.set([source.id.as_str()], bytes);
         }
     }
+}
+
+/// Every series of findings: checks of sources for each of them, the others once.
+fn finding_series(policy: &Policy) -> impl Iterator<Item = (&str, Check, Severity)> {
+    let sources = || policy.sources.keys().map(SourceId::as_str);
+    let of_check = move |check: Check| {
+        let about: Vec<&str> = if check.is_about_sources() { sources().collect() } else { vec![""] };
+        about.into_iter().map(move |source| (source, check))
+    };
+    let series = Check::ALL.iter().copied().flat_map(of_check);
+    series.flat_map(|(source, check)| Severity::ALL.map(|severity| (source, check, severity)))
 }
 
 /// Whether the section that holds the recovery points of a source and kind was seen.
@@ -159,7 +246,8 @@ fn running<'a>(inventory: &'a Inventory, plan: &'a Plan) -> BTreeSet<(&'a Source
         running.extend(open.map(|record| (source, &record.run)));
     }
     for action in &plan.actions {
-        let run = (action.source(), action.run());
+        let Some(run) = action.run() else { continue };
+        let run = (action.source(), run);
         match action {
             Action::CreateSnapshot(_) | Action::StartDump(_) => {
                 running.insert(run);
@@ -167,7 +255,13 @@ fn running<'a>(inventory: &'a Inventory, plan: &'a Plan) -> BTreeSet<(&'a Source
             Action::CloseRun(_) => {
                 running.remove(&run);
             }
-            Action::AbortUpload(_) => {}
+            Action::AbortUpload(_)
+            | Action::CopySnapshot(_)
+            | Action::DeleteSnapshot(_)
+            | Action::CopyDump(_)
+            | Action::Verify(_)
+            | Action::DeleteDump(_)
+            | Action::Sweep(_) => {}
         }
     }
     running

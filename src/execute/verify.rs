@@ -1,0 +1,257 @@
+//! Looks at a stored dump again and records what was found.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::{Executor, Outcome};
+use crate::domain::bucket::ReplicationStatus;
+use crate::domain::inventory::StoredDump;
+use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest, StoredObject};
+use crate::domain::prune_record::ObjectVersion;
+use crate::domain::recovery_point::Plane;
+use crate::domain::verification::{Level, VERIFICATION_BYTES_MAX, VERIFICATION_VERSION, Verdict, Verification};
+use crate::dump::read_back::{Content, ReadBack, read_back};
+use crate::plan::action::VerifyDump;
+use crate::policy::ReplicaMode;
+use crate::ports::object_store::{Condition, ObjectFacts, ObjectStore};
+use crate::ports::{Chain, ErrorKind, PortError};
+
+/// Faults that a record lists: enough to see what is wrong, and few enough to read.
+const FAULTS_MAX: usize = 100;
+
+/// What was found so far.
+#[derive(Default)]
+struct Found {
+    faults: Vec<String>,
+    objects: u64,
+    bytes: u64,
+    rows: u64,
+    locked_until: Option<Timestamp>,
+}
+
+impl Executor {
+    pub(super) async fn verify(&self, verify: &VerifyDump, token: &CancellationToken) -> Result<Outcome, PortError> {
+        let VerifyDump { stored, level } = verify;
+        let began_at = self.ports.clock.now();
+        let plane = stored.point.plane;
+        let store = self.bucket(plane)?;
+        let manifest = match self.same_manifest(store, stored).await? {
+            Ok(manifest) => manifest,
+            Err(reason) => return Ok(Outcome::Held { reason }),
+        };
+        let mut found = Found::default();
+        self.ask_for_objects(store, plane, stored, &manifest, &mut found).await?;
+        if *level >= Level::L2 {
+            self.read_objects(store, plane, &manifest, &mut found, token).await?;
+        }
+        found.faults.truncate(FAULTS_MAX);
+        let verdict = if found.faults.is_empty() {
+            Verdict::Good { objects: found.objects, bytes: found.bytes, rows: found.rows }
+        } else {
+            Verdict::Bad { faults: found.faults }
+        };
+        let record = Verification {
+            version: VERIFICATION_VERSION,
+            installation: self.settings.installation.clone(),
+            dump: stored.dump.clone(),
+            run: manifest.run,
+            plane,
+            region: stored.point.region.clone(),
+            level: *level,
+            began_at,
+            finished_at: self.ports.clock.now(),
+            locked_until: found.locked_until,
+            verdict,
+        };
+        self.record_verification(&record).await?;
+        Ok(Outcome::Verified(Box::new(record)))
+    }
+
+    /// The manifest of a dump, if it is still the one that was planned for; otherwise why not.
+    pub(super) async fn same_manifest(
+        &self,
+        store: &dyn ObjectStore,
+        stored: &StoredDump,
+    ) -> Result<Result<Manifest, String>, PortError> {
+        let key = &stored.manifest.key;
+        let found = match store.get(key, MANIFEST_BYTES_MAX).await {
+            Ok(found) => found,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Err(format!("{key} is gone"))),
+            Err(error) => return Err(error),
+        };
+        if found.etag != stored.etag {
+            return Ok(Err(format!("{key} has changed since it was looked at")));
+        }
+        Ok(Manifest::read(&found.bytes, &stored.dump).map_err(|error| Chain(&error).to_string()))
+    }
+
+    /// Whether objects of a plane stand under the version ids of the manifest.
+    fn same_versions(&self, plane: Plane) -> bool {
+        match plane {
+            Plane::Primary => true,
+            Plane::Replica => {
+                self.settings.replica.as_ref().is_some_and(|replica| replica.mode == ReplicaMode::Replicated)
+            }
+        }
+    }
+
+    /// Level 1: every object is asked for.
+    async fn ask_for_objects(
+        &self,
+        store: &dyn ObjectStore,
+        plane: Plane,
+        stored: &StoredDump,
+        manifest: &Manifest,
+        found: &mut Found,
+    ) -> Result<(), PortError> {
+        for object in &manifest.objects {
+            found.objects += 1;
+            let facts = match self.facts(store, plane, object).await {
+                Ok(facts) => facts,
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    found.faults.push(format!("{} is missing", object.key));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            found.locked_until = found.locked_until.max(facts.locked_until);
+            found.faults.extend(self.differences(plane, object, &facts));
+        }
+        let facts = store.head_version(&stored.manifest).await?;
+        found.locked_until = found.locked_until.max(facts.locked_until);
+        Ok(())
+    }
+
+    async fn facts(
+        &self,
+        store: &dyn ObjectStore,
+        plane: Plane,
+        object: &StoredObject,
+    ) -> Result<ObjectFacts, PortError> {
+        if self.same_versions(plane) && object.version_id.is_some() {
+            store.head_version(&exact(object)).await
+        } else {
+            store.head(&object.key).await
+        }
+    }
+
+    /// Level 2: every object is read, and the archive walked.
+    async fn read_objects(
+        &self,
+        store: &dyn ObjectStore,
+        plane: Plane,
+        manifest: &Manifest,
+        found: &mut Found,
+        token: &CancellationToken,
+    ) -> Result<(), PortError> {
+        for object in &manifest.objects {
+            let facts = match self.facts(store, plane, object).await {
+                Ok(facts) => facts,
+                // Level 1 has said so already.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let version = ObjectVersion { key: object.key.clone(), version_id: facts.version_id };
+            let is_archive = object.key.file_name() == super::dump::ARCHIVE;
+            let content = if is_archive { Content::CompressedArchive } else { Content::Plain };
+            let read = read_back(store, &version, content, token).await?;
+            found.bytes += read.size_bytes;
+            found.faults.extend(byte_faults(object, &read));
+            match read.archive {
+                Some(Ok(walked)) => {
+                    found.rows += walked.rows;
+                    found.faults.extend(row_faults(manifest, &walked.tables));
+                }
+                Some(Err(error)) => found.faults.push(format!("{}: {}", object.key, Chain(&error))),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// How what the store tells of an object differs from its manifest.
+    fn differences(&self, plane: Plane, object: &StoredObject, facts: &ObjectFacts) -> Vec<String> {
+        let key = &object.key;
+        let mut differences = Vec::new();
+        if facts.size_bytes != object.size_bytes {
+            differences.push(format!("{key} has {} bytes instead of {}", facts.size_bytes, object.size_bytes));
+        }
+        // A store that keeps no CRC64NVME is compared by size; level 2 reads the bytes.
+        if let Some(crc) = facts.crc64nvme.as_ref().filter(|crc| **crc != object.crc64nvme) {
+            differences.push(format!("{key} has CRC64NVME {crc} instead of {}", object.crc64nvme));
+        }
+        let replica = self.settings.replica.as_ref().filter(|_| plane == Plane::Replica);
+        let wanted = match plane {
+            Plane::Primary => object.kms_key.as_deref(),
+            // Of an alias only the presence of a key can be compared: S3 answers with the key's ARN.
+            Plane::Replica => replica.and_then(|replica| replica.kms_key.as_deref()),
+        };
+        if let Some(wanted) = wanted {
+            let found = facts.kms_key.as_deref();
+            if found.is_none_or(|found| wanted.contains(":key/") && found != wanted) {
+                let found = found.unwrap_or("no KMS key");
+                differences.push(format!("{key} is encrypted with {found} instead of {wanted}"));
+            }
+        }
+        let replicated = replica.is_some_and(|replica| replica.mode == ReplicaMode::Replicated);
+        if replicated && facts.replication != Some(ReplicationStatus::Replica) {
+            differences.push(format!("{key} is no replica that S3 made"));
+        }
+        differences
+    }
+
+    /// Puts the record in the place of an earlier one of the same level.
+    async fn record_verification(&self, record: &Verification) -> Result<(), PortError> {
+        let key = self.settings.layout.verification(&record.dump, record.plane, record.level);
+        let json = serde_json::to_vec_pretty(record);
+        let json = json.map_err(|error| PortError::new(format!("form {key}"), ErrorKind::Other).because(error))?;
+        let condition = match self.ports.store.get(&key, VERIFICATION_BYTES_MAX).await {
+            Ok(earlier) => Condition::Matches(earlier.etag),
+            Err(error) if error.kind() == ErrorKind::NotFound => Condition::Absent,
+            Err(error) => return Err(error),
+        };
+        match self.ports.store.put(&key, Bytes::from(json), condition).await {
+            // Another daemon has recorded what it found meanwhile, or our own answer was lost: what stands is as new.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            written => written.map(|_| ()),
+        }
+    }
+}
+
+/// The exact version that a manifest names.
+pub(super) fn exact(object: &StoredObject) -> ObjectVersion {
+    ObjectVersion { key: object.key.clone(), version_id: object.version_id.clone() }
+}
+
+fn byte_faults(object: &StoredObject, read: &ReadBack) -> Vec<String> {
+    let key = &object.key;
+    let mut faults = Vec::new();
+    if read.size_bytes != object.size_bytes {
+        faults.push(format!("{key}: {} bytes were read instead of {}", read.size_bytes, object.size_bytes));
+    }
+    if read.sha256 != object.sha256 {
+        faults.push(format!("{key}: SHA-256 is {} instead of {}", read.sha256, object.sha256));
+    }
+    faults
+}
+
+/// How the tables that were read differ from those of the manifest.
+fn row_faults(manifest: &Manifest, read: &[crate::domain::manifest::Table]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for table in &manifest.tables {
+        let name = format!("table {}.{}", table.schema, table.name);
+        match read.iter().find(|own| own.dump_id == table.dump_id) {
+            None => faults.push(format!("{name} is missing in the archive")),
+            Some(own) if (own.rows, own.bytes) != (table.rows, table.bytes) => faults.push(format!(
+                "{name} has {} rows and {} bytes instead of {} and {}",
+                own.rows, own.bytes, table.rows, table.bytes
+            )),
+            Some(_) => {}
+        }
+    }
+    if read.len() > manifest.tables.len() {
+        faults.push(format!("the archive has {} tables, the manifest {}", read.len(), manifest.tables.len()));
+    }
+    faults
+}

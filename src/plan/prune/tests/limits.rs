@@ -1,0 +1,108 @@
+//! How much is deleted at once, and what waits for a person.
+
+use super::*;
+
+/// A hundred weeks of snapshots of one source.
+fn hundred_weeks() -> Vec<String> {
+    (0..100).map(|week| (at("2026-11-22T03:00:00Z") - SignedDuration::from_hours(week * 24 * 7)).to_string()).collect()
+}
+
+#[test]
+fn more_expired_at_once_than_a_cycle_deletes_waits_for_a_person() {
+    let policy = policy();
+    let slots = hundred_weeks();
+    let slots: Vec<&str> = slots.iter().map(String::as_str).collect();
+    let mut inventory = seen(&policy);
+    // With the one dump that has expired: twelve, and ten.
+    for (count, held) in [(14, 12), (12, 0)] {
+        inventory.snapshots = Ok(snapshots(&policy, &slots[..count]));
+        let plan = planned(&policy, &inventory);
+        let waiting = holds(&plan).iter().filter(|hold| **hold == Hold::NeedsConfirmation).count();
+        assert_eq!(waiting, held, "{count} snapshots, of which three are kept");
+        assert_eq!(plan.findings.iter().any(|own| own.check == Check::RetentionShrink), held > 0);
+    }
+    inventory.snapshots = Ok(snapshots(&policy, &slots));
+    let plan = plan_in_mode(&policy, &inventory, Mode::Confirmed, now());
+    assert_eq!(deleted(&plan).len(), 98, "97 snapshots and one dump, once a person has looked");
+    assert!(holds(&plan).is_empty());
+}
+
+#[test]
+fn too_many_of_one_shelf_hold_up_that_shelf_only() {
+    let mut policy = promises(&[("a", &[]), ("b", &[]), ("c", &[]), ("d", &[]), ("e", &[])]);
+    for source in policy.sources.values_mut() {
+        source.obligations.iter_mut().for_each(|obligation| obligation.retention = keep_three());
+    }
+    let slots = hundred_weeks();
+    let of_all = policy.sources.values().flat_map(|source| {
+        let count = if source.id.as_str() == "c" { 14 } else { 4 };
+        slots[..count].iter().map(|slot| snapshot(&policy, source, slot))
+    });
+    let mut inventory = inventory(&policy);
+    inventory.snapshots = Ok(Complete::after_last_page(of_all.collect()));
+    let plan = planned(&policy, &inventory);
+    assert_eq!(deleted(&plan).len(), 4, "one of each other source");
+    assert_eq!(holds(&plan), vec![Hold::NeedsConfirmation; 11]);
+}
+
+#[test]
+fn a_person_overrules_the_limits_and_nothing_else() {
+    let mut policy = policy();
+    policy.prune.automatic = false;
+    let mut inventory = seen(&policy);
+    inventory.retention_known_for.clear();
+    inventory.deleted_lately = 1000;
+    let confirmed = |inventory: &Inventory| deleted(&plan_in_mode(&policy, inventory, Mode::Confirmed, now()));
+    assert_eq!(confirmed(&inventory).len(), 2);
+    inventory.clock_skew = Some(SignedDuration::from_hours(1));
+    assert!(confirmed(&inventory).is_empty(), "a wrong clock judges no age, whoever asks");
+}
+
+#[test]
+fn a_change_that_expires_a_little_of_very_many_sources_waits_for_a_person_too() {
+    let names: Vec<String> = (0..20).map(|number| format!("source-{number:02}")).collect();
+    let sources: Vec<(&str, &[&str])> = names.iter().map(|name| (name.as_str(), &[][..])).collect();
+    let mut policy = promises(&sources);
+    for source in policy.sources.values_mut() {
+        source.obligations.iter_mut().for_each(|obligation| obligation.retention = keep_three());
+    }
+    let slots = hundred_weeks();
+    for (each, deletions) in [(6, 10), (7, 0)] {
+        let of_all =
+            policy.sources.values().flat_map(|source| slots[..each].iter().map(|slot| snapshot(&policy, source, slot)));
+        let mut inventory = inventory(&policy);
+        inventory.snapshots = Ok(Complete::after_last_page(of_all.collect()));
+        let plan = planned(&policy, &inventory);
+        assert_eq!(deleted(&plan).len(), deletions, "{} of each of twenty expired", each - 3);
+        let waiting = holds(&plan).into_iter().filter(|hold| *hold == Hold::NeedsConfirmation).count();
+        assert_eq!(waiting, if deletions == 0 { 80 } else { 0 });
+    }
+}
+
+#[test]
+fn a_cycle_deletes_so_many_the_oldest_first() {
+    let mut policy = policy();
+    policy.prune.deletes_per_cycle = 5;
+    let slots = hundred_weeks();
+    let slots: Vec<&str> = slots.iter().map(String::as_str).collect();
+    let mut inventory = seen(&policy);
+    inventory.snapshots = Ok(snapshots(&policy, &slots[..8]));
+    inventory.deleted_lately = 3;
+    let plan = planned(&policy, &inventory);
+    assert_eq!(
+        deleted(&plan),
+        ["accounts/accounts/20260801t040000z in us-east-1", "strongroom-accounts-20261004t030000z in us-east-1"]
+    );
+    assert_eq!(holds(&plan), vec![Hold::Capped { deletes_per_cycle: 5 }; 4]);
+    inventory.deleted_lately = 5;
+    assert!(deleted(&planned(&policy, &inventory)).is_empty());
+}
+
+#[test]
+fn a_large_installation_may_delete_a_fiftieth_in_a_cycle() {
+    let policy = policy();
+    let inventory = seen(&policy);
+    let limits = |points| Limits::new(&policy, &inventory, points, 1, Mode::Automatic);
+    assert_eq!((limits(500).room, limits(549).room, limits(550).room), (10, 10, 11));
+    assert_eq!(limits(550).of_shelf_max, 10, "what waits for a person does not grow with it");
+}

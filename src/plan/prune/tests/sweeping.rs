@@ -1,0 +1,89 @@
+//! Deletions that were begun, and what no backup needs.
+
+use super::*;
+use crate::domain::inventory::DeleteMarker;
+
+fn open_record(slot: &str) -> PruneRecord {
+    let dump =
+        DumpId { source: "accounts".parse().unwrap(), database: "accounts".parse().unwrap(), slot: Slot::at(at(slot)) };
+    PruneRecord {
+        version: PRUNE_RECORD_VERSION,
+        installation: "bank-prod".parse().unwrap(),
+        run: "20260801t040000z-dump-accounts-1".parse().unwrap(),
+        resource: "db-ABC".parse().unwrap(),
+        plane: Plane::Primary,
+        region: region(),
+        reason: "expired".to_owned(),
+        versions: Vec::new(),
+        began_at: at("2026-11-23T11:00:00Z"),
+        finished_at: None,
+        dump,
+    }
+}
+
+#[test]
+fn a_deletion_that_was_begun_is_seen_through_whatever_holds_by_now() {
+    let policy = policy();
+    let mut inventory = seen(&policy);
+    let open = open_record("2026-08-01T04:00:00Z");
+    let closed = PruneRecord { finished_at: Some(now()), ..open_record("2026-07-01T04:00:00Z") };
+    of_accounts(&mut inventory).prunes = Complete::after_last_page(vec![open.clone(), closed]);
+    inventory.instances = Err(blind());
+    let begun =
+        |action: &&Action| matches!(action, Action::DeleteDump(delete) if matches!(delete.warrant, Warrant::Begun(_)));
+    let plan = planned(&policy, &inventory);
+    let begun: Vec<&Action> = plan.actions.iter().filter(begun).collect();
+    assert_eq!(begun.len(), 1);
+    assert_eq!(begun[0].to_string(), "go on deleting dump accounts/accounts/20260801t040000z in us-east-1");
+}
+
+#[rstest]
+#[case::a_failure_of_ours_after_its_grace("2026-11-01T04:00:00Z", Some("failed"), true)]
+#[case::abandoned("2026-11-01T04:00:00Z", Some("abandoned"), true)]
+#[case::within_its_grace("2026-11-20T04:00:00Z", Some("failed"), false)]
+#[case::still_running("2026-11-01T04:00:00Z", Some("running"), false)]
+#[case::a_success_whose_manifest_is_gone("2026-11-01T04:00:00Z", Some("succeeded"), false)]
+#[case::nobodys_that_we_know("2026-11-01T04:00:00Z", None, false)]
+fn remains_are_swept_only_if_our_own_record_says_that_they_are_waste(
+    #[case] slot: &str,
+    #[case] state: Option<&str>,
+    #[case] swept: bool,
+) {
+    let policy = policy();
+    let mut inventory = seen(&policy);
+    let finished_at = at(slot);
+    let mut run = dump_run("accounts", slot, OwnerState::Alive);
+    let failure = crate::domain::run::Failure { message: "x".to_owned(), rds_events: Vec::new() };
+    run.record.state = match state {
+        Some("failed") => RunState::Failed { finished_at, failure },
+        Some("abandoned") => RunState::Abandoned { finished_at },
+        Some("succeeded") => RunState::Succeeded { finished_at, size_bytes: 1 },
+        Some(_) | None => RunState::Running,
+    };
+    let mut left = remains("accounts", slot, 100);
+    left.versions = vec![ObjectVersion { key: crate::domain::key::ObjectKey::listed("k"), version_id: None }];
+    let runs = if state.is_some() { vec![run] } else { Vec::new() };
+    let all = store(dumps(&FIRSTS[1..4]), runs, vec![left]);
+    inventory.stores = [(source(&policy).id.clone(), Ok(all))].into();
+    let plan = planned(&policy, &inventory);
+    assert_eq!(plan.actions.iter().any(|action| matches!(action, Action::Sweep(_))), swept);
+    inventory.clock_skew = None;
+    let plan = planned(&policy, &inventory);
+    assert!(!plan.actions.iter().any(|action| matches!(action, Action::Sweep(_))), "ages need a clock");
+}
+
+#[rstest]
+#[case::an_old_one_with_nothing_behind_it("2026-11-10T00:00:00Z", false, true)]
+#[case::a_young_one("2026-11-20T00:00:00Z", false, false)]
+#[case::one_that_hides_a_backup("2026-11-10T00:00:00Z", true, false)]
+fn delete_markers_are_swept_only_when_they_hide_nothing(#[case] set: &str, #[case] hides: bool, #[case] swept: bool) {
+    let policy = policy();
+    let mut inventory = seen(&policy);
+    let marker = ObjectVersion { key: crate::domain::key::ObjectKey::listed("k"), version_id: Some("m".to_owned()) };
+    let set_at: Timestamp = at(set);
+    of_accounts(&mut inventory).markers =
+        Complete::after_last_page(vec![DeleteMarker { marker, set_at: Some(set_at), hides }]);
+    let plan = planned(&policy, &inventory);
+    assert_eq!(plan.actions.iter().any(|action| matches!(action, Action::Sweep(_))), swept);
+    assert_eq!(plan.findings.iter().any(|finding| finding.check == Check::DumpHidden), hides);
+}

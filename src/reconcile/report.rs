@@ -1,0 +1,153 @@
+//! What came of actions, as the log and the counters tell it.
+
+use tracing::field::display;
+
+use super::in_flight::Done;
+use crate::domain::id::{Kind, RunId, SourceId};
+use crate::domain::run::RunState;
+use crate::domain::verification::{Verdict, Verification};
+use crate::execute::{Outcome, RunEnd};
+use crate::plan::action::{Action, Subject};
+use crate::ports::{Chain, ErrorKind, PortError};
+
+/// What came of deleting a recovery point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// It is gone.
+    Done,
+    /// It is still there, or partly.
+    Failed,
+}
+
+/// The kind of recovery point that an action deletes.
+pub(super) fn deleted_kind(action: &Action) -> Option<Kind> {
+    match action {
+        Action::DeleteSnapshot(_) => Some(Kind::Snapshot),
+        Action::DeleteDump(_) => Some(Kind::Dump),
+        Action::CreateSnapshot(_)
+        | Action::StartDump(_)
+        | Action::CloseRun(_)
+        | Action::AbortUpload(_)
+        | Action::CopySnapshot(_)
+        | Action::CopyDump(_)
+        | Action::Verify(_)
+        | Action::Sweep(_) => None,
+    }
+}
+
+/// What a deletion came to; `None` where it was only interrupted.
+pub(super) fn deletion(done: &Done) -> Option<Deletion> {
+    match done {
+        Done::Outcome(Outcome::PointDeleted) => Some(Deletion::Done),
+        Done::Outcome(Outcome::Stopped) => None,
+        Done::Outcome(_) | Done::Panicked => Some(Deletion::Failed),
+    }
+}
+
+/// The one place where outcomes are logged.
+pub(super) fn log(action: &Action, done: &Done) {
+    let source = action.source();
+    let run = action.run().map(display);
+    match done {
+        Done::Panicked => {
+            tracing::error!(source.id = %source, run.id = run, "{action}: it panicked, which is a bug in strongroom");
+        }
+        Done::Outcome(Outcome::RunEnded(end)) => {
+            if let Some(run) = action.run() {
+                log_end(source, run, end);
+            }
+        }
+        Done::Outcome(Outcome::SnapshotBegun) => {
+            tracing::info!(source.id = %source, run.id = run, "RDS makes the snapshot");
+        }
+        Done::Outcome(Outcome::UploadAborted) => {
+            tracing::info!(source.id = %source, run.id = run, "the upload that the run had left open is gone");
+        }
+        Done::Outcome(Outcome::Deferred { error }) => log_deferred(source, action, error),
+        Done::Outcome(Outcome::ClaimedElsewhere) => {
+            tracing::info!(source.id = %source, run.id = run, "another daemon has the run");
+        }
+        Done::Outcome(Outcome::Failed { error }) => {
+            tracing::warn!(source.id = %source, run.id = run, error = %Chain(error), "{action}: failed, it is tried again");
+        }
+        Done::Outcome(outcome) => log_point(action, outcome),
+    }
+}
+
+/// Outcomes about recovery points.
+fn log_point(action: &Action, outcome: &Outcome) {
+    let source = action.source();
+    let (point, region) = match action.subject() {
+        Subject::Point { id, region, .. } => (Some(id), Some(display(region))),
+        Subject::Run { .. } => (None, None),
+    };
+    match outcome {
+        Outcome::CopyBegun => {
+            tracing::info!(source.id = %source, point.id = point, point.region = region, "RDS copies the snapshot");
+        }
+        Outcome::DumpCopied { objects } => {
+            tracing::info!(source.id = %source, point.id = point, point.region = region, objects, "dump copied");
+        }
+        Outcome::PointDeleted => {
+            tracing::info!(source.id = %source, point.id = point, point.region = region, "{action}: done");
+        }
+        Outcome::Swept { versions } => tracing::info!(source.id = %source, versions, "{action}: done"),
+        Outcome::Held { reason } => {
+            tracing::warn!(source.id = %source, point.id = point, point.region = region, reason, "{action}: held back");
+        }
+        Outcome::Verified(verification) => log_verification(source, verification),
+        Outcome::Stopped => tracing::info!(source.id = %source, "{action}: stopped, the next start goes on"),
+        Outcome::RunEnded(_)
+        | Outcome::SnapshotBegun
+        | Outcome::UploadAborted
+        | Outcome::Deferred { .. }
+        | Outcome::ClaimedElsewhere
+        | Outcome::Failed { .. } => {}
+    }
+}
+
+fn log_verification(source: &SourceId, verification: &Verification) {
+    let (point, level) = (verification.dump.to_string(), verification.level);
+    let region = &verification.region;
+    match &verification.verdict {
+        Verdict::Good { objects, bytes, rows } => {
+            tracing::info!(source.id = %source, point.id = point, point.region = %region, objects, bytes, rows, "dump verified at level {level}");
+        }
+        Verdict::Bad { faults } => {
+            let faults = faults.join("; ");
+            tracing::error!(source.id = %source, point.id = point, point.region = %region, faults, "dump is bad: its verification at level {level} failed, do not rely on it");
+        }
+    }
+}
+
+fn log_deferred(source: &SourceId, action: &Action, error: &PortError) {
+    let run = action.run().map(display);
+    // A busy instance is everyday; a refusal is not, and would otherwise only show at the deadline.
+    if error.kind() == ErrorKind::WrongState {
+        tracing::info!(source.id = %source, run.id = run, error = %Chain(error), "the snapshot has to wait");
+    } else {
+        tracing::warn!(source.id = %source, run.id = run, error = %Chain(error), "the snapshot is not begun, it is tried again");
+    }
+}
+
+fn log_end(source: &SourceId, run: &RunId, end: &RunEnd) {
+    let duration_ms = i64::try_from(end.duration.as_millis()).unwrap_or(i64::MAX);
+    match &end.state {
+        RunState::Succeeded { size_bytes, .. } => {
+            tracing::info!(source.id = %source, run.id = %run, size_bytes, duration_ms, "run succeeded");
+        }
+        RunState::Failed { failure, .. } => {
+            let events: Vec<String> =
+                failure.rds_events.iter().map(|event| format!("{} {}", event.at, event.message)).collect();
+            let rds_events = events.join("; ");
+            tracing::error!(source.id = %source, run.id = %run, duration_ms, error = failure.message, rds_events, "run failed");
+        }
+        RunState::Cancelled { .. } => {
+            tracing::info!(source.id = %source, run.id = %run, duration_ms, "run cancelled, nothing of it counts");
+        }
+        RunState::Abandoned { .. } => {
+            tracing::warn!(source.id = %source, run.id = %run, "run closed: the process that worked on it is gone");
+        }
+        RunState::Running => {}
+    }
+}
