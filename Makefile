@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all of their own set-up; see scripts/setup for what that is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fmt setup clean
+.PHONY: help demo test lint bench soak mutants fmt setup clean
 
 help:                 ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,12 @@ bench:                ## strongroom against pg_dump | zstd | aws s3 cp, medians 
 	@scripts/setup rust python postgres bench
 	@cargo build --locked --release
 	@PATH="$(CURDIR)/target/sandbox-venv/bin:$$PATH" target/sandbox-venv/bin/python benches/pipeline.py
+
+soak:                 ## simulated years: make soak SEEDS=100..200
+	STRONGROOM_SOAK_SEEDS=$(or $(SEEDS),100..110) cargo test --locked --lib testing::simulation::soak -- --exact --nocapture
+
+mutants:              ## mutation tests of what decides about deletions (an hour); survivors are in target/mutants.out
+	scripts/mutants
 
 fmt:                  ## formats the Rust sources
 	@cargo fmt

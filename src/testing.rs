@@ -1,21 +1,40 @@
 //! A small policy, and what can be seen of it: what tests of the planner and of the metrics begin with.
 
+pub(crate) mod archive;
+pub(crate) mod contract;
+pub(crate) mod eventually;
+pub(crate) mod fake_postgres;
+pub(crate) mod fake_processes;
+pub(crate) mod fake_rds;
 pub(crate) mod fake_store;
+pub(crate) mod faults;
+pub(crate) mod random;
+pub(crate) mod sandbox;
+pub(crate) mod sim_clock;
+mod simulation;
+pub(crate) mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::id::{Kind, RunId, Slot, SnapshotId};
-use crate::domain::inventory::{Complete, Instance, Inventory, Remains, Snapshot, SourceStore, StoredRun, ToolVersion};
-use crate::domain::key::DumpId;
+use crate::domain::id::{Kind, RegionName, RunId, Slot, SnapshotId};
+use crate::domain::inventory::{
+    Complete, Instance, Inventory, KnownVerification, Remains, Snapshot, SourceStore, StoredDump, StoredRun,
+    ToolVersion,
+};
+use crate::domain::key::{DumpId, Layout};
 use crate::domain::manifest::Engine;
+use crate::domain::prune_record::ObjectVersion;
 use crate::domain::recovery_point::{Plane, PointState, RecoveryPoint};
 use crate::domain::run::{OwnerState, ProcessIdentity, RunRecord};
 use crate::domain::tags;
+use crate::domain::verification::Level;
+use crate::policy::prune::PrunePolicy;
+use crate::policy::retention::Retention;
 use crate::policy::retry::RetryPolicy;
-use crate::policy::{Cadence, DumpSettings, Limits, Obligation, Policy, SourcePolicy, Task};
+use crate::policy::{Cadence, DestinationPolicy, DumpSettings, Limits, Obligation, Policy, SourcePolicy, Task};
 
 /// A Monday noon: the weekly slot of the 22nd and the monthly one of the 1st have passed.
 pub(crate) fn now() -> Timestamp {
@@ -37,10 +56,29 @@ pub(crate) fn policy(sources: &[(&str, &[&str])]) -> Policy {
     Policy {
         installation: "bank-prod".parse().unwrap(),
         snapshot_prefix: "strongroom".to_owned(),
+        region: region(),
+        destination: DestinationPolicy {
+            bucket: "bank-backups".to_owned(),
+            prefix: "strongroom".to_owned(),
+            kms_key: None,
+            replica: None,
+        },
         sources: sources.collect(),
         limits: Limits { concurrent_runs: 4 },
         cadence: cadence(),
+        prune: PrunePolicy {
+            automatic: true,
+            deletes_per_cycle: 10,
+            settle: SignedDuration::from_hours(1),
+            orphan_grace: SignedDuration::from_hours(7 * 24),
+            clock_skew_max: SignedDuration::from_mins(5),
+        },
     }
+}
+
+/// The region of everything that is not a copy.
+pub(crate) fn region() -> RegionName {
+    "us-east-1".parse().unwrap()
 }
 
 fn source(id: &str, databases: &[&str]) -> SourcePolicy {
@@ -71,6 +109,9 @@ fn obligation(task: Task, schedule: &str) -> Obligation {
         start_deadline: None,
         completion_deadline: SignedDuration::from_hours(12),
         suspended: false,
+        retention: Retention::KeepAll,
+        replica_retention: Retention::KeepAll,
+        copies: Vec::new(),
     }
 }
 
@@ -84,6 +125,11 @@ pub(crate) fn inventory(policy: &Policy) -> Inventory {
         snapshots: Ok(Complete::after_last_page(snapshots)),
         stores: policy.sources.keys().map(|id| (id.clone(), Ok(store(Vec::new(), Vec::new(), Vec::new())))).collect(),
         pg_dump: Ok(Some(ToolVersion { major: 17, text: "pg_dump (PostgreSQL) 17.6".to_owned() })),
+        copies: BTreeMap::new(),
+        buckets: BTreeMap::new(),
+        clock_skew: Some(SignedDuration::ZERO),
+        retention_known_for: policy.sources.keys().map(|id| (id.clone(), SignedDuration::from_hours(24))).collect(),
+        deleted_lately: 0,
         in_flight: BTreeSet::new(),
     }
 }
@@ -116,16 +162,45 @@ pub(crate) fn snapshot(policy: &Policy, source: &SourcePolicy, slot: &str) -> Sn
         status: "available".to_owned(),
         progress_percent: 100,
         created_at: Some(at(slot) + SignedDuration::from_mins(5)),
+        stored_at: Some(at(slot) + SignedDuration::from_mins(5)),
+        arn: None,
+        copied_from: None,
+        kms_key: None,
         storage_bytes: 100,
     }
 }
 
 pub(crate) fn store(dumps: Vec<RecoveryPoint>, runs: Vec<StoredRun>, remains: Vec<Remains>) -> SourceStore {
     SourceStore {
-        dumps: Complete::after_last_page(dumps),
+        dumps: Complete::after_last_page(dumps.into_iter().map(stored_dump).collect()),
+        replica: None,
+        prunes: Complete::after_last_page(Vec::new()),
+        pins: Complete::after_last_page(Vec::new()),
+        markers: Complete::after_last_page(Vec::new()),
         runs: Complete::after_last_page(runs),
         remains: Complete::after_last_page(remains),
         uploads: Complete::after_last_page(Vec::new()),
+    }
+}
+
+/// A verification that found nothing wrong.
+pub(crate) fn verified(level: Level, at: Timestamp) -> KnownVerification {
+    KnownVerification { level, at, fault: None, locked_until: None }
+}
+
+/// A dump that was verified at every level; nothing more is known of it but its recovery point.
+pub(crate) fn stored_dump(point: RecoveryPoint) -> StoredDump {
+    let database = point.database.clone().expect("a dump has a database");
+    let dump = DumpId { source: point.source.clone(), database, slot: point.slot };
+    StoredDump {
+        manifest: ObjectVersion { key: Layout::new("strongroom").manifest(&dump), version_id: Some("m".to_owned()) },
+        dump,
+        etag: "e".to_owned(),
+        whole: true,
+        verifications: Level::ALL.map(|level| verified(level, at("2026-11-01T05:00:00Z"))).into(),
+        other_plane_proven: false,
+        replication: None,
+        point,
     }
 }
 
@@ -139,7 +214,12 @@ pub(crate) fn dump(source: &str, slot: &str, size_bytes: u64, state: PointState)
         run: None,
         slot: Slot::at(at(slot)),
         plane: Plane::Primary,
+        region: region(),
         created_at: Some(at(slot)),
+        stored_at: Some(at(slot)),
+        verified_at: None,
+        pin: None,
+        locked_until: None,
         size_bytes,
         state,
     }
@@ -163,8 +243,9 @@ pub(crate) fn remains(source: &str, slot: &str, size_bytes: u64) -> Remains {
     Remains {
         dump: DumpId { source: source.parse().unwrap(), database: source.parse().unwrap(), slot },
         run: RunId { slot, kind: Kind::Dump, database, attempt: 1 },
-        objects: Vec::new(),
+        versions: Vec::new(),
         size_bytes,
+        newest_at: Some(slot.instant()),
     }
 }
 

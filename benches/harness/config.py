@@ -72,6 +72,7 @@ def write_config(path: Path, sources: list[Source], tuning: Tuning, ca_file: Pat
         # A 29th to 31st would skip months; the day only has to be far away, and last year's slot too old to be caught up.
         f'schedule = "0 3 {min(due.day, 28)} {due.month} *"',
         'start_deadline = "1h"',
+        "keep_all = true",
         f'engine = "{tuning.engine}"',
         f"compression_level = {tuning.level}",
     ]

@@ -1,20 +1,33 @@
-//! A bucket in memory: conditional writes, multipart uploads and checksums as S3 has them, and failures on demand.
+//! A versioned bucket in memory: conditional writes, versions, delete markers, object lock, replication, multipart uploads
+//! and checksums as S3 has them, and failures on demand.
+
+mod port;
+mod replication;
+mod tampering;
+#[cfg(test)]
+mod tests;
+mod uploads;
+mod versions;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Mutex;
+use std::fmt;
+use std::sync::{Arc, Mutex, Weak};
 
-use async_trait::async_trait;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use bytes::{Bytes, BytesMut};
-use crc_fast::CrcAlgorithm;
+use bytes::Bytes;
+use jiff::Timestamp;
 
-use crate::domain::inventory::{Complete, OpenUpload};
+use crate::domain::bucket::{BucketFacts, DefaultEncryption, ObjectLock};
+use crate::domain::id::RegionName;
 use crate::domain::key::ObjectKey;
-use crate::ports::object_store::{
-    Condition, ListedObject, ObjectFacts, ObjectStore, Part, PartReceipt, ReadObject, WholeObject, Written,
-};
+use crate::domain::prune_record::ObjectVersion;
+use crate::ports::clock::Clock;
 use crate::ports::{ErrorKind, PortError};
+use crate::testing::sim_clock::SimClock;
+use replication::{Link, Upstream};
+use uploads::Upload;
+use versions::Version;
+
+pub(crate) use replication::{Replicating, ReplicationSetup};
 
 /// An operation that can be made to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +35,7 @@ pub(crate) enum Call {
     Put,
     Part,
     Complete,
+    Read,
 }
 
 /// When a failure strikes.
@@ -29,42 +43,136 @@ pub(crate) enum Call {
 pub(crate) enum Strikes {
     /// Before anything has happened.
     Before,
-    /// After the effect: the answer is lost.
+    /// After the effect: the answer is lost. Of bytes that are read, the second half.
     After,
 }
 
-/// A bucket in memory.
-#[derive(Debug, Default)]
-pub(crate) struct FakeObjectStore {
-    state: Mutex<State>,
+/// How a bucket is set up.
+#[derive(Debug, Clone)]
+pub(crate) struct BucketSetup {
+    pub(crate) name: String,
+    pub(crate) region: RegionName,
+    pub(crate) versioned: bool,
+    /// Default encryption.
+    pub(crate) kms_key: Option<String>,
+    pub(crate) lock: Option<ObjectLock>,
+    /// Whether the reader may see until when a version is locked.
+    pub(crate) shows_locks: bool,
 }
 
-#[derive(Debug, Default)]
+impl Default for BucketSetup {
+    fn default() -> BucketSetup {
+        BucketSetup {
+            name: "bank-backups".to_owned(),
+            region: crate::testing::region(),
+            versioned: true,
+            kms_key: None,
+            lock: None,
+            shows_locks: true,
+        }
+    }
+}
+
+/// A bucket in memory.
+pub(crate) struct FakeObjectStore {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    upstream: Mutex<Upstream>,
+}
+
 struct State {
-    objects: BTreeMap<ObjectKey, (Bytes, u64)>,
-    uploads: BTreeMap<String, (ObjectKey, BTreeMap<u32, Bytes>)>,
+    setup: BucketSetup,
+    /// What the bucket says of itself, where that is not the truth.
+    facts: Option<BucketFacts>,
+    key_enabled: bool,
+    /// Of each key the versions, the oldest first.
+    objects: BTreeMap<ObjectKey, Vec<Version>>,
+    uploads: BTreeMap<String, Upload>,
     part_sizes: Vec<usize>,
     failures: VecDeque<(Call, Strikes)>,
     writes: u64,
+    deleted: Vec<(Timestamp, ObjectVersion)>,
+    link: Option<Link>,
+    /// Versions that are to be replicated, the oldest first.
+    pending: VecDeque<(ObjectKey, Option<String>, Timestamp)>,
+    /// Buckets that objects can be copied from, by name.
+    peers: BTreeMap<String, Weak<FakeObjectStore>>,
+}
+
+impl Default for FakeObjectStore {
+    fn default() -> FakeObjectStore {
+        FakeObjectStore::new(SimClock::starting_at(crate::testing::now()), BucketSetup::default())
+    }
+}
+
+impl fmt::Debug for FakeObjectStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FakeObjectStore")
+    }
 }
 
 impl FakeObjectStore {
+    /// An empty bucket; `clock` is AWS's.
+    pub(crate) fn new(clock: Arc<dyn Clock>, setup: BucketSetup) -> FakeObjectStore {
+        let state = State {
+            setup,
+            facts: None,
+            key_enabled: true,
+            objects: BTreeMap::new(),
+            uploads: BTreeMap::new(),
+            part_sizes: Vec::new(),
+            failures: VecDeque::new(),
+            writes: 0,
+            deleted: Vec::new(),
+            link: None,
+            pending: VecDeque::new(),
+            peers: BTreeMap::new(),
+        };
+        FakeObjectStore { clock, state: Mutex::new(state), upstream: Mutex::default() }
+    }
+
     /// The next call of this kind fails as if the connection had broken.
     pub(crate) fn fail_next(&self, call: Call, strikes: Strikes) {
         self.state.lock().unwrap().failures.push_back((call, strikes));
     }
 
+    /// Changes how the bucket is set up, for what is written from now on.
+    pub(crate) fn configure(&self, change: impl FnOnce(&mut BucketSetup)) {
+        change(&mut self.state.lock().unwrap().setup);
+    }
+
+    /// The bucket says this of itself, whatever it does.
+    pub(crate) fn set_facts(&self, facts: BucketFacts) {
+        self.state.lock().unwrap().facts = Some(facts);
+    }
+
+    /// Whether the bucket's KMS key can be used.
+    pub(crate) fn set_key_enabled(&self, enabled: bool) {
+        self.state.lock().unwrap().key_enabled = enabled;
+    }
+
+    /// Objects of `other` can be copied to this bucket.
+    pub(crate) fn can_copy_from(&self, other: &Arc<FakeObjectStore>) {
+        let name = other.state.lock().unwrap().setup.name.clone();
+        self.state.lock().unwrap().peers.insert(name, Arc::downgrade(other));
+    }
+
     /// Bytes of an object.
     pub(crate) fn bytes(&self, key: &ObjectKey) -> Option<Bytes> {
-        self.state.lock().unwrap().objects.get(key).map(|(bytes, _)| bytes.clone())
+        self.settled(|state, _| Some(state.current(key)?.content.as_ref()?.bytes.clone()))
+    }
+
+    /// Keys of all objects that stand.
+    pub(crate) fn keys(&self) -> Vec<ObjectKey> {
+        self.settled(|state, _| {
+            let standing = state.objects.keys().filter(|key| state.current(key).is_some_and(|v| v.content.is_some()));
+            standing.cloned().collect()
+        })
     }
 
     /// Puts an object there, whatever stands there.
     pub(crate) fn overwrite(&self, key: &ObjectKey, bytes: &[u8]) {
-        let mut state = self.state.lock().unwrap();
-        state.writes += 1;
-        let version = state.writes;
-        state.objects.insert(key.clone(), (Bytes::copy_from_slice(bytes), version));
+        self.settled(|state, now| state.add(key, Bytes::copy_from_slice(bytes), now));
     }
 
     /// How many uploads are open.
@@ -75,6 +183,17 @@ impl FakeObjectStore {
     /// Sizes of all parts that were taken, in the order of their arrival.
     pub(crate) fn part_sizes(&self) -> Vec<usize> {
         self.state.lock().unwrap().part_sizes.clone()
+    }
+
+    /// Every version that was deleted for good through the port, and when.
+    pub(crate) fn deleted(&self) -> Vec<(Timestamp, ObjectVersion)> {
+        self.state.lock().unwrap().deleted.clone()
+    }
+
+    /// Works on the bucket as it is now: what was to be replicated by now is.
+    fn settled<T>(&self, work: impl FnOnce(&mut State, Timestamp) -> T) -> T {
+        self.replicate();
+        work(&mut self.state.lock().unwrap(), self.clock.now())
     }
 
     fn strike(&self, call: Call, when: Strikes) -> Result<(), PortError> {
@@ -88,105 +207,34 @@ impl FakeObjectStore {
 }
 
 impl State {
-    fn write(&mut self, key: &ObjectKey, bytes: Bytes, condition: &Condition) -> Result<Written, PortError> {
-        let found = self.objects.get(key).map(|(_, version)| version.to_string());
-        let holds = match condition {
-            Condition::Absent => found.is_none(),
-            Condition::Matches(etag) => found.as_ref() == Some(etag),
+    /// What the bucket says of itself.
+    fn facts(&self) -> BucketFacts {
+        let truth = || BucketFacts {
+            bucket: self.setup.name.clone(),
+            region: Some(self.setup.region.clone()),
+            versioning: Some(self.setup.versioned),
+            encryption: Some(DefaultEncryption {
+                kms: self.setup.kms_key.is_some(),
+                kms_key: self.setup.kms_key.clone(),
+                bucket_key: self.setup.kms_key.is_some(),
+            }),
+            object_lock: Some(self.setup.lock),
+            public_access_blocked: Some(true),
+            tls_only: Some(true),
+            lifecycle: Some(Vec::new()),
+            replication: Some(self.link.iter().map(Link::rule).collect()),
         };
-        if !holds {
-            return Err(PortError::new(format!("write {key}"), ErrorKind::AlreadyExists));
+        self.facts.clone().unwrap_or_else(truth)
+    }
+
+    fn check_key(&self, what: &str) -> Result<(), PortError> {
+        if self.key_enabled || self.setup.kms_key.is_none() {
+            return Ok(());
         }
-        self.writes += 1;
-        self.objects.insert(key.clone(), (bytes, self.writes));
-        Ok(Written { etag: self.writes.to_string(), version_id: None })
+        Err(PortError::new(what, ErrorKind::PermissionDenied).because("AccessDenied: the KMS key is disabled"))
     }
 }
 
 fn missing(what: &str) -> PortError {
     PortError::new(format!("find {what}"), ErrorKind::NotFound)
-}
-
-#[async_trait]
-impl ObjectStore for FakeObjectStore {
-    async fn list(&self, prefix: &str) -> Result<Complete<ListedObject>, PortError> {
-        let state = self.state.lock().unwrap();
-        let found = state.objects.iter().filter(|(key, _)| key.as_str().starts_with(prefix));
-        let listed = found.map(|(key, (bytes, version))| ListedObject {
-            key: key.clone(),
-            size_bytes: bytes.len() as u64,
-            etag: version.to_string(),
-            modified_at: None,
-        });
-        Ok(Complete::after_last_page(listed.collect()))
-    }
-
-    async fn list_uploads(&self, prefix: &str) -> Result<Complete<OpenUpload>, PortError> {
-        let state = self.state.lock().unwrap();
-        let open = state.uploads.iter().filter(|(_, (key, _))| key.as_str().starts_with(prefix));
-        let open = open.map(|(upload, (key, _))| OpenUpload { key: key.clone(), upload: upload.clone() });
-        Ok(Complete::after_last_page(open.collect()))
-    }
-
-    async fn get(&self, key: &ObjectKey, _size_bytes_max: u64) -> Result<ReadObject, PortError> {
-        let state = self.state.lock().unwrap();
-        let (bytes, version) = state.objects.get(key).ok_or_else(|| missing(key.as_str()))?;
-        Ok(ReadObject { bytes: bytes.clone(), etag: version.to_string() })
-    }
-
-    async fn head(&self, key: &ObjectKey) -> Result<ObjectFacts, PortError> {
-        let bytes = self.bytes(key).ok_or_else(|| missing(key.as_str()))?;
-        let crc = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &bytes);
-        Ok(ObjectFacts {
-            size_bytes: bytes.len() as u64,
-            crc64nvme: Some(BASE64_STANDARD.encode(crc.to_be_bytes())),
-            version_id: None,
-            kms_key: None,
-        })
-    }
-
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, condition: Condition) -> Result<Written, PortError> {
-        self.strike(Call::Put, Strikes::Before)?;
-        let written = self.state.lock().unwrap().write(key, bytes, &condition)?;
-        self.strike(Call::Put, Strikes::After)?;
-        Ok(written)
-    }
-
-    async fn create_upload(&self, key: &ObjectKey) -> Result<OpenUpload, PortError> {
-        let mut state = self.state.lock().unwrap();
-        state.writes += 1;
-        let upload = format!("upload-{}", state.writes);
-        state.uploads.insert(upload.clone(), (key.clone(), BTreeMap::new()));
-        Ok(OpenUpload { key: key.clone(), upload })
-    }
-
-    async fn upload_part(&self, upload: &OpenUpload, part: Part) -> Result<PartReceipt, PortError> {
-        self.strike(Call::Part, Strikes::Before)?;
-        let bytes: BytesMut = part.segments.iter().flat_map(|segment| segment.iter().copied()).collect();
-        assert_eq!(bytes.len() as u64, part.size_bytes);
-        assert_eq!(crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &bytes), part.crc64nvme, "S3 would answer BadDigest");
-        let mut state = self.state.lock().unwrap();
-        state.part_sizes.push(bytes.len());
-        let (_, parts) = state.uploads.get_mut(&upload.upload).ok_or_else(|| missing("upload"))?;
-        parts.insert(part.number, bytes.freeze());
-        Ok(PartReceipt { number: part.number, etag: part.number.to_string(), crc64nvme: part.crc64nvme })
-    }
-
-    async fn complete_upload(&self, upload: &OpenUpload, whole: WholeObject) -> Result<(), PortError> {
-        self.strike(Call::Complete, Strikes::Before)?;
-        let mut state = self.state.lock().unwrap();
-        let (key, parts) = state.uploads.remove(&upload.upload).ok_or_else(|| missing("upload"))?;
-        let numbers: Vec<u32> = whole.parts.iter().map(|part| part.number).collect();
-        assert_eq!(numbers, (1..=u32::try_from(parts.len()).unwrap()).collect::<Vec<_>>(), "consecutive from 1");
-        let bytes: BytesMut = parts.into_values().flatten().collect();
-        assert_eq!(bytes.len() as u64, whole.size_bytes);
-        assert_eq!(crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &bytes), whole.crc64nvme, "S3 would answer BadDigest");
-        state.write(&key, bytes.freeze(), &Condition::Absent)?;
-        Ok(())
-    }
-
-    async fn abort_upload(&self, upload: &OpenUpload) -> Result<(), PortError> {
-        self.state.lock().unwrap().uploads.remove(&upload.upload);
-        Ok(())
-    }
 }

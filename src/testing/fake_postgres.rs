@@ -1,0 +1,319 @@
+//! PostgreSQL servers, the client that dumps them, and the logins to them: databases are a number of rows.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::Read;
+use std::sync::{Arc, Condvar, Mutex};
+
+use async_trait::async_trait;
+use jiff::SignedDuration;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::id::{DatabaseName, SourceId};
+use crate::domain::inventory::{Endpoint, ToolVersion};
+use crate::domain::manifest::Extension;
+use crate::ports::clock::Clock;
+use crate::ports::credentials::{Credentials, Login};
+use crate::ports::postgres::{DatabaseFacts, DumpProcess, Exit, Globals, PgDump, Postgres};
+use crate::ports::{ErrorKind, PortError};
+use crate::testing::archive::archive_of_rows;
+
+/// The password in every login: nothing that is written or printed may contain it.
+pub(crate) const PASSWORD: &str = "canary-4f1c-password";
+
+/// All servers, by host name.
+pub(crate) struct FakePostgres {
+    clock: Arc<dyn Clock>,
+    servers: Mutex<BTreeMap<String, Server>>,
+}
+
+#[derive(Default)]
+struct Server {
+    databases: BTreeMap<DatabaseName, u64>,
+    unreachable: bool,
+}
+
+impl FakePostgres {
+    /// No server yet.
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Arc<FakePostgres> {
+        Arc::new(FakePostgres { clock, servers: Mutex::default() })
+    }
+
+    /// Sets how many rows a database has; it is created where it is not there.
+    pub(crate) fn set_rows(&self, host: &str, database: &DatabaseName, rows: u64) {
+        let mut servers = self.servers.lock().unwrap();
+        servers.entry(host.to_owned()).or_default().databases.insert(database.clone(), rows);
+    }
+
+    /// Whether a server answers.
+    pub(crate) fn set_reachable(&self, host: &str, reachable: bool) {
+        self.servers.lock().unwrap().entry(host.to_owned()).or_default().unreachable = !reachable;
+    }
+
+    fn rows(&self, login: &Login, database: &DatabaseName) -> Result<u64, PortError> {
+        let host = &login.endpoint.host;
+        let refused = |kind, cause: &str| {
+            Err(PortError::new(format!("connect to {database} at {host}"), kind).because(cause.to_owned()))
+        };
+        let servers = self.servers.lock().unwrap();
+        match servers.get(host) {
+            Some(server) if !server.unreachable => match server.databases.get(database) {
+                Some(rows) => Ok(*rows),
+                None => refused(ErrorKind::Invalid, "3D000: database does not exist"),
+            },
+            Some(_) => refused(ErrorKind::Transient, "connection timed out"),
+            None => refused(ErrorKind::Transient, "no such host"),
+        }
+    }
+}
+
+#[async_trait]
+impl Postgres for FakePostgres {
+    async fn facts(&self, login: &Login, database: &DatabaseName) -> Result<DatabaseFacts, PortError> {
+        let rows = self.rows(login, database)?;
+        Ok(DatabaseFacts {
+            server_version: "15.18".to_owned(),
+            at: self.clock.now(),
+            lsn: Some("0/16B3748".to_owned()),
+            extensions: vec![Extension { name: "plpgsql".to_owned(), version: "1.0".to_owned() }],
+            size_bytes: rows * 100,
+        })
+    }
+
+    async fn globals(&self, login: &Login, database: &DatabaseName) -> Result<Globals, PortError> {
+        self.rows(login, database)?;
+        Ok(Globals { sql: "CREATE ROLE owner;\n".to_owned(), roles: vec!["owner".to_owned()] })
+    }
+}
+
+/// How a dump ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DumpEnd {
+    Succeeds,
+    /// The archive is cut in the middle, and the client says why.
+    Fails {
+        stderr: String,
+    },
+    /// The archive is cut in the middle, and the client says that all is well.
+    Cut,
+    /// The archive comes whole, and the client never ends.
+    HangsAtTheEnd,
+    /// Half of the archive comes, and then nothing. The thread that reads it keeps a paused clock from moving by itself:
+    /// advance it by hand, or cancel.
+    Stalls,
+}
+
+/// The dump client. The archive itself takes no time; what [`FakePgDump::set_takes`] says passes before the client ends.
+pub(crate) struct FakePgDump {
+    servers: Arc<FakePostgres>,
+    state: Mutex<PgDumpState>,
+    running: Arc<Mutex<BTreeSet<String>>>,
+}
+
+struct PgDumpState {
+    version: ToolVersion,
+    takes: SignedDuration,
+    ends: VecDeque<DumpEnd>,
+}
+
+impl FakePgDump {
+    /// The client of one machine.
+    pub(crate) fn of(servers: Arc<FakePostgres>) -> FakePgDump {
+        let version = ToolVersion { major: 17, text: "pg_dump (PostgreSQL) 17.6".to_owned() };
+        let state = PgDumpState { version, takes: SignedDuration::ZERO, ends: VecDeque::new() };
+        FakePgDump { servers, state: Mutex::new(state), running: Arc::default() }
+    }
+
+    /// How the next dump that is started ends; those behind it succeed.
+    pub(crate) fn next_ends(&self, end: DumpEnd) {
+        self.state.lock().unwrap().ends.push_back(end);
+    }
+
+    /// How long a dump takes.
+    pub(crate) fn set_takes(&self, takes: SignedDuration) {
+        self.state.lock().unwrap().takes = takes;
+    }
+
+    /// Another version is installed.
+    pub(crate) fn set_major(&self, major: u32) {
+        self.state.lock().unwrap().version = ToolVersion { major, text: format!("pg_dump (PostgreSQL) {major}.0") };
+    }
+
+    /// Names of the dumps that run now.
+    pub(crate) fn running(&self) -> Vec<String> {
+        self.running.lock().unwrap().iter().cloned().collect()
+    }
+}
+
+#[async_trait]
+impl PgDump for FakePgDump {
+    async fn version(&self) -> Result<ToolVersion, PortError> {
+        Ok(self.state.lock().unwrap().version.clone())
+    }
+
+    async fn start(
+        &self,
+        login: &Login,
+        database: &DatabaseName,
+        name: &str,
+    ) -> Result<Box<dyn DumpProcess>, PortError> {
+        let found = self.servers.rows(login, database);
+        let mut state = self.state.lock().unwrap();
+        let end = match &found {
+            Ok(_) => state.ends.pop_front().unwrap_or(DumpEnd::Succeeds),
+            // A client starts in any case, and says itself that it cannot connect.
+            Err(error) => DumpEnd::Fails { stderr: format!("pg_dump: error: {error}") },
+        };
+        let mut archive = archive_of_rows(found.unwrap_or(0));
+        if matches!(end, DumpEnd::Fails { .. } | DumpEnd::Cut | DumpEnd::Stalls) {
+            archive.truncate(archive.len() / 2);
+        }
+        let started = Started { name: name.to_owned(), running: Arc::clone(&self.running) };
+        self.running.lock().unwrap().insert(name.to_owned());
+        Ok(Box::new(FakeDump {
+            archive: Some(archive),
+            ends_at: self.servers.clock.now() + state.takes,
+            end,
+            clock: Arc::clone(&self.servers.clock),
+            killed: CancellationToken::new(),
+            pipe: Arc::default(),
+            _started: started,
+        }))
+    }
+}
+
+/// A dump that runs until this is dropped.
+struct Started {
+    name: String,
+    running: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        self.running.lock().unwrap().remove(&self.name);
+    }
+}
+
+struct FakeDump {
+    archive: Option<Vec<u8>>,
+    end: DumpEnd,
+    ends_at: jiff::Timestamp,
+    clock: Arc<dyn Clock>,
+    killed: CancellationToken,
+    pipe: Arc<Pipe>,
+    _started: Started,
+}
+
+/// The pipe of a client: who waits for more wakes up when it closes.
+#[derive(Default)]
+struct Pipe {
+    closed: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Pipe {
+    fn close(&self) {
+        *self.closed.lock().unwrap() = true;
+        self.changed.notify_all();
+    }
+}
+
+impl Drop for FakeDump {
+    fn drop(&mut self) {
+        self.pipe.close();
+    }
+}
+
+#[async_trait]
+impl DumpProcess for FakeDump {
+    fn take_archive(&mut self) -> Option<Box<dyn Read + Send>> {
+        let archive = std::io::Cursor::new(self.archive.take()?);
+        if self.end != DumpEnd::Stalls {
+            return Some(Box::new(archive));
+        }
+        Some(Box::new(archive.chain(Stalled(Arc::clone(&self.pipe)))))
+    }
+
+    async fn wait(&mut self) -> Result<Exit, PortError> {
+        let exit = |success: bool, status: &str, stderr: &str| Exit {
+            success,
+            status: status.to_owned(),
+            stderr: stderr.to_owned(),
+        };
+        let ended = async {
+            match &self.end {
+                DumpEnd::HangsAtTheEnd | DumpEnd::Stalls => std::future::pending().await,
+                DumpEnd::Succeeds | DumpEnd::Fails { .. } | DumpEnd::Cut => self.clock.sleep_until(self.ends_at).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.killed.cancelled() => Ok(exit(false, "signal: 9 (SIGKILL)", "")),
+            () = ended => Ok(match &self.end {
+                DumpEnd::Fails { stderr } => exit(false, "exit status: 1", stderr),
+                DumpEnd::Succeeds | DumpEnd::Cut | DumpEnd::HangsAtTheEnd | DumpEnd::Stalls => {
+                    exit(true, "exit status: 0", "")
+                }
+            }),
+        }
+    }
+
+    async fn kill(&mut self) {
+        self.killed.cancel();
+        self.pipe.close();
+    }
+}
+
+/// Gives nothing until the pipe is closed.
+struct Stalled(Arc<Pipe>);
+
+impl Read for Stalled {
+    fn read(&mut self, _buffer: &mut [u8]) -> std::io::Result<usize> {
+        let mut closed = self.0.closed.lock().unwrap();
+        while !*closed {
+            closed = self.0.changed.wait(closed).unwrap();
+        }
+        Ok(0)
+    }
+}
+
+/// Logins for every source but those that are denied.
+#[derive(Default)]
+pub(crate) struct FakeCredentials {
+    denied: Mutex<BTreeSet<SourceId>>,
+}
+
+impl FakeCredentials {
+    /// Whether logins for a source are refused from now on.
+    pub(crate) fn set_denied(&self, source: &SourceId, denied: bool) {
+        let mut sources = self.denied.lock().unwrap();
+        if denied {
+            sources.insert(source.clone())
+        } else {
+            sources.remove(source)
+        };
+    }
+}
+
+#[async_trait]
+impl Credentials for FakeCredentials {
+    async fn login(&self, source: &SourceId, endpoint: &Endpoint) -> Result<Login, PortError> {
+        if self.denied.lock().unwrap().contains(source) {
+            let refused = PortError::new(format!("read the secret of {source}"), ErrorKind::PermissionDenied);
+            return Err(refused.because("AccessDeniedException"));
+        }
+        Ok(login_to(&endpoint.host))
+    }
+}
+
+/// The login to a server.
+pub(crate) fn login_to(host: &str) -> Login {
+    Login {
+        endpoint: Endpoint { host: host.to_owned(), port: 5432 },
+        user: "backup".to_owned(),
+        password: PASSWORD.to_owned().into(),
+        ca_file: "/etc/ssl/rds.pem".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

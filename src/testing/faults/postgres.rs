@@ -1,0 +1,20 @@
+//! PostgreSQL with faults.
+
+use async_trait::async_trait;
+
+use super::{Faulty, Operation};
+use crate::domain::id::DatabaseName;
+use crate::ports::PortError;
+use crate::ports::credentials::Login;
+use crate::ports::postgres::{DatabaseFacts, Globals, Postgres};
+
+#[async_trait]
+impl Postgres for Faulty<dyn Postgres> {
+    async fn facts(&self, login: &Login, database: &DatabaseName) -> Result<DatabaseFacts, PortError> {
+        self.faults.around(Operation::DatabaseFacts, database.as_str(), self.port.facts(login, database)).await
+    }
+
+    async fn globals(&self, login: &Login, database: &DatabaseName) -> Result<Globals, PortError> {
+        self.faults.around(Operation::Globals, database.as_str(), self.port.globals(login, database)).await
+    }
+}

@@ -1,0 +1,145 @@
+//! Stop dead after the k-th effect, for every k, and separately lose the k-th answer; then somebody goes on, and gets it done.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::id::Kind;
+use crate::policy::Task;
+use crate::policy::retention::{Retention, RetentionPolicy};
+use crate::testing::at;
+use crate::testing::faults::Operation;
+use crate::testing::world::{Ended, World};
+
+const BEGIN: &str = "2026-11-01T00:00:00Z";
+/// By then all of it is done by a daemon that nothing disturbs.
+const DONE: &str = "2026-11-02T12:00:00Z";
+/// A successor has as long once more.
+const DONE_LATER: &str = "2026-11-04T12:00:00Z";
+
+/// One source with a snapshot and a dump each day, of which one is kept, in two regions: from the second day on everything
+/// that there is happens: snapshot, copy, dump, replication, verification, deletion in both planes.
+fn world() -> World {
+    World::of(&[("accounts", &["accounts"])])
+        .starting_at(at(BEGIN))
+        .encrypted()
+        .replica_in("us-west-2")
+        .copies_in("us-west-2")
+        .policy(|policy| {
+            policy.cadence.reconcile_interval = SignedDuration::from_mins(30);
+            policy.prune.settle = SignedDuration::ZERO;
+            for obligation in policy.sources.values_mut().flat_map(|source| &mut source.obligations) {
+                let schedule =
+                    if obligation.task == Task::Snapshot { "0 3,9,15,21 * * *" } else { "0 4,10,16,22 * * *" };
+                obligation.schedule = schedule.parse().unwrap();
+                obligation.retention = keep_one();
+                obligation.replica_retention = keep_one();
+            }
+        })
+        .build()
+        .with_copies(keep_one())
+}
+
+fn keep_one() -> Retention {
+    Retention::Rules(RetentionPolicy {
+        keep_last: std::num::NonZeroU32::new(1),
+        keep_hourly: None,
+        keep_daily: None,
+        keep_weekly: None,
+        keep_monthly: None,
+        keep_yearly: None,
+        keep_within: None,
+        min_keep: std::num::NonZeroU32::MIN,
+        min_age: SignedDuration::from_hours(1),
+        zone: jiff::tz::TimeZone::UTC,
+    })
+}
+
+fn done() -> Timestamp {
+    at(DONE)
+}
+
+/// How many snapshots, copies, manifests and replicas are there, and whether anything is half-done.
+async fn counts(world: &World) -> (usize, usize, usize, usize, usize) {
+    let copies = world.copies.values().map(|region| region.every_snapshot().len()).sum();
+    let replica = world.replica.as_ref().expect("it has one");
+    let replicas = replica.keys().iter().filter(|key| key.file_name() == "manifest.json").count();
+    (world.rds.every_snapshot().len(), copies, world.manifests().await.len(), replicas, world.store.open_uploads())
+}
+
+#[tokio::test(start_paused = true)]
+async fn undisturbed_everything_that_there_is_happens() {
+    let world = world();
+    let daemon = world.daemon("pod-1");
+    assert_eq!(daemon.run_until(done()).await, Ended::Stopped);
+    assert_eq!(counts(&world).await, (1, 1, 1, 1, 0));
+    let kinds: std::collections::BTreeSet<Operation> =
+        daemon.faults.effects().iter().map(|own| own.operation).collect();
+    for operation in [
+        Operation::CreateSnapshot,
+        Operation::CopySnapshot,
+        Operation::DeleteSnapshot,
+        Operation::CompleteUpload,
+        Operation::DeleteVersions,
+        Operation::Put,
+    ] {
+        assert!(kinds.contains(&operation), "{operation:?} never happened");
+    }
+    let deletions = daemon.observer.deletions();
+    assert!(deletions.iter().any(|(_, kind, _)| *kind == Kind::Dump), "{deletions:?}");
+}
+
+/// Every step-th k, from an offset: the whole matrix is these for all offsets.
+async fn die_after_each(offset: usize, step: usize) {
+    let undisturbed = world();
+    let daemon = undisturbed.daemon("pod-1");
+    daemon.run_until(done()).await;
+    let effects = daemon.faults.effects().len();
+    assert!(effects > 50, "{effects}");
+    for k in (offset..=effects).step_by(step) {
+        let world = world();
+        let first = world.daemon("pod-1");
+        first.faults.die_after(k);
+        first.run_until(done()).await;
+        let last = first.faults.effects().last().cloned();
+        let second = world.daemon("pod-1");
+        second.run_until(at(DONE_LATER)).await;
+        assert_eq!(counts(&world).await, (1, 1, 1, 1, 0), "dead after effect {k}, {last:?}");
+        assert_eq!(world.pg_dump.running(), Vec::<String>::new(), "dead after effect {k}, {last:?}");
+    }
+}
+
+async fn lose_each_answer(offset: usize, step: usize) {
+    let undisturbed = world();
+    let daemon = undisturbed.daemon("pod-1");
+    daemon.run_until(done()).await;
+    for k in (1 + offset..=daemon.faults.effects().len()).step_by(step) {
+        let world = world();
+        let daemon = world.daemon("pod-1");
+        daemon.faults.lose_response(k);
+        daemon.run_until(at(DONE_LATER)).await;
+        let lost = daemon.faults.effects().get(k - 1).cloned();
+        assert_eq!(counts(&world).await, (1, 1, 1, 1, 0), "the answer to {lost:?} was lost");
+    }
+}
+
+macro_rules! shares {
+    ($($number:literal: $dies:ident $loses:ident),+ $(,)?) => {
+        $(
+            #[tokio::test(start_paused = true)]
+            async fn $dies() {
+                die_after_each($number, 4).await;
+            }
+
+            #[tokio::test(start_paused = true)]
+            async fn $loses() {
+                lose_each_answer($number, 4).await;
+            }
+        )+
+    };
+}
+
+shares! {
+    0: whoever_dies_has_a_successor_that_gets_it_done_1_of_4 whatever_answer_is_lost_it_gets_done_1_of_4,
+    1: whoever_dies_has_a_successor_that_gets_it_done_2_of_4 whatever_answer_is_lost_it_gets_done_2_of_4,
+    2: whoever_dies_has_a_successor_that_gets_it_done_3_of_4 whatever_answer_is_lost_it_gets_done_3_of_4,
+    3: whoever_dies_has_a_successor_that_gets_it_done_4_of_4 whatever_answer_is_lost_it_gets_done_4_of_4,
+}
