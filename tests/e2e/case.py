@@ -28,8 +28,9 @@ def source(name: str, dumps: bool = True, **changes: Any) -> Config:
 
 
 def quick(schedule: str = YEARLY, **more: Any) -> Config:
-    """A schedule whose failures are repeated soon; `more` replaces and adds."""
-    return {"schedule": schedule, "retry": {"initial_backoff": "1s", "backoff_max": "2s"}, **more}
+    """A schedule whose failures are repeated soon; `more` replaces and adds. Without a `keep_*` everything is kept."""
+    keep = {} if any(key.startswith("keep_") for key in more) else {"keep_all": True}
+    return {"schedule": schedule, "retry": {"initial_backoff": "1s", "backoff_max": "2s"}, **keep, **more}
 
 
 def to_toml(value: Any) -> str:
@@ -48,6 +49,7 @@ class Case:
     sandbox: Sandbox
     directory: Path
     name: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:8]}")
+    bucket: str = BUCKET
     daemons: list[Daemon] = field(default_factory=list)
 
     def configure(
@@ -65,7 +67,7 @@ class Case:
             "snapshot_prefix": self.name,
             "aws": {"region": REGION},
             "destination": {
-                "bucket": BUCKET,
+                "bucket": self.bucket,
                 "prefix": self.name,
                 "kms_key": KMS_ALIAS,
                 "part_size": "8MiB",
@@ -125,13 +127,13 @@ class Case:
         prefix = f"{self.name}/"
         found = (
             item["Key"]
-            for page in pages.paginate(Bucket=BUCKET, Prefix=prefix + below)
+            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix + below)
             for item in page.get("Contents", [])
         )
         return sorted(key.removeprefix(prefix) for key in found)
 
     def get(self, key: str) -> bytes:
-        body: bytes = self.sandbox.client("s3").get_object(Bucket=BUCKET, Key=f"{self.name}/{key}")["Body"].read()
+        body: bytes = self.sandbox.client("s3").get_object(Bucket=self.bucket, Key=f"{self.name}/{key}")["Body"].read()
         return body
 
     def runs(self, source: str, kind: str = "") -> list[dict[str, Any]]:
@@ -140,9 +142,19 @@ class Case:
         return sorted((json.loads(self.get(key)) for key in wanted), key=lambda record: str(record["started_at"]))
 
     def at_rest(self) -> bool:
-        """Whether no run is recorded as running."""
-        records = [key for key in self.keys() if "/runs/" in key]
-        return all(json.loads(self.get(key))["state"] != "running" for key in records)
+        """Whether no run is recorded as running, and the newest dump of each database has been read back."""
+        keys = self.keys()
+        records = [key for key in keys if "/runs/" in key]
+        if any(json.loads(self.get(key))["state"] == "running" for key in records):
+            return False
+        newest = {key.rsplit("/", 2)[0]: key for key in sorted(keys) if key.endswith("/manifest.json")}
+        return all(self.verification(key) in keys for key in newest.values())
+
+    @staticmethod
+    def verification(manifest_key: str, level: int = 2, plane: str = "primary") -> str:
+        """The key of the record of a dump's verification."""
+        source, _, database, slot, _ = manifest_key.split("/")
+        return f"{source}/verifications/{database}/{slot}/{plane}-l{level}.json"
 
     def run_states(self, source: str, kind: str = "") -> list[str]:
         return [record["state"] for record in self.runs(source, kind)]
@@ -156,7 +168,7 @@ class Case:
 
     def uploads(self) -> list[dict[str, Any]]:
         """Multipart uploads that are open."""
-        found = self.sandbox.client("s3").list_multipart_uploads(Bucket=BUCKET, Prefix=f"{self.name}/")
+        found = self.sandbox.client("s3").list_multipart_uploads(Bucket=self.bucket, Prefix=f"{self.name}/")
         return list(found.get("Uploads", []))
 
     def parts(self) -> list[dict[str, Any]]:
@@ -164,7 +176,7 @@ class Case:
         uploads = self.uploads()
         if len(uploads) != 1:
             return []
-        upload = {"Bucket": BUCKET, "Key": uploads[0]["Key"], "UploadId": uploads[0]["UploadId"]}
+        upload = {"Bucket": self.bucket, "Key": uploads[0]["Key"], "UploadId": uploads[0]["UploadId"]}
         try:
             return list(self.sandbox.client("s3").list_parts(**upload).get("Parts", []))
         except ClientError:
@@ -173,7 +185,7 @@ class Case:
     def assert_whole(self, manifest: dict[str, Any]) -> None:
         """Every object that a manifest names is there, with its size."""
         for item in manifest["objects"]:
-            found = self.sandbox.client("s3").head_object(Bucket=BUCKET, Key=item["key"])
+            found = self.sandbox.client("s3").head_object(Bucket=self.bucket, Key=item["key"])
             assert found["ContentLength"] == item["size_bytes"], item["key"]
 
     # what RDS has

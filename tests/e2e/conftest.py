@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import sandbox_process
+import vault
 from case import Case
 from job import Job
 from sandbox_process import Sandbox
+from vault import Vault
 
 
 @pytest.fixture(scope="session")
@@ -33,10 +35,32 @@ def case(sandbox: Sandbox, tmp_path: Path) -> Iterator[Case]:
 
 
 @pytest.fixture(scope="session")
+def two_regions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """Small, quick, and with a second region: for tests of what becomes of backups once they are made."""
+    running = sandbox_process.start(tmp_path_factory.mktemp("vault"), vault.seed(), "--speed", vault.SPEED)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def vaults(two_regions: Sandbox, tmp_path: Path) -> Iterator[Vault]:
+    """A corner there."""
+    corner = Vault(two_regions, tmp_path)
+    try:
+        yield corner
+    finally:
+        corner.close()
+        two_regions.settle()
+
+
+@pytest.fixture(scope="session")
 def job(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
     """The main job, done once: two sources, a weekly snapshot and a monthly dump of each. The daemon has ended."""
     corner = Case(sandbox, tmp_path_factory.mktemp("job"))
-    policies = {"snapshot": {"schedule": "0 3 * * Sun"}, "dump": {"schedule": "0 4 1 * *"}}
+    snapshot, dump = {"schedule": "0 3 * * Sun", "keep_weekly": 8}, {"schedule": "0 4 1 * *", "keep_monthly": 24}
+    policies = {"snapshot": snapshot, "dump": dump}
     try:
         strongroom = corner.configure("accounts", "lending", time_zone="Europe/London", **policies)
         daemon = strongroom.start()

@@ -32,11 +32,15 @@ BACKUP_PASSWORD = f"{CANARY}-backup"
 MASTER_PASSWORD = f"{CANARY}-master"
 
 
+Seed = dict[str, Any]
+"""What a sandbox begins with (tests/sandbox/README.md)."""
+
+
 def role(secret: str, grants_sql: str = "") -> dict[str, Any]:
     return {"name": BACKUP_USER, "password": BACKUP_PASSWORD, "secret": secret, "grants_sql": grants_sql}
 
 
-def seed() -> dict[str, Any]:
+def seed() -> Seed:
     """Two banks with all that a dump has to carry, and a ledger that no compression makes small."""
     bank = {"sql_files": [str(BANK / "schema.sql"), str(BANK / "data.sql")], "master_password": MASTER_PASSWORD}
     # 26 MB of hashes: four parts of the smallest size that strongroom takes, so that there is a middle to stop in.
@@ -46,7 +50,7 @@ def seed() -> dict[str, Any]:
     return {
         "regions": [REGION],
         "kms_keys": [{"alias": KMS_ALIAS.removeprefix("alias/")}],
-        "buckets": [{"name": BUCKET, "versioning": True, "kms": KMS_ALIAS}],
+        "buckets": [{"name": BUCKET, "versioning": True, "kms": KMS_ALIAS, "hardened": True}],
         "secrets": {"rds/malformed": {"username": BACKUP_USER, "passwort": f"{CANARY}-malformed"}},
         "instances": [
             {
@@ -87,25 +91,31 @@ class Sandbox:
         self.ready = ready
         self.endpoint: str = ready["endpoint"]
         self.ca_file: str = ready["ca_file"]
-        self._clients: dict[str, Any] = {}
+        self.credentials = CREDENTIALS
+        self._clients: dict[tuple[str, str], Any] = {}
 
-    def client(self, service: str) -> Any:
-        if service not in self._clients:
-            self._clients[service] = boto3.client(
+    def client(self, service: str, region: str = REGION) -> Any:
+        if (service, region) not in self._clients:
+            self._clients[service, region] = boto3.client(
                 service,
-                region_name=REGION,
+                region_name=region,
                 endpoint_url=self.endpoint,
-                aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-                aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+                aws_access_key_id=self.credentials["AWS_ACCESS_KEY_ID"],
+                aws_secret_access_key=self.credentials["AWS_SECRET_ACCESS_KEY"],
                 config=Config(retries={"total_max_attempts": 1}),
             )
-        return self._clients[service]
+        return self._clients[service, region]
+
+    def sign_as(self, key_pair: dict[str, str]) -> None:
+        """Clients made from here on have this key; those made before are forgotten."""
+        self.credentials = CREDENTIALS | key_pair
+        self._clients.clear()
 
     @property
     def environment(self) -> dict[str, str]:
         """What AWS clients need to come here and nowhere else."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "STRONGROOM_", "PG"))}
-        return kept | CREDENTIALS | {"AWS_ENDPOINT_URL": self.endpoint, "AWS_EC2_METADATA_DISABLED": "true"}
+        return kept | self.credentials | {"AWS_ENDPOINT_URL": self.endpoint, "AWS_EC2_METADATA_DISABLED": "true"}
 
     # faults and the list of calls
 
@@ -129,7 +139,10 @@ class Sandbox:
         found: list[dict[str, Any]] = self._side("GET", f"calls?operation={operation}")["calls"]
         return found
 
-    # RDS behind its API
+    # S3 and RDS behind their APIs
+
+    def s3(self, function: str, **arguments: Any) -> Any:
+        return self._side("POST", f"s3/{function}", arguments)
 
     def rds(self, function: str, **arguments: Any) -> Any:
         return self._side("POST", f"rds/{function}", arguments)["result"]
@@ -187,21 +200,23 @@ class Sandbox:
             return json.load(reply)
 
 
-def start(directory: Path) -> Sandbox:
-    """Starts a sandbox, seeded; it dies with this process."""
+def start(
+    directory: Path, seeded: Seed | None = None, *options: str, environment: dict[str, str] | None = None
+) -> Sandbox:
+    """Starts a sandbox, with the banks unless told otherwise; it dies with this process."""
     seed_file = directory / "seed.json"
-    seed_file.write_text(json.dumps(seed()))
+    seed_file.write_text(json.dumps(seeded or seed()))
     memory = Path("/dev/shm")
     # Clusters come and go more quickly in memory than on a disk.
     where = {"SANDBOX_TMP": str(memory)} if os.access(memory, os.W_OK) else {}
-    environment = {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
-    environment = where | environment | {"PYTHONPATH": str(REPOSITORY / "tests/sandbox")}
+    inherited = {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
+    own = {"PYTHONPATH": str(REPOSITORY / "tests/sandbox")} | (environment or {})
     log = directory / "sandbox.err"
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "sandbox", "--seed", str(seed_file), "--die-with-parent"],
+            [sys.executable, "-m", "sandbox", "--seed", str(seed_file), "--die-with-parent", *options],
             cwd=directory,
-            env=environment,
+            env=where | inherited | own,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

@@ -22,6 +22,7 @@ def wait_until_nothing_dumps(case: Case) -> None:
 
 
 def test_sigkill_in_mid_dump_leaves_no_backup_and_the_next_start_makes_it(case: Case) -> None:
+    """T17."""
     strongroom = case.configure("ledger", dump=quick())
     with case.in_mid_dump(strongroom) as daemon:
         daemon.kill()
@@ -45,6 +46,7 @@ def test_sigkill_in_mid_dump_leaves_no_backup_and_the_next_start_makes_it(case: 
 
 @pytest.mark.parametrize("last", ["globals.sql", "RESTORE.md", "manifest.json"])
 def test_sigkill_between_two_objects_leaves_remains_that_the_plan_knows(case: Case, last: str) -> None:
+    """T17."""
     strongroom = case.configure("lending", dump=quick())
     case.fault("cut_request", "PutObject", count=None, match={"key": f"/{last}$"})
     daemon = strongroom.start()
@@ -66,6 +68,7 @@ def test_sigkill_between_two_objects_leaves_remains_that_the_plan_knows(case: Ca
 
 
 def test_sigkill_after_the_manifest_and_before_the_record_is_still_a_success(case: Case) -> None:
+    """T17."""
     strongroom = case.configure("lending", dump=quick())
     # The first write of the record is the claim, the second its end.
     case.fault("cut_request", "PutObject", count=None, match={"key": "/lending/runs/"}, after=1)

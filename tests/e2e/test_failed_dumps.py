@@ -20,9 +20,12 @@ def wait_for_failure(case: Case, daemon: Daemon, name: str) -> str:
     assert not [key for key in case.dump_objects(name) if failed["run"] in key], "no object of the run is visible"
     daemon.wait_for(lambda: not case.uploads(), "no upload is open")
     message: str = failed["failure"]["message"]
-    (line,) = daemon.lines("run failed", run__id=failed["run"])
+    # The record is written by the run itself; the log tells of it when the loop comes round.
+    line = daemon.wait_for_line("run failed", run__id=failed["run"])
     assert line["level"] == "ERROR" and line["source.id"] == name and line["error"] == message
-    assert daemon.metric("strongroom_runs_total", source=name, kind="dump", outcome="failure") == 1
+    counted = lambda: daemon.metric("strongroom_runs_total", source=name, kind="dump", outcome="failure")  # noqa: E731
+    daemon.wait_for(counted, "the failure is counted")
+    assert counted() == 1 and len(daemon.lines("run failed", run__id=failed["run"])) == 1
     return message
 
 

@@ -11,6 +11,7 @@ STORM = ("error500", "error503", "slowdown", "html500")
 
 @pytest.mark.parametrize("lost", [1, 5], ids=["one_answer", "every_answer"])
 def test_a_snapshot_whose_answer_was_lost_is_adopted(case: Case, lost: int) -> None:
+    """T1."""
     case.fault("drop_response_after_effect", "CreateDBSnapshot", count=lost)
     daemon = case.configure("ledger", snapshot=quick()).start()
     daemon.wait_for_line("run succeeded")
@@ -20,7 +21,7 @@ def test_a_snapshot_whose_answer_was_lost_is_adopted(case: Case, lost: int) -> N
 
 
 def test_sigkill_while_the_answer_is_on_its_way_makes_no_second_snapshot(case: Case) -> None:
-    """The answer never comes, as the process is gone by then: the next one finds its own snapshot by its id."""
+    """T1. The answer never comes, as the process is gone by then: the next one finds its own snapshot by its id."""
     strongroom = case.configure("ledger", snapshot=quick())
     case.fault("slow_body", "CreateDBSnapshot", seconds=20)
     daemon = strongroom.start()
@@ -141,13 +142,13 @@ def test_denied_access_is_told_with_what_was_denied(case: Case) -> None:
 
 
 def test_lists_that_are_refused_delay_and_decide_nothing(case: Case) -> None:
-    """What cannot be seen is not taken for missing: no second backup because a list was refused."""
+    """T10. What cannot be seen is not taken for missing: no second backup because a list was refused."""
     strongroom = case.configure("lending", snapshot=quick(), dump=quick())
     daemon = strongroom.start()
     daemon.wait_until_well(90)
     keys, snapshots = case.keys(), case.snapshot_ids()
     assert daemon.terminate() == 0
-    for operation in ("ListObjectsV2", "DescribeDBSnapshots"):
+    for operation in ("ListObjectVersions", "DescribeDBSnapshots"):
         case.fault("access_denied", operation, count=None)
     restarted = strongroom.start()
     restarted.wait_for(lambda: restarted.status().get("unseen"), "the gaps show", 60)

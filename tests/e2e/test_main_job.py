@@ -48,12 +48,14 @@ def test_objects_are_laid_out_as_the_contract_says(job: Job, source: str) -> Non
         rf"{source}/dumps/{source}/{SLOT}/manifest\.json",
         rf"{source}/runs/{run}\.json",
         rf"{source}/runs/{SLOT}-snapshot-1\.json",
+        rf"{source}/verifications/{source}/{SLOT}/primary-l1\.json",
+        rf"{source}/verifications/{source}/{SLOT}/primary-l2\.json",
     ]
     found = job.case.keys(f"{source}/")
     assert len(found) == len(expected), found
     for key, pattern in zip(found, expected, strict=True):
         assert re.fullmatch(pattern, key), f"{key} is not {pattern}"
-    slots = {re.search(SLOT, key).group() for key in found if "dump" in key}  # type: ignore[union-attr]
+    slots = {re.search(SLOT, key).group() for key in found if "-snapshot-" not in key}  # type: ignore[union-attr]
     assert len(slots) == 1, "all objects of a dump bear the slot that it fills"
     assert slots.pop().endswith(("t040000z", "t030000z")), "the first of the month at four in London"
 
@@ -118,7 +120,7 @@ def test_every_object_is_encrypted_with_the_configured_key(job: Job) -> None:
     s3 = job.case.sandbox.client("s3")
     arn = job.case.sandbox.client("kms").describe_key(KeyId=KMS_ALIAS)["KeyMetadata"]["Arn"]
     keys = job.case.keys()
-    assert len(keys) == 12
+    assert len(keys) == 16
     for key in keys:
         found = s3.head_object(Bucket=BUCKET, Key=f"{job.case.name}/{key}")
         assert found["ServerSideEncryption"] == "aws:kms", key

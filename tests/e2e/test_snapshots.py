@@ -24,6 +24,7 @@ def wait_for_success(daemon: Daemon) -> None:
 
 
 def test_an_instance_that_is_busy_is_waited_for(case: Case) -> None:
+    """T4."""
     strongroom = case.configure("ledger", snapshot=quick())
     with case.sandbox.showing(INSTANCE, "modifying"):
         daemon = strongroom.start()
@@ -39,7 +40,7 @@ def test_an_instance_that_is_busy_is_waited_for(case: Case) -> None:
 
 
 def test_an_instance_that_became_busy_just_now_is_asked_again_by_the_same_run(case: Case) -> None:
-    """Between looking and asking its state may change: RDS refuses, and the slot's run goes on waiting."""
+    """T4. Between looking and asking its state may change: RDS refuses, and the slot's run goes on waiting."""
     strongroom = case.configure("ledger", snapshot=quick())
     with case.holding("CreateDBSnapshot"):
         daemon = strongroom.start()
@@ -55,6 +56,7 @@ def test_an_instance_that_became_busy_just_now_is_asked_again_by_the_same_run(ca
 
 
 def test_storage_optimization_is_no_reason_to_wait(case: Case) -> None:
+    """T5."""
     strongroom = case.configure("ledger", snapshot=quick())
     with case.sandbox.showing(INSTANCE, "storage-optimization"):
         daemon = strongroom.start()
@@ -63,6 +65,7 @@ def test_storage_optimization_is_no_reason_to_wait(case: Case) -> None:
 
 
 def test_a_snapshot_that_rds_fails_is_recorded_with_its_events_and_made_again(case: Case) -> None:
+    """T6."""
     case.sandbox.rds("fail_next_snapshot", instance_id=INSTANCE)
     story = f"The database was short of patience ({case.name})"
     case.sandbox.rds("add_event", source_id=INSTANCE, message=story, categories=["failure"])
@@ -83,6 +86,7 @@ def test_a_snapshot_that_rds_fails_is_recorded_with_its_events_and_made_again(ca
 
 
 def test_a_foreign_snapshot_with_our_id_is_a_collision_and_stays_untouched(case: Case) -> None:
+    """T3."""
     strongroom = case.configure("ledger", snapshot=quick())
     name = planned_snapshot(strongroom)
     rds = case.sandbox.client("rds")
@@ -102,7 +106,7 @@ def test_a_foreign_snapshot_with_our_id_is_a_collision_and_stays_untouched(case:
 
 
 def test_our_marks_on_another_snapshot_prove_nothing(case: Case) -> None:
-    """RDS copies tags between resources, so a mark counts only on the snapshot whose name it bears."""
+    """T15. RDS copies tags between resources, so a mark counts only on the snapshot whose name it bears."""
     strongroom = case.configure("ledger", snapshot=quick())
     name = planned_snapshot(strongroom)
     resource = case.sandbox.instance(INSTANCE)["DbiResourceId"]
@@ -123,6 +127,7 @@ def test_our_marks_on_another_snapshot_prove_nothing(case: Case) -> None:
 
 
 def test_an_unknown_status_of_the_instance_is_waited_out(case: Case) -> None:
+    """T7."""
     strongroom = case.configure("ledger", snapshot=quick())
     with case.sandbox.showing(INSTANCE, "quantum-rebalancing"):
         daemon = strongroom.start()
@@ -133,6 +138,7 @@ def test_an_unknown_status_of_the_instance_is_waited_out(case: Case) -> None:
 
 
 def test_an_unknown_status_of_the_snapshot_is_neither_success_nor_failure(case: Case) -> None:
+    """T7."""
     strongroom = case.configure("ledger", snapshot=quick())
     name = planned_snapshot(strongroom)
     for status in ("creating", "hibernating"):
@@ -154,6 +160,7 @@ def test_an_unknown_status_of_the_snapshot_is_neither_success_nor_failure(case: 
 
 
 def test_a_snapshot_that_is_still_made_at_its_deadline_fails_the_run(case: Case) -> None:
+    """T6."""
     strongroom = case.configure("ledger", snapshot=quick(completion_deadline="2s", retry={"attempts_max": 1}))
     name = planned_snapshot(strongroom)
     case.sandbox.rds("stick", resource_kind="snapshot", identifier=name, status="creating")

@@ -14,6 +14,7 @@ SOURCES = ("accounts", "lending")
 
 
 def test_two_daemons_fill_each_slot_once_and_without_alarm(case: Case) -> None:
+    """T2."""
     strongroom = case.configure(*SOURCES, snapshot=quick(), dump=quick())
     daemons = [strongroom.start(), strongroom.start()]
     for daemon in daemons:

@@ -79,6 +79,53 @@ fn the_readmes_rights_are_json_that_can_be_copied() {
     }
 }
 
+/// The IAM action of a request, where it is not called as the request is (Service Authorization Reference).
+fn action(service: &str, operation: &str) -> String {
+    let action = match operation {
+        "CompleteMultipartUpload" | "CopyObject" | "CreateMultipartUpload" | "UploadPart" | "UploadPartCopy" => {
+            "PutObject"
+        }
+        "DeleteObjects" => "DeleteObjectVersion",
+        "GetBucketEncryption" => "GetEncryptionConfiguration",
+        "GetBucketLifecycleConfiguration" => "GetLifecycleConfiguration",
+        "GetBucketReplication" => "GetReplicationConfiguration",
+        "GetObjectLockConfiguration" => "GetBucketObjectLockConfiguration",
+        "GetPublicAccessBlock" => "GetBucketPublicAccessBlock",
+        "HeadBucket" => "ListBucket",
+        "HeadObject" => "GetObject",
+        "ListMultipartUploads" => "ListBucketMultipartUploads",
+        "ListObjectVersions" => "ListBucketVersions",
+        same => same,
+    };
+    format!("{service}:{action}")
+}
+
+/// Every request that is counted by name, as the source lists them.
+fn requests() -> Vec<(String, String)> {
+    let source = fs::read_to_string(root().join("src/telemetry/metrics/aws.rs")).expect("the list is there");
+    let list = source.split("];").next().expect("a part before the list's end").split("REQUESTS").last();
+    let names = list.expect("the list has a name").split('"').skip(1).step_by(2);
+    let (mut service, mut all) = ("", Vec::new());
+    for name in names {
+        if name.starts_with(|c: char| c.is_ascii_lowercase()) {
+            service = name;
+        } else {
+            all.push((service.to_owned(), name.to_owned()));
+        }
+    }
+    assert!(all.len() > 20, "the list was not understood: {all:?}");
+    all
+}
+
+#[test]
+fn the_readmes_rights_cover_every_request() {
+    let rights: Vec<String> = blocks("json").into_iter().map(|block| block.text).collect();
+    for (service, operation) in requests() {
+        let action = format!("\"{}\"", action(&service, &operation));
+        assert!(rights.iter().any(|text| text.contains(&action)), "{operation} needs {action}");
+    }
+}
+
 #[test]
 fn the_readmes_commands_exist() {
     for (line, words) in calls_of("strongroom") {

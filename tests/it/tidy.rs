@@ -23,7 +23,7 @@ const LAYERS: &[Layer] = &[
         "daemon",
         &["domain", "policy", "plan", "ports", "config", "collect", "execute", "reconcile", "adapters", "telemetry"],
     ),
-    Layer("cli", &["domain", "policy", "plan", "ports", "config", "execute", "telemetry", "daemon"]),
+    Layer("cli", &["domain", "policy", "plan", "ports", "config", "collect", "execute", "telemetry", "daemon"]),
 ];
 
 /// Modules that decide and do nothing else.
