@@ -107,9 +107,14 @@ pub(super) fn world(seed: u64, began_at: Timestamp, random: &mut Random) -> Worl
     world.rds.configure(|settings| {
         settings.snapshot_takes = SignedDuration::from_mins(1 + few::<i64>(&mut timing, 90));
         settings.lists_lag = SignedDuration::from_secs(few(&mut timing, 120));
+        // Who keeps everything asks RDS for a higher quota.
+        settings.snapshots_max = 100_000;
     });
     for copies in world.copies.values() {
-        copies.configure(|settings| settings.copy_takes = SignedDuration::from_mins(1 + few::<i64>(&mut timing, 600)));
+        copies.configure(|settings| {
+            settings.copy_takes = SignedDuration::from_mins(1 + few::<i64>(&mut timing, 600));
+            settings.snapshots_max = 100_000;
+        });
     }
     world
 }
