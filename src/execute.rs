@@ -12,12 +12,13 @@ mod verify;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::id::{InstallationId, RegionName, RunId, SourceId};
 use crate::domain::inventory::StoredRun;
-use crate::domain::key::Layout;
+use crate::domain::key::{Layout, ObjectKey};
 use crate::domain::progress::Progress;
 use crate::domain::recovery_point::Plane;
 use crate::domain::run::{Failure, RunRecord, RunState};
@@ -238,4 +239,10 @@ impl Executor {
         };
         Failure { message, rds_events }
     }
+}
+
+/// What is written under `key`, as people can read it.
+fn json(key: &ObjectKey, value: &impl serde::Serialize) -> Result<Bytes, PortError> {
+    let json = serde_json::to_vec_pretty(value);
+    json.map(Bytes::from).map_err(|error| PortError::new(format!("form {key}"), ErrorKind::Other).because(error))
 }

@@ -196,7 +196,7 @@ impl Reconciler {
             }
             Done::Outcome(_) | Done::Panicked => self.in_flight.cool_down(&action),
         }
-        if let (Some(kind), Some(outcome)) = (report::deleted_kind(&action), report::deletion(&done)) {
+        if let (Some(kind), Some(outcome)) = (action.deleted_kind(), report::deletion(&done)) {
             self.observer.pruned(action.source(), kind, outcome);
         }
     }

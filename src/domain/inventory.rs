@@ -165,6 +165,14 @@ pub struct Snapshot {
     pub tags: Tags,
 }
 
+impl Snapshot {
+    /// Whether RDS still works on it. A status that is not known is waited out.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        !matches!(self.status.as_str(), "available" | "failed")
+    }
+}
+
 /// A run record and the version of it that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredRun {

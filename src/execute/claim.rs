@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 
+use super::json;
 use crate::domain::key::ObjectKey;
 use crate::domain::run::{RUN_RECORD_BYTES_MAX, RunRecord, RunState};
 use crate::ports::object_store::{Condition, ObjectStore, ReadObject, Written};
@@ -126,9 +126,7 @@ async fn write(
     record: &RunRecord,
     condition: Condition,
 ) -> Result<Option<String>, PortError> {
-    let json = serde_json::to_vec_pretty(record);
-    let json = json.map_err(|error| PortError::new(format!("form {key}"), ErrorKind::Other).because(error))?;
-    let bytes = Bytes::from(json);
+    let bytes = json(key, record)?;
     match store.put(key, bytes.clone(), condition).await {
         Ok(Written { etag, .. }) => Ok(Some(etag)),
         Err(error) if may_be_done(&error) => match store.get(key, RUN_RECORD_BYTES_MAX).await {

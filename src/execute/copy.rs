@@ -4,7 +4,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::verify::exact;
 use super::{Executor, Outcome};
-use crate::domain::key::ObjectKey;
 use crate::domain::manifest::StoredObject;
 use crate::domain::prune_record::ObjectVersion;
 use crate::domain::recovery_point::Plane;
@@ -42,7 +41,7 @@ impl Executor {
             if token.is_cancelled() {
                 return Ok(Outcome::Stopped);
             }
-            self.copy_object(replica, exact(object), object.size_bytes, &object.key).await?;
+            self.copy_object(replica, exact(object), object.size_bytes).await?;
             let copied = replica.head(&object.key).await?;
             if let Some(difference) = difference(object, copied.size_bytes, copied.crc64nvme.as_deref()) {
                 return Err(PortError::new(format!("copy {} to the replica bucket", object.key), ErrorKind::Invalid)
@@ -50,20 +49,19 @@ impl Executor {
             }
         }
         let facts = self.ports.store.head_version(&stored.manifest).await?;
-        self.copy_object(replica, stored.manifest.clone(), facts.size_bytes, &stored.manifest.key).await?;
+        self.copy_object(replica, stored.manifest.clone(), facts.size_bytes).await?;
         Ok(Outcome::DumpCopied { objects: manifest.objects.len() + 1 })
     }
 
-    /// Copies one object; one that stands there already is left for the comparison that follows.
+    /// Copies one object to the key that it has; one that stands there already is left for the comparison that follows.
     async fn copy_object(
         &self,
         replica: &dyn ObjectStore,
         object: ObjectVersion,
         size_bytes: u64,
-        key: &ObjectKey,
     ) -> Result<(), PortError> {
         let source = CopySource { bucket: self.settings.bucket.clone(), object, size_bytes };
-        match replica.copy_from(&source, key).await {
+        match replica.copy_from(&source, &source.object.key).await {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             copied => copied,
         }

@@ -1,8 +1,6 @@
 //! Sets and releases pins.
 
-use bytes::Bytes;
-
-use super::Executor;
+use super::{Executor, json};
 use crate::domain::id::SourceId;
 use crate::domain::pin::{PIN_VERSION, Pin};
 use crate::domain::prune_record::ObjectVersion;
@@ -26,9 +24,7 @@ impl Executor {
     pub async fn pin(&self, source: &SourceId, point: &str, reason: Option<String>) -> Result<Pinned, PortError> {
         let key = self.settings.layout.pin(source, point);
         let pin = Pin { version: PIN_VERSION, point: point.to_owned(), reason, pinned_at: self.ports.clock.now() };
-        let json = serde_json::to_vec_pretty(&pin);
-        let json = json.map_err(|error| PortError::new(format!("form {key}"), ErrorKind::Other).because(error))?;
-        match self.ports.store.put(&key, Bytes::from(json), Condition::Absent).await {
+        match self.ports.store.put(&key, json(&key, &pin)?, Condition::Absent).await {
             Ok(_) => Ok(Pinned::Now),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Pinned::Before),
             Err(error) => Err(error),

@@ -1,15 +1,13 @@
 //! Deletes. The planner has given the right to; here everything is looked at once more, just before, and only what is still
 //! exactly what was judged is deleted.
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::verify::exact;
-use super::{Executor, Outcome};
+use super::{Executor, Outcome, json};
 use crate::domain::id::{SnapshotId, SourceId};
 use crate::domain::inventory::StoredDump;
-use crate::domain::key::ObjectKey;
 use crate::domain::manifest::Manifest;
 use crate::domain::pin::PIN_BYTES_MAX;
 use crate::domain::prune_record::{ObjectVersion, PRUNE_RECORD_BYTES_MAX, PRUNE_RECORD_VERSION, PruneRecord};
@@ -46,7 +44,7 @@ impl Executor {
         if found.resource.as_ref() != Some(expired.resource()) || !same_moment {
             return held("it is another snapshot than the one that was judged");
         }
-        if !matches!(found.status.as_str(), "available" | "failed") {
+        if found.is_under_way() {
             return held(&format!("its status is `{}`", found.status));
         }
         if self.is_pinned(expired.source(), expired.id()).await? {
@@ -264,9 +262,4 @@ async fn refusal(store: &dyn ObjectStore, versions: &[ObjectVersion]) -> Result<
         DeletedVersion::Refused { reason } => Some(format!("the store keeps {}: {reason}", version.key)),
     });
     Ok(refused)
-}
-
-fn json(key: &ObjectKey, record: &PruneRecord) -> Result<Bytes, PortError> {
-    let json = serde_json::to_vec_pretty(record);
-    json.map(Bytes::from).map_err(|error| PortError::new(format!("form {key}"), ErrorKind::Other).because(error))
 }

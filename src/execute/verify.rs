@@ -1,10 +1,9 @@
 //! Looks at a stored dump again and records what was found.
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::{Executor, Outcome};
+use super::{Executor, Outcome, json};
 use crate::domain::bucket::ReplicationStatus;
 use crate::domain::inventory::StoredDump;
 use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest, StoredObject};
@@ -41,9 +40,9 @@ impl Executor {
             Err(reason) => return Ok(Outcome::Held { reason }),
         };
         let mut found = Found::default();
-        self.ask_for_objects(store, plane, stored, &manifest, &mut found).await?;
+        let standing = self.ask_for_objects(store, stored, &manifest, &mut found).await?;
         if *level >= Level::L2 {
-            self.read_objects(store, plane, &manifest, &mut found, token).await?;
+            read_objects(store, &manifest, &standing, &mut found, token).await?;
         }
         found.faults.truncate(FAULTS_MAX);
         let verdict = if found.faults.is_empty() {
@@ -96,15 +95,16 @@ impl Executor {
         }
     }
 
-    /// Level 1: every object is asked for.
-    async fn ask_for_objects(
+    /// Level 1: every object is asked for. Returns those that stand, each with the version that does.
+    async fn ask_for_objects<'a>(
         &self,
         store: &dyn ObjectStore,
-        plane: Plane,
         stored: &StoredDump,
-        manifest: &Manifest,
+        manifest: &'a Manifest,
         found: &mut Found,
-    ) -> Result<(), PortError> {
+    ) -> Result<Vec<(&'a StoredObject, ObjectVersion)>, PortError> {
+        let plane = stored.point.plane;
+        let mut standing = Vec::new();
         for object in &manifest.objects {
             found.objects += 1;
             let facts = match self.facts(store, plane, object).await {
@@ -117,10 +117,11 @@ impl Executor {
             };
             found.locked_until = found.locked_until.max(facts.locked_until);
             found.faults.extend(self.differences(plane, object, &facts));
+            standing.push((object, ObjectVersion { key: object.key.clone(), version_id: facts.version_id }));
         }
         let facts = store.head_version(&stored.manifest).await?;
         found.locked_until = found.locked_until.max(facts.locked_until);
-        Ok(())
+        Ok(standing)
     }
 
     async fn facts(
@@ -134,40 +135,6 @@ impl Executor {
         } else {
             store.head(&object.key).await
         }
-    }
-
-    /// Level 2: every object is read, and the archive walked.
-    async fn read_objects(
-        &self,
-        store: &dyn ObjectStore,
-        plane: Plane,
-        manifest: &Manifest,
-        found: &mut Found,
-        token: &CancellationToken,
-    ) -> Result<(), PortError> {
-        for object in &manifest.objects {
-            let facts = match self.facts(store, plane, object).await {
-                Ok(facts) => facts,
-                // Level 1 has said so already.
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            let version = ObjectVersion { key: object.key.clone(), version_id: facts.version_id };
-            let is_archive = object.key.file_name() == super::dump::ARCHIVE;
-            let content = if is_archive { Content::CompressedArchive } else { Content::Plain };
-            let read = read_back(store, &version, content, token).await?;
-            found.bytes += read.size_bytes;
-            found.faults.extend(byte_faults(object, &read));
-            match read.archive {
-                Some(Ok(walked)) => {
-                    found.rows += walked.rows;
-                    found.faults.extend(row_faults(manifest, &walked.tables));
-                }
-                Some(Err(error)) => found.faults.push(format!("{}: {}", object.key, Chain(&error))),
-                None => {}
-            }
-        }
-        Ok(())
     }
 
     /// How what the store tells of an object differs from its manifest.
@@ -204,14 +171,12 @@ impl Executor {
     /// Puts the record in the place of an earlier one of the same level.
     async fn record_verification(&self, record: &Verification) -> Result<(), PortError> {
         let key = self.settings.layout.verification(&record.dump, record.plane, record.level);
-        let json = serde_json::to_vec_pretty(record);
-        let json = json.map_err(|error| PortError::new(format!("form {key}"), ErrorKind::Other).because(error))?;
         let condition = match self.ports.store.get(&key, VERIFICATION_BYTES_MAX).await {
             Ok(earlier) => Condition::Matches(earlier.etag),
             Err(error) if error.kind() == ErrorKind::NotFound => Condition::Absent,
             Err(error) => return Err(error),
         };
-        match self.ports.store.put(&key, Bytes::from(json), condition).await {
+        match self.ports.store.put(&key, json(&key, record)?, condition).await {
             // Another daemon has recorded what it found meanwhile, or our own answer was lost: what stands is as new.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             written => written.map(|_| ()),
@@ -222,6 +187,32 @@ impl Executor {
 /// The exact version that a manifest names.
 pub(super) fn exact(object: &StoredObject) -> ObjectVersion {
     ObjectVersion { key: object.key.clone(), version_id: object.version_id.clone() }
+}
+
+/// Level 2: every object that stands is read, and the archive walked.
+async fn read_objects(
+    store: &dyn ObjectStore,
+    manifest: &Manifest,
+    standing: &[(&StoredObject, ObjectVersion)],
+    found: &mut Found,
+    token: &CancellationToken,
+) -> Result<(), PortError> {
+    for (object, version) in standing {
+        let is_archive = object.key.file_name() == super::dump::ARCHIVE;
+        let content = if is_archive { Content::CompressedArchive } else { Content::Plain };
+        let read = read_back(store, version, content, token).await?;
+        found.bytes += read.size_bytes;
+        found.faults.extend(byte_faults(object, &read));
+        match read.archive {
+            Some(Ok(walked)) => {
+                found.rows += walked.rows;
+                found.faults.extend(row_faults(manifest, &walked.tables));
+            }
+            Some(Err(error)) => found.faults.push(format!("{}: {}", object.key, Chain(&error))),
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 fn byte_faults(object: &StoredObject, read: &ReadBack) -> Vec<String> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::domain::id::{InstanceId, RegionName, ResourceId, RunId, SnapshotId, SourceId};
+use crate::domain::id::{InstanceId, Kind, RegionName, ResourceId, RunId, SnapshotId, SourceId};
 use crate::domain::inventory::{Endpoint, OpenUpload, StoredDump, StoredRun};
 use crate::domain::key::DumpId;
 use crate::domain::prune_record::{ObjectVersion, PruneRecord};
@@ -316,12 +316,20 @@ impl Action {
         }
     }
 
-    /// Whether the action deletes a recovery point.
+    /// Whether the action takes a recovery point away. Seeing a deletion through that was begun takes none: what it names is
+    /// no backup any more.
     #[must_use]
     pub fn deletes_a_point(&self) -> bool {
+        let goes_on = matches!(self, Action::DeleteDump(delete) if matches!(delete.warrant, Warrant::Begun(_)));
+        self.deleted_kind().is_some() && !goes_on
+    }
+
+    /// The kind of recovery point that the action deletes, or goes on deleting.
+    #[must_use]
+    pub fn deleted_kind(&self) -> Option<Kind> {
         match self {
-            Action::DeleteSnapshot(_) => true,
-            Action::DeleteDump(delete) => matches!(delete.warrant, Warrant::Expired { .. }),
+            Action::DeleteSnapshot(_) => Some(Kind::Snapshot),
+            Action::DeleteDump(_) => Some(Kind::Dump),
             Action::CreateSnapshot(_)
             | Action::StartDump(_)
             | Action::CloseRun(_)
@@ -329,7 +337,7 @@ impl Action {
             | Action::CopySnapshot(_)
             | Action::CopyDump(_)
             | Action::Verify(_)
-            | Action::Sweep(_) => false,
+            | Action::Sweep(_) => None,
         }
     }
 }

@@ -6,8 +6,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::action::{Action, CopyDump, CopySnapshot};
-use super::points::of_source;
-use crate::domain::id::{Kind, ResourceId, SnapshotId};
+use super::points::{is_own, of_source};
+use crate::domain::id::{Kind, ResourceId, Slot, SnapshotId};
 use crate::domain::inventory::{Inventory, Replication, Snapshot, StoredDump};
 use crate::domain::recovery_point::{Plane, PointState, RecoveryPoint};
 use crate::domain::tags;
@@ -64,15 +64,15 @@ pub(super) fn awaiting_copy<'a>(
     let copied = points.iter().filter(alike).filter(|point| {
         point.plane == Plane::Replica && point.region == wanted.region && matches!(point.state, PointState::Good)
     });
-    let newest_copy = copied.map(|point| point.slot).max();
-    let mut behind: Vec<&RecoveryPoint> = points
-        .iter()
-        .filter(alike)
-        .filter(|point| point.plane == Plane::Primary && point.is_good())
-        .filter(|point| newest_copy.is_none_or(|newest| point.slot > newest))
-        .collect();
-    behind.sort_by_key(|point| point.slot);
-    if newest_copy.is_none() {
+    let good = points.iter().filter(alike).filter(|point| point.plane == Plane::Primary && point.is_good());
+    behind(good, |point| point.slot, copied.map(|point| point.slot).max())
+}
+
+/// Of backups here, those that are newer than the newest one there, the oldest first.
+fn behind<'a, T>(here: impl Iterator<Item = &'a T>, slot: fn(&T) -> Slot, newest_there: Option<Slot>) -> Vec<&'a T> {
+    let mut behind: Vec<&T> = here.filter(|own| newest_there.is_none_or(|newest| slot(own) > newest)).collect();
+    behind.sort_by_key(|own| slot(own));
+    if newest_there.is_none() {
         // The first copy is of the newest: nobody asked for the past.
         behind.drain(..behind.len().saturating_sub(1));
     }
@@ -118,12 +118,8 @@ fn copy_snapshots(
             ),
         });
     }
-    let own = |snapshot: &&Snapshot| {
-        tags::prove_ownership(&snapshot.tags, &policy.installation, &snapshot.id)
-            && snapshot.tags.get(tags::SOURCE).is_some_and(|tag| tag == source.id.as_str())
-    };
-    let is_under_way = |snapshot: &&Snapshot| !matches!(snapshot.status.as_str(), "available" | "failed");
-    if in_region.iter().filter(own).any(|snapshot| is_under_way(&snapshot)) {
+    let is_under_way = |snapshot: &&Snapshot| snapshot.is_under_way();
+    if in_region.iter().filter(is_under_way).any(|snapshot| is_own(policy, source, snapshot)) {
         copies.under_way = true;
         return;
     }
@@ -168,17 +164,9 @@ fn copy_dumps(
     for database in &source.databases {
         let of_database = |stored: &&StoredDump| stored.dump.database == *database;
         let newest_there = there.iter().filter(of_database).map(|stored| stored.dump.slot).max();
-        let mut behind: Vec<&StoredDump> = store
-            .dumps
-            .iter()
-            .filter(of_database)
-            .filter(|stored| stored.point.is_good() && !stored.other_plane_proven)
-            .filter(|stored| newest_there.is_none_or(|newest| stored.dump.slot > newest))
-            .collect();
-        behind.sort_by_key(|stored| stored.dump.slot);
-        if newest_there.is_none() {
-            behind.drain(..behind.len().saturating_sub(1));
-        }
+        let here = store.dumps.iter().filter(of_database);
+        let unproven = here.filter(|stored| stored.point.is_good() && !stored.other_plane_proven);
+        let behind = behind(unproven, |stored| stored.dump.slot, newest_there);
         if let (ReplicaMode::Copied, Some(next)) = (replica.mode, behind.first()) {
             copies
                 .actions

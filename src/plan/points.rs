@@ -52,7 +52,7 @@ fn snapshots<'a>(
     })
 }
 
-/// The snapshot as a recovery point, if its marks prove that this installation made it for this source.
+/// The snapshot as a recovery point, if it is an own one.
 fn own_snapshot(
     policy: &Policy,
     source: &SourcePolicy,
@@ -60,8 +60,7 @@ fn own_snapshot(
     (plane, region): (Plane, &RegionName),
     snapshot: &Snapshot,
 ) -> Option<RecoveryPoint> {
-    let of_source = snapshot.tags.get(tags::SOURCE).is_some_and(|tag| tag == source.id.as_str());
-    if !of_source || !tags::prove_ownership(&snapshot.tags, &policy.installation, &snapshot.id) {
+    if !is_own(policy, source, snapshot) {
         return None;
     }
     let slot: Slot = snapshot.tags.get(tags::SLOT)?.parse().ok()?;
@@ -85,6 +84,12 @@ fn own_snapshot(
         locked_until: None,
         state: snapshot_state(snapshot),
     })
+}
+
+/// Whether a snapshot's marks prove that this installation made it for this source.
+pub(super) fn is_own(policy: &Policy, source: &SourcePolicy, snapshot: &Snapshot) -> bool {
+    tags::prove_ownership(&snapshot.tags, &policy.installation, &snapshot.id)
+        && snapshot.tags.get(tags::SOURCE).is_some_and(|tag| tag == source.id.as_str())
 }
 
 /// An unknown status is neither success nor failure: it is waited for.

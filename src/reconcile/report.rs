@@ -3,7 +3,7 @@
 use tracing::field::display;
 
 use super::in_flight::Done;
-use crate::domain::id::{Kind, RunId, SourceId};
+use crate::domain::id::{RunId, SourceId};
 use crate::domain::run::RunState;
 use crate::domain::verification::{Verdict, Verification};
 use crate::execute::{Outcome, RunEnd};
@@ -17,22 +17,6 @@ pub enum Deletion {
     Done,
     /// It is still there, or partly.
     Failed,
-}
-
-/// The kind of recovery point that an action deletes.
-pub(super) fn deleted_kind(action: &Action) -> Option<Kind> {
-    match action {
-        Action::DeleteSnapshot(_) => Some(Kind::Snapshot),
-        Action::DeleteDump(_) => Some(Kind::Dump),
-        Action::CreateSnapshot(_)
-        | Action::StartDump(_)
-        | Action::CloseRun(_)
-        | Action::AbortUpload(_)
-        | Action::CopySnapshot(_)
-        | Action::CopyDump(_)
-        | Action::Verify(_)
-        | Action::Sweep(_) => None,
-    }
 }
 
 /// What a deletion came to; `None` where it was only interrupted.

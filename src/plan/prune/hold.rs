@@ -190,8 +190,7 @@ impl Holds<'_> {
         let mut others = self.inventory.copies.values().flatten().flatten();
         // A copy whose origin is not told could be of this one.
         let being_copied = others.any(|copy| {
-            let ended = matches!(copy.status.as_str(), "available" | "failed");
-            !ended
+            copy.is_under_way()
                 && copy.resource == point.resource
                 && (copy.copied_from.is_none() || copy.copied_from.as_ref() == arn)
         });
