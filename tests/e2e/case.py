@@ -136,16 +136,27 @@ class Case:
         body: bytes = self.sandbox.client("s3").get_object(Bucket=self.bucket, Key=f"{self.name}/{key}")["Body"].read()
         return body
 
+    def documents(self, keys: list[str]) -> list[dict[str, Any]]:
+        """What stands at these keys, except for what a daemon at work has deleted since they were listed."""
+        found = []
+        for key in keys:
+            try:
+                found.append(json.loads(self.get(key)))
+            except ClientError as error:
+                if error.response["Error"]["Code"] != "NoSuchKey":
+                    raise
+        return found
+
     def runs(self, source: str, kind: str = "") -> list[dict[str, Any]]:
         """The records of a source's runs, in the order of their attempts."""
         wanted = [key for key in self.keys(f"{source}/runs/") if f"-{kind}" in key.rsplit("/", 1)[1]]
-        return sorted((json.loads(self.get(key)) for key in wanted), key=lambda record: str(record["started_at"]))
+        return sorted(self.documents(wanted), key=lambda record: str(record["started_at"]))
 
     def at_rest(self) -> bool:
         """Whether no run is recorded as running, and the newest dump of each database has been read back."""
         keys = self.keys()
-        records = [key for key in keys if "/runs/" in key]
-        if any(json.loads(self.get(key))["state"] == "running" for key in records):
+        records = self.documents([key for key in keys if "/runs/" in key])
+        if any(record["state"] == "running" for record in records):
             return False
         newest = {key.rsplit("/", 2)[0]: key for key in sorted(keys) if key.endswith("/manifest.json")}
         return all(self.verification(key) in keys for key in newest.values())
@@ -160,7 +171,7 @@ class Case:
         return [record["state"] for record in self.runs(source, kind)]
 
     def manifests(self, source: str) -> list[dict[str, Any]]:
-        return [json.loads(self.get(key)) for key in self.keys(f"{source}/dumps/") if key.endswith("/manifest.json")]
+        return self.documents([key for key in self.keys(f"{source}/dumps/") if key.endswith("/manifest.json")])
 
     def dump_objects(self, source: str) -> list[str]:
         """Everything visible that is not a record."""

@@ -31,6 +31,8 @@ BACKUP_USER = "strongroom_backup"
 BACKUP_PASSWORD = f"{CANARY}-backup"
 MASTER_PASSWORD = f"{CANARY}-master"
 
+HASHES, FILLERS = 400_000, 320
+LEDGER_ROWS = HASHES + FILLERS
 
 Seed = dict[str, Any]
 """What a sandbox begins with (tests/sandbox/README.md)."""
@@ -43,8 +45,13 @@ def role(secret: str, grants_sql: str = "") -> dict[str, Any]:
 def seed() -> Seed:
     """Two banks with all that a dump has to carry, and a ledger that no compression makes small."""
     bank = {"sql_files": [str(BANK / "schema.sql"), str(BANK / "data.sql")], "master_password": MASTER_PASSWORD}
-    # 26 MB of hashes: four parts of the smallest size that strongroom takes, so that there is a middle to stop in.
-    hashes = "CREATE TABLE receipts AS SELECT n, sha512(int4send(n)) AS seal FROM generate_series(1, 400000) AS n"
+    # 26 MB of hashes: four parts of the smallest size that strongroom takes, so that there is a middle to stop in. After
+    # them 64 MB on the wire that compress to nothing: more than the sockets' buffers hold (the kernel gives a receiver
+    # up to 32 MiB), so that the server is in the middle of the table for as long as the second part is held up.
+    hashes = (
+        f"CREATE TABLE receipts AS SELECT n, sha512(int4send(n)) AS seal FROM generate_series(1, {HASHES}) AS n "
+        f"UNION ALL SELECT {HASHES} + n, convert_to(repeat('x', 100000), 'UTF8') FROM generate_series(1, {FILLERS}) AS n"
+    )
     readers = f"GRANT pg_read_all_data TO {BACKUP_USER};"
     token_user = {"name": "token_user", "iam": True, "grants_sql": "GRANT pg_read_all_data TO token_user;"}
     return {

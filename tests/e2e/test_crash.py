@@ -9,6 +9,7 @@ import time
 import pytest
 from case import Case, quick
 from postgres_tools import locked, pg_dumps
+from sandbox_process import LEDGER_ROWS
 from strongroom_process import STOP_SECONDS, Daemon
 from waiting import wait_until
 
@@ -38,7 +39,7 @@ def test_sigkill_in_mid_dump_leaves_no_backup_and_the_next_start_makes_it(case: 
     (manifest,) = case.manifests("ledger")
     case.assert_whole(manifest)
     assert case.run_states("ledger") == ["abandoned", "succeeded"]
-    assert manifest["run"].endswith("-2") and manifest["rows"] == 400_000
+    assert manifest["run"].endswith("-2") and manifest["rows"] == LEDGER_ROWS
     assert len(restarted.lines("run closed: the process that worked on it is gone")) == 1
     assert restarted.metric("strongroom_runs_total", source="ledger", kind="dump", outcome="failure") == 1
     assert restarted.terminate() == 0
