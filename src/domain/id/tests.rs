@@ -30,6 +30,10 @@ fn a_slot_prints_utc_basic_form_and_parses_back() {
 #[case("20261122T030000Z")]
 #[case("20261122t030000")]
 #[case("20261322t030000z")]
+#[case("20270229t030000z")]
+#[case("20261122t240000z")]
+#[case("20261122t235960z")]
+#[case("+2026112t030000z")]
 #[case("2026-11-22t03:00z")]
 #[case("")]
 fn what_is_not_a_slot_is_refused(#[case] text: &str) {
@@ -85,6 +89,12 @@ proptest! {
         let segment = name.key_segment();
         prop_assert!(!segment.contains('/'));
         prop_assert_eq!(DatabaseName::from_key_segment(&segment).unwrap(), name);
+    }
+
+    #[test]
+    fn every_slot_reads_as_it_prints(second in -62_167_219_200_i64..253_402_207_200) {
+        let slot = Slot::at(jiff::Timestamp::from_second(second).unwrap());
+        prop_assert_eq!(slot.to_string().parse::<Slot>().unwrap(), slot);
     }
 
     #[test]
