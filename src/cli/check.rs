@@ -91,6 +91,7 @@ async fn online(config: Config) -> Vec<String> {
             | Reason::Missed { .. }
             | Reason::InstanceNotReady { .. }
             | Reason::Queued { .. }
+            | Reason::NotListedYet { .. }
             | Reason::Suspended
             | Reason::Unseen(_) => {}
         }

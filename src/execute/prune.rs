@@ -44,6 +44,10 @@ impl Executor {
         if found.resource.as_ref() != Some(expired.resource()) || !same_moment {
             return held("it is another snapshot than the one that was judged");
         }
+        // By another daemon, or by an order whose answer was lost.
+        if found.status == "deleting" {
+            return Ok(Outcome::PointDeleted);
+        }
         if found.is_under_way() {
             return held(&format!("its status is `{}`", found.status));
         }

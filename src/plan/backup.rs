@@ -17,7 +17,7 @@ use crate::domain::recovery_point::RecoveryPoint;
 use crate::domain::run::RunState;
 use crate::domain::tags;
 use crate::policy::{Policy, SourcePolicy, Task};
-use obligation::{Candidate, Judgement};
+use obligation::{Candidate, Judgement, SlotClock};
 
 /// What was planned about backups.
 #[derive(Debug)]
@@ -35,11 +35,12 @@ pub(super) fn plan_backups(
 ) -> Backups {
     let mut actions = running::advance_all(policy, inventory, now);
     let mut wake_at = running::poll_at(policy, inventory, now);
+    let clock = SlotClock::of(policy, inventory);
     let mut judgements: Vec<Judgement<'_>> = policy
         .obligations()
         .map(|(source, obligation)| {
             let own = of_source(points, &source.id);
-            obligation::judge(policy, source, obligation, inventory, own.iter(), now)
+            obligation::judge(policy, source, obligation, inventory, own.iter(), clock, now)
         })
         .collect();
 
@@ -58,7 +59,7 @@ pub(super) fn plan_backups(
         }
     }
     for judgement in &judgements {
-        wake_at.extend(judgement.decision.freshness.next_due_at);
+        wake_at.extend(judgement.decision.freshness.next_due_at.map(|due_at| clock.ours(due_at)));
         if let Reason::BackingOff { until, .. } = judgement.decision.reason {
             wake_at.push(until);
         }

@@ -103,6 +103,13 @@ pub enum Reason {
         /// What it waits for.
         behind: Queue,
     },
+    /// A run has succeeded just now, and listings do not show yet what it made.
+    NotListedYet {
+        /// The run.
+        run: RunId,
+        /// When it ended.
+        finished_at: Timestamp,
+    },
     /// Switched off in the configuration.
     Suspended,
     /// Nothing can be decided, because something could not be seen.
@@ -131,10 +138,12 @@ impl Reason {
             | Reason::Starts { .. }
             | Reason::Running { .. }
             | Reason::Queued { .. }
+            | Reason::NotListedYet { .. }
             | Reason::Suspended => false,
+            // RDS backs up every night, and for as long takes no other snapshot.
+            Reason::InstanceNotReady { status, .. } => status != "backing-up",
             Reason::BackingOff { .. }
             | Reason::Missed { .. }
-            | Reason::InstanceNotReady { .. }
             | Reason::InstanceMissing
             | Reason::EngineRefused { .. }
             | Reason::ClientTooOld { .. }
@@ -176,6 +185,9 @@ impl fmt::Display for Reason {
             }
             Reason::Queued { slot, behind: Queue::GlobalLimit { limit } } => {
                 write!(f, "slot {slot} waits: {limit} run(s) are under way, which is the limit")
+            }
+            Reason::NotListedYet { run, finished_at } => {
+                write!(f, "run {run} succeeded at {finished_at}, and what it made is not listed yet")
             }
             Reason::Suspended => f.write_str("suspended in the configuration"),
             Reason::Unseen(Unseen(why)) => write!(f, "undecided: {why}"),

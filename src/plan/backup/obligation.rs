@@ -32,6 +32,31 @@ pub(super) struct Judgement<'a> {
     pub(super) candidate: Option<Candidate<'a>>,
 }
 
+/// The clock by which slots come due: ours, unless it is known to be wrong.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SlotClock {
+    /// How far AWS's clock is ahead of ours, where that is too far.
+    ahead: SignedDuration,
+}
+
+impl SlotClock {
+    /// A clock that is a year ahead would fill slots of next year, which then found themselves filled; one that is behind would fill none.
+    pub(super) fn of(policy: &Policy, inventory: &Inventory) -> SlotClock {
+        let wrong = inventory.clock_skew.filter(|ahead| ahead.abs() > policy.prune.clock_skew_max);
+        SlotClock { ahead: wrong.unwrap_or_default() }
+    }
+
+    /// What it shows when our clock shows `ours`.
+    fn shows(self, ours: Timestamp) -> Timestamp {
+        ours.saturating_add(self.ahead).unwrap_or(ours)
+    }
+
+    /// What our clock shows when this one shows `it`.
+    pub(super) fn ours(self, it: Timestamp) -> Timestamp {
+        it.saturating_sub(self.ahead).unwrap_or(it)
+    }
+}
+
 /// Judges one obligation; `points` are the recovery points of its source.
 pub(super) fn judge<'a>(
     policy: &Policy,
@@ -39,18 +64,20 @@ pub(super) fn judge<'a>(
     obligation: &'a Obligation,
     inventory: &'a Inventory,
     points: impl Iterator<Item = &'a RecoveryPoint>,
+    clock: SlotClock,
     now: Timestamp,
 ) -> Judgement<'a> {
+    let slots_now = clock.shows(now);
     let resource = inventory.instance(&source.instance).ok().flatten().map(|instance| &instance.resource);
     let good: Vec<&RecoveryPoint> =
         points.filter(|point| point.is_good() && counts_for(point, &obligation.task, resource)).collect();
-    let due = obligation.schedule.latest_due(now);
+    let due = obligation.schedule.latest_due(slots_now);
     // A slot in the future was filled while the clock was wrong: it must not silence the schedule until then.
-    let filled = |slot: Slot| good.iter().any(|point| point.slot >= slot && point.slot.instant() <= now);
+    let filled = |slot: Slot| good.iter().any(|point| point.slot >= slot && point.slot.instant() <= slots_now);
     let (reason, candidate) = match due {
         None => (Reason::NotDueYet, None),
         Some(slot) if filled(slot) => (Reason::Satisfied { slot }, None),
-        Some(slot) => match attempt(policy, source, obligation, inventory, slot, now) {
+        Some(slot) => match attempt(policy, source, obligation, inventory, slot, clock, now) {
             Ok(candidate) => (Reason::Starts { run: candidate.run.clone() }, Some(candidate)),
             Err(reason) => (reason, None),
         },
@@ -60,7 +87,7 @@ pub(super) fn judge<'a>(
         (Reason::Satisfied { .. } | Reason::NotDueYet, Err(trouble)) if !obligation.suspended => trouble,
         (reason, _) => reason,
     };
-    let freshness = freshness(obligation, &good, due, filled, now);
+    let freshness = freshness(obligation, &good, due, filled, slots_now);
     let decision = Decision {
         source: source.id.clone(),
         kind: obligation.task.kind(),
@@ -115,6 +142,7 @@ fn attempt<'a>(
     obligation: &'a Obligation,
     inventory: &'a Inventory,
     slot: Slot,
+    clock: SlotClock,
     now: Timestamp,
 ) -> Result<Candidate<'a>, Reason> {
     if obligation.suspended {
@@ -130,7 +158,7 @@ fn attempt<'a>(
     may_retry(obligation, &attempts, slot, now)?;
     let start_at = obligation.schedule.start_of(slot);
     if let Some(deadline) = obligation.start_deadline.and_then(|limit| start_at.saturating_add(limit).ok())
-        && deadline < now
+        && deadline < clock.shows(now)
     {
         return Err(Reason::Missed { slot, deadline });
     }
@@ -179,9 +207,7 @@ fn settled(inventory: &Inventory, store: &SourceStore, attempts: &[&RunRecord], 
             && now.duration_since(*finished_at).abs() < SETTLING
             && !listed(record)
         {
-            let run = &record.run;
-            let why = format!("run {run} succeeded at {finished_at}, and what it made is not listed yet");
-            return Err(Reason::Unseen(Unseen(why)));
+            return Err(Reason::NotListedYet { run: record.run.clone(), finished_at: *finished_at });
         }
     }
     Ok(())

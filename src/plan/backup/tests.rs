@@ -162,6 +162,34 @@ fn a_run_that_has_just_succeeded_is_not_repeated_because_its_point_is_not_listed
     assert!(world.reason("2026-11-23T12:14:00Z", Kind::Dump).ends_with("dump-accounts-2"));
 }
 
+/// It is noon of the 23rd at AWS, whatever our clock shows: the weekly slot is that of the 22nd.
+#[rstest]
+#[case::a_year_ahead("2027-11-23T12:00:00Z")]
+#[case::before_the_slot("2026-11-22T02:00:00Z")]
+#[case::a_year_behind("2025-11-23T12:00:00Z")]
+fn slots_come_due_by_the_clock_of_aws_where_ours_is_known_to_be_wrong(#[case] ours: &str) {
+    let mut world = World::new();
+    let ahead = at(NOON).duration_since(at(ours));
+    world.inventory.clock_skew = Some(ahead);
+    assert_eq!(world.reason(ours, Kind::Snapshot), "starts now as run 20261122t030000z-snapshot-1");
+    world.snapshots(vec![world.own_snapshot("2026-11-22T03:00:00Z")]);
+    assert_eq!(world.reason(ours, Kind::Snapshot), "slot 20261122t030000z is filled");
+    let plan = world.plan(ours);
+    assert!(!plan.decisions[0].freshness.overdue);
+    assert!(
+        plan.wake_at.duration_since(at(ours)).is_positive() && plan.wake_at.duration_since(at(ours)) <= ahead.abs()
+    );
+}
+
+#[test]
+fn a_clock_that_is_nearly_right_is_ours() {
+    let mut world = World::new();
+    world.inventory.clock_skew = Some(SignedDuration::from_mins(-5));
+    assert!(world.reason("2026-11-22T03:00:01Z", Kind::Snapshot).contains("20261122t030000z"));
+    world.inventory.clock_skew = Some(SignedDuration::from_mins(-6));
+    assert!(world.reason("2026-11-22T03:00:01Z", Kind::Snapshot).contains("20261115t030000z"));
+}
+
 #[test]
 fn what_will_refuse_the_next_slot_is_told_while_the_present_one_is_filled() {
     let mut world = World::new();

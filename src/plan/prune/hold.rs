@@ -234,7 +234,7 @@ impl Holds<'_> {
                 check: Check::ClockSkew,
                 source: None,
                 text: format!(
-                    "our clock is {:#} {} AWS's: nothing is pruned until it is set right, and schedules follow it",
+                    "our clock is {:#} {} AWS's: nothing is pruned until it is set right, and slots come due by AWS's",
                     ahead.abs(),
                     if ahead.is_negative() { "ahead of" } else { "behind" }
                 ),

@@ -18,24 +18,14 @@ use crate::plan::{Plan, plan_in_mode};
 use crate::policy::retention::RetentionPolicy;
 use crate::policy::{ReplicaMode, ReplicaPolicy, SnapshotCopies};
 use crate::testing::{
-    at, dump, dump_run, inventory, now, policy as promises, region, remains, snapshot, store, stored_dump, verified,
+    at, dump, dump_run, inventory, keep_nothing, now, policy as promises, region, remains, snapshot, store,
+    stored_dump, verified,
 };
 
 /// The newest three stay, of each kind and in each plane.
 fn keep_three() -> Retention {
-    let three = NonZeroU32::new(3);
-    Retention::Rules(RetentionPolicy {
-        keep_last: three,
-        keep_hourly: None,
-        keep_daily: None,
-        keep_weekly: None,
-        keep_monthly: None,
-        keep_yearly: None,
-        keep_within: None,
-        min_keep: NonZeroU32::MIN,
-        min_age: SignedDuration::from_hours(24),
-        zone: jiff::tz::TimeZone::UTC,
-    })
+    let (keep_last, min_age) = (NonZeroU32::new(3), SignedDuration::from_hours(24));
+    Retention::Rules(RetentionPolicy { keep_last, min_age, ..keep_nothing() })
 }
 
 fn policy() -> Policy {
