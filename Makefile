@@ -23,7 +23,7 @@ bench:                ## strongroom against pg_dump | zstd | aws s3 cp, medians 
 	@PATH="$(CURDIR)/target/sandbox-venv/bin:$$PATH" target/sandbox-venv/bin/python benches/pipeline.py
 
 soak:                 ## simulated years: make soak SEEDS=100..200
-	STRONGROOM_SOAK_SEEDS=$(or $(SEEDS),100..110) cargo test --locked --lib testing::simulation::soak -- --exact --nocapture
+	STRONGROOM_SOAK_SEEDS=$(or $(SEEDS),100..110) cargo test --locked --profile soak --lib testing::simulation::soak -- --exact --nocapture
 
 mutants:              ## mutation tests of what decides about deletions (an hour); survivors are in target/mutants.out
 	scripts/mutants

@@ -8,6 +8,7 @@ pub(crate) mod fake_processes;
 pub(crate) mod fake_rds;
 pub(crate) mod fake_store;
 pub(crate) mod faults;
+pub(crate) mod logged;
 pub(crate) mod random;
 pub(crate) mod sandbox;
 pub(crate) mod sim_clock;
@@ -32,7 +33,7 @@ use crate::domain::run::{OwnerState, ProcessIdentity, RunRecord};
 use crate::domain::tags;
 use crate::domain::verification::Level;
 use crate::policy::prune::PrunePolicy;
-use crate::policy::retention::Retention;
+use crate::policy::retention::{Retention, RetentionPolicy};
 use crate::policy::retry::RetryPolicy;
 use crate::policy::{Cadence, DestinationPolicy, DumpSettings, Limits, Obligation, Policy, SourcePolicy, Task};
 
@@ -73,6 +74,22 @@ pub(crate) fn policy(sources: &[(&str, &[&str])]) -> Policy {
             orphan_grace: SignedDuration::from_hours(7 * 24),
             clock_skew_max: SignedDuration::from_mins(5),
         },
+    }
+}
+
+/// Rules that keep the newest good one, as any do, and nothing else.
+pub(crate) fn keep_nothing() -> RetentionPolicy {
+    RetentionPolicy {
+        keep_last: None,
+        keep_hourly: None,
+        keep_daily: None,
+        keep_weekly: None,
+        keep_monthly: None,
+        keep_yearly: None,
+        keep_within: None,
+        min_keep: NonZeroU32::MIN,
+        min_age: SignedDuration::ZERO,
+        zone: jiff::tz::TimeZone::UTC,
     }
 }
 

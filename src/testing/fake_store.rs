@@ -162,6 +162,11 @@ impl FakeObjectStore {
         self.settled(|state, _| Some(state.current(key)?.content.as_ref()?.bytes.clone()))
     }
 
+    /// When the first version of an object was written that is still there.
+    pub(crate) fn first_written_at(&self, key: &ObjectKey) -> Option<Timestamp> {
+        self.settled(|state, _| Some(state.objects.get(key)?.first()?.written_at))
+    }
+
     /// Keys of all objects that stand.
     pub(crate) fn keys(&self) -> Vec<ObjectKey> {
         self.settled(|state, _| {

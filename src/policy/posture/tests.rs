@@ -1,13 +1,12 @@
 use std::num::NonZeroU32;
 
-use jiff::SignedDuration;
 use rstest::rstest;
 
 use super::*;
 use crate::domain::bucket::{DefaultEncryption, ObjectLock};
 use crate::policy::ReplicaPolicy;
 use crate::policy::retention::RetentionPolicy;
-use crate::testing::policy as promises;
+use crate::testing::{keep_nothing, policy as promises};
 
 const KEY: &str = "arn:aws:kms:us-east-1:111122223333:key/one";
 const OTHER_KEY: &str = "arn:aws:kms:us-east-1:111122223333:key/other";
@@ -24,18 +23,7 @@ fn policy() -> Policy {
         kms_key: Some(WEST_KEY.to_owned()),
     });
     for obligation in &mut policy.sources.values_mut().next().unwrap().obligations {
-        let rules = RetentionPolicy {
-            keep_last: None,
-            keep_hourly: None,
-            keep_daily: None,
-            keep_weekly: None,
-            keep_monthly: NonZeroU32::new(84),
-            keep_yearly: None,
-            keep_within: None,
-            min_keep: NonZeroU32::MIN,
-            min_age: SignedDuration::from_hours(24),
-            zone: jiff::tz::TimeZone::UTC,
-        };
+        let rules = RetentionPolicy { keep_monthly: NonZeroU32::new(84), ..keep_nothing() };
         obligation.retention = Retention::Rules(rules.clone());
         obligation.replica_retention = Retention::Rules(rules);
     }

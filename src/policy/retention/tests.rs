@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use super::*;
 use crate::domain::pin::{PIN_VERSION, Pin};
 use crate::domain::recovery_point::{Plane, PointState};
-use crate::testing::{at, dump};
+use crate::testing::{at, dump, keep_nothing};
 
 /// Noon of the 30th of June 2027: later than all that is judged, unless a test says otherwise.
 fn now() -> Timestamp {
@@ -19,22 +19,6 @@ fn now() -> Timestamp {
 
 fn count(count: u32) -> Option<NonZeroU32> {
     NonZeroU32::new(count)
-}
-
-/// Keeps what must be kept: one, and nothing for its youth.
-fn nothing() -> RetentionPolicy {
-    RetentionPolicy {
-        keep_last: None,
-        keep_hourly: None,
-        keep_daily: None,
-        keep_weekly: None,
-        keep_monthly: None,
-        keep_yearly: None,
-        keep_within: None,
-        min_keep: NonZeroU32::MIN,
-        min_age: SignedDuration::ZERO,
-        zone: TimeZone::UTC,
-    }
 }
 
 fn london() -> TimeZone {

@@ -5,9 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::id::Kind;
 use crate::policy::Task;
 use crate::policy::retention::{Retention, RetentionPolicy};
-use crate::testing::at;
 use crate::testing::faults::Operation;
 use crate::testing::world::{Ended, World};
+use crate::testing::{at, keep_nothing};
 
 const BEGIN: &str = "2026-11-01T00:00:00Z";
 /// By then all of it is done by a daemon that nothing disturbs.
@@ -39,18 +39,7 @@ fn world() -> World {
 }
 
 fn keep_one() -> Retention {
-    Retention::Rules(RetentionPolicy {
-        keep_last: std::num::NonZeroU32::new(1),
-        keep_hourly: None,
-        keep_daily: None,
-        keep_weekly: None,
-        keep_monthly: None,
-        keep_yearly: None,
-        keep_within: None,
-        min_keep: std::num::NonZeroU32::MIN,
-        min_age: SignedDuration::from_hours(1),
-        zone: jiff::tz::TimeZone::UTC,
-    })
+    Retention::Rules(RetentionPolicy { min_age: SignedDuration::from_hours(1), ..keep_nothing() })
 }
 
 fn done() -> Timestamp {

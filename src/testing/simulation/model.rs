@@ -1,30 +1,30 @@
 //! What must never happen, looked at after every turn of the loop and in the world's own record.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
+use super::standing::{Good, Shelf, Standing};
 use crate::collect::{Collector, OwnWork};
-use crate::domain::id::{RegionName, SnapshotId};
+use crate::domain::id::{Kind, RegionName, SnapshotId};
 use crate::domain::inventory::Snapshot;
 use crate::domain::key::{KeyRole, Layout, MANIFEST, ObjectKey};
 use crate::domain::manifest::Manifest;
+use crate::domain::pin::{PIN_VERSION, Pin};
 use crate::domain::recovery_point::Plane;
 use crate::domain::tags;
 use crate::plan::action::Action;
 use crate::policy::Policy;
-use crate::policy::retention::Retention;
 use crate::ports::Ports;
 use crate::testing::fake_rds::ChangeKind;
+use crate::testing::random::Random;
 use crate::testing::world::{Daemon, World};
 
 /// A deletion that was ordered before the clock went wrong may still be on its way.
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_mins(2);
-
-/// Recovery points that stand in for each other: of one source, kind and database, of one instance, in one region.
-type Shelf = (String, String, String, RegionName);
 
 /// Watches a world.
 pub(super) struct Model {
@@ -34,26 +34,29 @@ pub(super) struct Model {
 }
 
 struct State {
-    policy: Policy,
+    standing: Standing,
     reloads: Vec<watch::Sender<Arc<Policy>>>,
     by_hand: BTreeMap<SnapshotId, Snapshot>,
     new_by_hand: Vec<SnapshotId>,
     /// The newest good moment that each shelf has ever had: it must never go.
     newest: BTreeMap<Shelf, Timestamp>,
     wrong_clocks: Vec<(Timestamp, Timestamp)>,
-    /// Manifests never change, so each is read once.
-    manifests: BTreeMap<(Plane, ObjectKey), Arc<Manifest>>,
+    /// What people have pinned, and when.
+    pins: Vec<(Kind, String, Timestamp)>,
+    /// A manifest never changes, so each is read once; another one comes to the same key when the first was deleted.
+    manifests: BTreeMap<(Plane, ObjectKey), (Bytes, Arc<Manifest>)>,
 }
 
 impl Model {
     pub(super) fn new(seed: u64, world: Arc<World>) -> Model {
         let state = State {
-            policy: world.policy.clone(),
+            standing: Standing::new(world.policy.clone(), world.clock.true_now()),
             reloads: Vec::new(),
             by_hand: BTreeMap::new(),
             new_by_hand: Vec::new(),
             newest: BTreeMap::new(),
             wrong_clocks: Vec::new(),
+            pins: Vec::new(),
             manifests: BTreeMap::new(),
         };
         Model { seed, world, state: Mutex::new(state) }
@@ -64,20 +67,22 @@ impl Model {
         let model = Arc::clone(self);
         daemon.observer.each_look(move || model.check());
         let mut state = self.state.lock().unwrap();
-        daemon.policies.send_replace(Arc::new(state.policy.clone()));
+        daemon.policies.send_replace(Arc::new(state.standing.policy().clone()));
         state.reloads.retain(|reload| reload.receiver_count() > 0);
         state.reloads.push(daemon.policies.clone());
     }
 
     pub(super) fn policy(&self) -> Policy {
-        self.state.lock().unwrap().policy.clone()
+        self.state.lock().unwrap().standing.policy().clone()
     }
 
     /// Somebody changes the configuration, and every daemon reads it.
     pub(super) fn reload(&self, change: impl FnOnce(&mut Policy)) {
         let mut state = self.state.lock().unwrap();
-        change(&mut state.policy);
-        let policy = Arc::new(state.policy.clone());
+        let mut policy = state.standing.policy().clone();
+        change(&mut policy);
+        state.standing.reload(self.world.clock.true_now(), policy.clone());
+        let policy = Arc::new(policy);
         for reload in &state.reloads {
             reload.send_replace(Arc::clone(&policy));
         }
@@ -85,6 +90,21 @@ impl Model {
 
     pub(super) fn made_by_hand(&self, id: SnapshotId) {
         self.state.lock().unwrap().new_by_hand.push(id);
+    }
+
+    /// Somebody pins one of the recovery points that stand.
+    pub(super) fn pin_any(&self, random: &mut Random) {
+        let mut state = self.state.lock().unwrap();
+        let standing = state.standing.points();
+        if standing.is_empty() {
+            return;
+        }
+        let (shelf, id) = random.pick(&standing);
+        let now = self.world.clock.true_now();
+        let pin = Pin { version: PIN_VERSION, point: id.clone(), reason: None, pinned_at: now };
+        let key = self.layout().pin(&shelf.source, id);
+        self.world.store.overwrite(&key, &serde_json::to_vec(&pin).unwrap());
+        state.pins.push((shelf.kind, id.clone(), now));
     }
 
     pub(super) fn clock_was_wrong(&self, from: Timestamp, until: Timestamp) {
@@ -104,47 +124,64 @@ impl Model {
         assert!(holds, "seed {} at {}: {}", self.seed, self.world.clock.true_now(), what());
     }
 
+    /// Every line is one that was expected.
+    pub(super) fn check_log(&self, lines: &[String], expected: &[&str]) {
+        let unexpected: Vec<&String> =
+            lines.iter().filter(|line| !expected.iter().any(|part| line.contains(part))).collect();
+        self.holds(unexpected.is_empty(), || format!("unexpected in the log: {unexpected:#?}"));
+    }
+
     /// What must hold at every moment.
     fn check(&self) {
         let mut state = self.state.lock().unwrap();
         let snapshots = self.snapshots();
         self.check_by_hand(&mut state, &snapshots);
-        let mut good: BTreeMap<Shelf, BTreeSet<Timestamp>> = BTreeMap::new();
+        let mut good = Good::new();
         let mut of_slot: BTreeMap<(Shelf, String), u32> = BTreeMap::new();
         for (region, snapshot) in &snapshots {
             let Some((shelf, slot)) = self.own(region, snapshot) else { continue };
             if snapshot.status == "available" {
                 *of_slot.entry((shelf.clone(), slot)).or_default() += 1;
-                good.entry(shelf).or_default().extend(snapshot.created_at);
+                let moment = snapshot.created_at.map(|created_at| (snapshot.id.to_string(), created_at));
+                good.entry(shelf).or_default().extend(moment);
             }
         }
         for ((shelf, slot), count) in &of_slot {
             self.holds(*count == 1, || format!("{count} snapshots of {shelf:?} fill slot {slot}"));
         }
         for (plane, manifest) in self.manifests(&mut state.manifests) {
-            let region = self.region(plane);
             let dump = &manifest.dump;
-            let shelf =
-                (format!("{} dump", dump.source), dump.database.to_string(), manifest.resource.to_string(), region);
+            let shelf = Shelf {
+                source: dump.source.clone(),
+                kind: Kind::Dump,
+                database: Some(dump.database.clone()),
+                resource: manifest.resource.clone(),
+                region: self.region(plane),
+            };
+            if self.is_being_deleted(plane, &manifest) {
+                continue;
+            }
             if self.is_whole(plane, &manifest) {
-                good.entry(shelf).or_default().insert(manifest.snapshot_at);
+                good.entry(shelf).or_default().insert(dump.to_string(), manifest.snapshot_at);
             } else {
-                let deleting = self.is_being_deleted(plane, &manifest);
                 // In the replica bucket objects arrive in any order.
-                self.holds(deleting || plane == Plane::Replica, || format!("manifest {dump} names what is not there"));
+                self.holds(plane == Plane::Replica, || {
+                    format!("manifest {dump} of run {} names what is not there", manifest.run)
+                });
             }
         }
         for (shelf, newest) in &mut state.newest {
-            let still = good.get(shelf).is_some_and(|moments| moments.iter().any(|at| at >= newest));
+            let still = good.get(shelf).is_some_and(|points| points.values().any(|moment| moment >= newest));
             self.holds(still, || format!("the newest good one of {shelf:?}, of {newest}, is gone"));
         }
-        for (shelf, moments) in good {
-            // Replicas count once they are proven; their arrival is S3's affair, and their deletion is looked at below.
-            if let Some(newest) = moments.last() {
-                let known = state.newest.entry(shelf).or_insert(*newest);
+        for (shelf, points) in &good {
+            if let Some(newest) = points.values().max() {
+                let known = state.newest.entry(shelf.clone()).or_insert(*newest);
                 *known = (*known).max(*newest);
             }
         }
+        let wrong = state.standing.look(good, self.world.clock.true_now());
+        self.holds(wrong.is_empty(), || wrong.join("; "));
     }
 
     /// What people made stays as it was.
@@ -175,10 +212,14 @@ impl Model {
         if !tags::prove_ownership(&snapshot.tags, &self.world.policy.installation, &snapshot.id) {
             return None;
         }
-        let resource = snapshot.resource.as_ref()?.to_string();
-        let source = snapshot.tags.get(tags::SOURCE)?;
-        let slot = snapshot.tags.get(tags::SLOT)?.clone();
-        Some(((format!("{source} snapshot"), String::new(), resource, region.clone()), slot))
+        let shelf = Shelf {
+            source: snapshot.tags.get(tags::SOURCE)?.parse().ok()?,
+            kind: Kind::Snapshot,
+            database: None,
+            resource: snapshot.resource.clone()?,
+            region: region.clone(),
+        };
+        Some((shelf, snapshot.tags.get(tags::SLOT)?.clone()))
     }
 
     fn region(&self, plane: Plane) -> RegionName {
@@ -193,7 +234,10 @@ impl Model {
         std::iter::once((Plane::Primary, &self.world.store)).chain(replica).collect()
     }
 
-    fn manifests(&self, known: &mut BTreeMap<(Plane, ObjectKey), Arc<Manifest>>) -> Vec<(Plane, Arc<Manifest>)> {
+    fn manifests(
+        &self,
+        known: &mut BTreeMap<(Plane, ObjectKey), (Bytes, Arc<Manifest>)>,
+    ) -> Vec<(Plane, Arc<Manifest>)> {
         let layout = self.layout();
         let mut manifests = Vec::new();
         for (plane, bucket) in self.buckets() {
@@ -201,11 +245,17 @@ impl Model {
                 if key.file_name() == MANIFEST
                     && let KeyRole::Manifest(dump) = layout.role(&key)
                 {
-                    let read = || {
-                        let bytes = bucket.bytes(&key).expect("it was listed");
-                        Arc::new(Manifest::read(&bytes, &dump).expect("nobody damages it"))
+                    let bytes = bucket.bytes(&key).expect("it was listed");
+                    let of_key = (plane, key);
+                    let manifest = match known.get(&of_key) {
+                        Some((of_bytes, manifest)) if *of_bytes == bytes => Arc::clone(manifest),
+                        Some(_) | None => {
+                            let manifest = Arc::new(Manifest::read(&bytes, &dump).expect("nobody damages it"));
+                            known.insert(of_key, (bytes, Arc::clone(&manifest)));
+                            manifest
+                        }
                     };
-                    manifests.push((plane, Arc::clone(known.entry((plane, key.clone())).or_insert_with(read))));
+                    manifests.push((plane, manifest));
                 }
             }
         }
@@ -244,18 +294,13 @@ impl Model {
     /// Reads the world's own record: each deletion was of something ours, old enough, and at a time of right clocks.
     pub(super) fn check_deletions(&self) {
         let state = self.state.lock().unwrap();
-        let shortest = shortest_min_age(&state.policy).min(shortest_min_age(&self.world.policy));
-        let right_then =
-            |at: Timestamp| !state.wrong_clocks.iter().any(|(from, until)| *from + ON_ITS_WAY < at && at < *until);
         for change in self.world.account.changes().iter().filter(|change| change.kind == ChangeKind::Deleted) {
             let snapshot = &change.snapshot;
             let own = self.own(&change.region, snapshot).is_some();
             self.holds(own, || format!("{} was deleted and is not ours", snapshot.id));
-            let age = snapshot.stored_at.map(|stored_at| change.at.duration_since(stored_at));
-            // Our clock may be a little wrong.
-            let old = age.is_some_and(|age| age + SignedDuration::from_mins(5) >= shortest);
-            self.holds(old, || format!("{} was deleted at the age of {age:?}", snapshot.id));
-            self.holds(right_then(change.at), || {
+            let pinned = state.is_pinned(Kind::Snapshot, snapshot.id.as_str(), change.at);
+            self.holds(!pinned, || format!("{} was deleted and is pinned", snapshot.id));
+            self.holds(state.clock_wrong_since(change.at).is_none(), || {
                 format!("{} was deleted by a wrong clock at {}", snapshot.id, change.at)
             });
         }
@@ -265,21 +310,26 @@ impl Model {
                 let known = !matches!(role, KeyRole::Foreign | KeyRole::RunRecord { .. } | KeyRole::PruneRecord { .. });
                 self.holds(known, || format!("{} was deleted", version.key));
                 if let KeyRole::Manifest(dump) = role {
-                    self.holds(right_then(at) || self.was_begun(&dump, at), || {
+                    let begun = |by| self.was_begun(&dump, by);
+                    let wrong_since = state.clock_wrong_since(at);
+                    self.holds(wrong_since.is_none_or(begun), || {
                         format!("{dump} was deleted by a wrong clock at {at}")
                     });
+                    let pinned_at = state.pinned_at(Kind::Dump, &dump.to_string());
+                    let free =
+                        pinned_at.is_none_or(|pinned_at| at < pinned_at + ON_ITS_WAY || begun(pinned_at + ON_ITS_WAY));
+                    self.holds(free, || format!("{dump} was deleted at {at} and is pinned"));
                 }
             }
         }
     }
 
-    /// A deletion that was begun while clocks were right is seen through at any time.
-    fn was_begun(&self, dump: &crate::domain::key::DumpId, at: Timestamp) -> bool {
+    /// A deletion that was begun while clocks were right, and before there was a pin, is seen through at any time.
+    fn was_begun(&self, dump: &crate::domain::key::DumpId, by: Timestamp) -> bool {
         Plane::ALL.into_iter().any(|plane| {
-            let record = self.world.store.bytes(&self.layout().prune_record(dump, plane));
-            let record =
-                record.map(|bytes| serde_json::from_slice::<crate::domain::prune_record::PruneRecord>(&bytes).unwrap());
-            record.is_some_and(|record| record.began_at <= at)
+            // By S3's clock: the record itself tells the time of whoever wrote it.
+            let record = self.world.store.first_written_at(&self.layout().prune_record(dump, plane));
+            record.is_some_and(|written_at| written_at <= by)
         })
     }
 
@@ -304,12 +354,19 @@ impl Model {
     }
 }
 
-fn shortest_min_age(policy: &Policy) -> SignedDuration {
-    let of = |retention: &Retention| match retention {
-        Retention::KeepAll => None,
-        Retention::Rules(rules) => Some(rules.min_age),
-    };
-    // A reload changes rules, and the shortest of all that there can be is an hour.
-    let all = policy.sources.values().flat_map(|source| source.retentions());
-    all.filter_map(of).min().unwrap_or(SignedDuration::from_hours(1)).min(SignedDuration::from_hours(1))
+impl State {
+    /// Since when clocks were wrong at a time, if they were; what was on its way then does not count.
+    fn clock_wrong_since(&self, at: Timestamp) -> Option<Timestamp> {
+        let wrong = self.wrong_clocks.iter().find(|(from, until)| *from + ON_ITS_WAY < at && at < *until);
+        wrong.map(|(from, _)| *from + ON_ITS_WAY)
+    }
+
+    fn pinned_at(&self, kind: Kind, id: &str) -> Option<Timestamp> {
+        let pins = self.pins.iter().filter(|(of_kind, point, _)| *of_kind == kind && point == id);
+        pins.map(|(_, _, pinned_at)| *pinned_at).min()
+    }
+
+    fn is_pinned(&self, kind: Kind, id: &str, at: Timestamp) -> bool {
+        self.pinned_at(kind, id).is_some_and(|pinned_at| pinned_at + ON_ITS_WAY < at)
+    }
 }

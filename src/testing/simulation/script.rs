@@ -138,6 +138,8 @@ enum Event {
     NewRetention(SourceId),
     ServerGone(SourceId),
     ServerBack(SourceId),
+    /// Somebody wants to keep one of the recovery points.
+    Pin,
 }
 
 /// Everything that happens, in the order of its time.
@@ -155,7 +157,7 @@ impl Script {
             let when = began_at + hours(&mut random, length_h) + SignedDuration::from_secs(few(&mut random, 3600));
             let source = random.pick(&sources).clone();
             let later = (when + hours(&mut random, 40) + HOUR).min(ends_at);
-            match random.below(9) {
+            match random.below(10) {
                 0 | 1 => events.push((when, Event::SnapshotByHand(source))),
                 2 => events.extend([(when, Event::Busy(source.clone())), (later, Event::Idle(source))]),
                 3 if random.chance(250) => events.push((when, Event::Recreated(source))),
@@ -163,6 +165,7 @@ impl Script {
                 5 => events.push((when, Event::NextCopyFails)),
                 6 => events.extend([(when, Event::KeyDisabled), (later, Event::KeyEnabled)]),
                 7 => events.push((when, Event::NewRetention(source))),
+                8 => events.push((when, Event::Pin)),
                 _ => events.extend([(when, Event::ServerGone(source.clone())), (later, Event::ServerBack(source))]),
             }
         }
@@ -223,6 +226,7 @@ fn happen(world: &World, model: &Model, event: &Event, random: &mut Random) {
             });
         }
         Event::ServerGone(source) => world.servers.set_reachable(&world.host(source), false),
+        Event::Pin => model.pin_any(random),
         Event::ServerBack(source) => world.servers.set_reachable(&world.host(source), true),
     }
 }
@@ -247,7 +251,7 @@ async fn daemons(world: &Arc<World>, model: &Arc<Model>, random: &mut Random, en
             let other = begin(world, model, random, until);
             let (one, two) = tokio::join!(daemon.run_until(until), other.run_until(until));
             crashes += usize::from(one == Ended::Died) + usize::from(two == Ended::Died);
-        } else if random.chance(200) {
+        } else if random.chance(450) {
             crashes += usize::from(with_a_bad_clock(model, random, &daemon, until).await == Ended::Died);
         } else {
             crashes += usize::from(daemon.run_until(until).await == Ended::Died);
@@ -286,11 +290,14 @@ fn begin(world: &World, model: &Arc<Model>, random: &mut Random, until: Timestam
 
 /// Its clock jumps, or stands still, and is set right after a while.
 async fn with_a_bad_clock(model: &Arc<Model>, random: &mut Random, daemon: &Daemon, until: Timestamp) -> Ended {
-    let jumps = [HOUR * 24 * 365, -HOUR * 24 * 365, HOUR * 3, -HOUR * 30, SignedDuration::from_mins(-7)];
+    // Small steps mislead more than large ones: a year ahead everything is overdue, and that alone holds deletions back.
+    let minutes = SignedDuration::from_mins;
+    let jumps = [HOUR * 24 * 365, -HOUR * 24 * 365, HOUR * 3, -HOUR * 30, minutes(-7), minutes(7), minutes(40), -HOUR];
     let jump = *random.pick(&jumps);
-    let frozen = random.chance(200);
-    let wait = HOUR + hours(random, 200);
-    let lasts = HOUR + hours(random, 60);
+    let frozen = random.chance(150);
+    let wait = HOUR + hours(random, 150);
+    // For long enough that something expires meanwhile.
+    let lasts = HOUR + hours(random, 15 * 24);
     let clock = Arc::clone(&daemon.clock);
     let true_time = clock.of_another_machine();
     let turn = async {

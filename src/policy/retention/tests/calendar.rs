@@ -12,7 +12,7 @@ fn each_span_keeps_its_newest_for_as_many_spans_as_have_one() {
         keep_weekly: count(2),
         keep_monthly: count(2),
         keep_yearly: count(2),
-        ..nothing()
+        ..keep_nothing()
     };
     let points = points(&[
         "2024-12-30T04:00:00Z",
@@ -44,7 +44,7 @@ fn each_span_keeps_its_newest_for_as_many_spans_as_have_one() {
 #[case::week_53_is_one_week(2, &["2027-01-03T03:00:00Z", "2027-01-04T03:00:00Z"])]
 #[case::the_week_before(3, &["2026-12-27T03:00:00Z", "2027-01-03T03:00:00Z", "2027-01-04T03:00:00Z"])]
 fn a_week_goes_over_new_year(#[case] weeks: u32, #[case] expected: &[&str]) {
-    let policy = RetentionPolicy { keep_weekly: count(weeks), ..nothing() };
+    let policy = RetentionPolicy { keep_weekly: count(weeks), ..keep_nothing() };
     let points = points(&[
         "2026-12-20T03:00:00Z",
         "2026-12-26T03:00:00Z",
@@ -61,17 +61,17 @@ fn a_week_goes_over_new_year(#[case] weeks: u32, #[case] expected: &[&str]) {
 /// Monday 30 December 2024 is in week 1 of 2025, and 2025-12-29 in week 1 of 2026: the same number in another year.
 #[test]
 fn weeks_of_one_number_in_different_years_are_different_weeks() {
-    let policy = RetentionPolicy { keep_weekly: count(2), ..nothing() };
+    let policy = RetentionPolicy { keep_weekly: count(2), ..keep_nothing() };
     let points =
         points(&["2024-12-25T03:00:00Z", "2024-12-30T03:00:00Z", "2025-12-29T03:00:00Z", "2025-12-31T03:00:00Z"]);
     assert_eq!(kept(&policy, &points), ["2024-12-30T03:00:00Z", "2025-12-31T03:00:00Z"]);
 }
 
 #[rstest]
-#[case::days(RetentionPolicy { keep_daily: count(3), ..nothing() },
+#[case::days(RetentionPolicy { keep_daily: count(3), ..keep_nothing() },
     &["2028-02-28T20:00:00Z", "2028-02-29T20:00:00Z", "2028-03-01T04:00:00Z"])]
-#[case::months(RetentionPolicy { keep_monthly: count(2), ..nothing() }, &["2028-02-29T20:00:00Z", "2028-03-01T04:00:00Z"])]
-#[case::years(RetentionPolicy { keep_yearly: count(2), ..nothing() }, &["2027-12-31T23:59:59Z", "2028-03-01T04:00:00Z"])]
+#[case::months(RetentionPolicy { keep_monthly: count(2), ..keep_nothing() }, &["2028-02-29T20:00:00Z", "2028-03-01T04:00:00Z"])]
+#[case::years(RetentionPolicy { keep_yearly: count(2), ..keep_nothing() }, &["2027-12-31T23:59:59Z", "2028-03-01T04:00:00Z"])]
 fn a_leap_day_is_a_day_of_february(#[case] policy: RetentionPolicy, #[case] expected: &[&str]) {
     let points = points(&[
         "2026-02-28T20:00:00Z",
@@ -90,7 +90,7 @@ fn a_leap_day_is_a_day_of_february(#[case] policy: RetentionPolicy, #[case] expe
 /// 28 March 2027: 01:00 GMT becomes 02:00 BST, so the hour from one to two is missing and the day has 23 hours.
 #[test]
 fn a_spring_day_in_london_has_an_hour_less() {
-    let policy = RetentionPolicy { keep_hourly: count(3), keep_daily: count(2), zone: london(), ..nothing() };
+    let policy = RetentionPolicy { keep_hourly: count(3), keep_daily: count(2), zone: london(), ..keep_nothing() };
     let points = points(&[
         "2027-03-27T23:59:59Z",
         "2027-03-28T00:00:00Z",
@@ -112,7 +112,7 @@ fn a_spring_day_in_london_has_an_hour_less() {
 /// 25 October 2026: 02:00 BST becomes 01:00 GMT, so the hour from one to two comes twice and the day has 25 hours.
 #[test]
 fn an_autumn_day_in_london_has_an_hour_twice_and_each_counts() {
-    let policy = RetentionPolicy { keep_hourly: count(3), keep_daily: count(2), zone: london(), ..nothing() };
+    let policy = RetentionPolicy { keep_hourly: count(3), keep_daily: count(2), zone: london(), ..keep_nothing() };
     let points = points(&[
         "2026-10-24T22:59:59Z",
         "2026-10-24T23:00:00Z",
@@ -135,7 +135,7 @@ fn an_autumn_day_in_london_has_an_hour_twice_and_each_counts() {
 
 #[test]
 fn days_begin_at_midnight_of_the_zone() {
-    let in_utc = RetentionPolicy { keep_daily: count(2), ..nothing() };
+    let in_utc = RetentionPolicy { keep_daily: count(2), ..keep_nothing() };
     let in_new_york = RetentionPolicy { zone: TimeZone::get("America/New_York").unwrap(), ..in_utc.clone() };
     let points = points(&["2027-05-02T01:00:00Z", "2027-05-02T05:00:00Z", "2027-05-03T01:00:00Z"]);
     assert_eq!(kept(&in_utc, &points), ["2027-05-02T05:00:00Z", "2027-05-03T01:00:00Z"]);
@@ -145,13 +145,13 @@ fn days_begin_at_midnight_of_the_zone() {
 const ONE_MONTH_AND_TWO_DAYS: [&str; 3] = ["2027-05-02T04:00:00Z", "2027-05-03T04:00:00Z", "2027-05-04T04:00:00Z"];
 
 #[rstest]
-#[case::short_of_months(RetentionPolicy { keep_monthly: count(2), ..nothing() },
+#[case::short_of_months(RetentionPolicy { keep_monthly: count(2), ..keep_nothing() },
     "2027-05-02T04:00:00Z kept: oldest of all")]
-#[case::full(RetentionPolicy { keep_monthly: count(1), ..nothing() },
+#[case::full(RetentionPolicy { keep_monthly: count(1), ..keep_nothing() },
     "2027-05-02T04:00:00Z expired: no rule keeps it; newest good is 2027-05-04T04:00:00Z")]
-#[case::short_of_two_rules(RetentionPolicy { keep_monthly: count(2), keep_yearly: count(2), ..nothing() },
+#[case::short_of_two_rules(RetentionPolicy { keep_monthly: count(2), keep_yearly: count(2), ..keep_nothing() },
     "2027-05-02T04:00:00Z kept: oldest of all")]
-#[case::the_newest_of_its_own_span(RetentionPolicy { keep_daily: count(4), ..nothing() },
+#[case::the_newest_of_its_own_span(RetentionPolicy { keep_daily: count(4), ..keep_nothing() },
     "2027-05-02T04:00:00Z kept: newest of its day")]
 fn while_a_rule_is_not_full_history_is_kept_to_its_beginning(#[case] policy: RetentionPolicy, #[case] oldest: &str) {
     let points = points(&ONE_MONTH_AND_TWO_DAYS);
@@ -160,7 +160,7 @@ fn while_a_rule_is_not_full_history_is_kept_to_its_beginning(#[case] policy: Ret
 
 #[test]
 fn the_oldest_is_the_oldest_good_one() {
-    let policy = RetentionPolicy { keep_monthly: count(2), ..nothing() };
+    let policy = RetentionPolicy { keep_monthly: count(2), ..keep_nothing() };
     let points = [bad("2027-05-01T04:00:00Z"), good("2027-05-02T04:00:00Z"), good("2027-05-03T04:00:00Z")];
     assert_eq!(kept(&policy, &points), ["2027-05-02T04:00:00Z", "2027-05-03T04:00:00Z"]);
 }

@@ -15,8 +15,8 @@ fn fate_of(policy: &RetentionPolicy, point: RecoveryPoint) -> String {
 #[test]
 fn what_is_pinned_is_kept_for_the_reason_that_was_given() {
     let pinned = |reason| RecoveryPoint { pin: pin(reason), ..good("2027-01-01T04:00:00Z") };
-    assert_eq!(fate_of(&nothing(), pinned(Some("audit 2026"))), "kept: pinned: audit 2026");
-    assert_eq!(fate_of(&nothing(), pinned(None)), "kept: pinned");
+    assert_eq!(fate_of(&keep_nothing(), pinned(Some("audit 2026"))), "kept: pinned: audit 2026");
+    assert_eq!(fate_of(&keep_nothing(), pinned(None)), "kept: pinned");
 }
 
 #[rstest]
@@ -24,7 +24,7 @@ fn what_is_pinned_is_kept_for_the_reason_that_was_given() {
 #[case("2027-06-30T12:00:00Z", "expired: no rule keeps it; newest good is 2027-06-29T04:00:00Z")]
 fn a_lock_holds_until_its_instant(#[case] until: &str, #[case] expected: &str) {
     let locked = RecoveryPoint { locked_until: Some(at(until)), ..good("2027-01-01T04:00:00Z") };
-    assert_eq!(fate_of(&nothing(), locked), expected);
+    assert_eq!(fate_of(&keep_nothing(), locked), expected);
 }
 
 #[rstest]
@@ -41,14 +41,14 @@ fn a_lock_holds_until_its_instant(#[case] until: &str, #[case] expected: &str) {
     "kept: younger than its minimum age until 2027-07-01T03:00:00Z")]
 #[case::bad_and_young(bad("2027-06-30T03:00:00Z"), "kept: younger than its minimum age until 2027-07-01T03:00:00Z")]
 fn age_counts_from_when_a_point_came_to_be_where_it_is(#[case] point: RecoveryPoint, #[case] expected: &str) {
-    let policy = RetentionPolicy { min_age: SignedDuration::from_hours(24), ..nothing() };
+    let policy = RetentionPolicy { min_age: SignedDuration::from_hours(24), ..keep_nothing() };
     let points = [point, good("2027-06-30T04:00:00Z")];
     assert_eq!(judge(&policy, &points)[0].fate.to_string(), expected);
 }
 
 #[test]
 fn an_age_beyond_all_time_is_never_reached() {
-    let policy = RetentionPolicy { min_age: SignedDuration::MAX, ..nothing() };
+    let policy = RetentionPolicy { min_age: SignedDuration::MAX, ..keep_nothing() };
     assert_eq!(
         fate_of(&policy, good("2027-01-01T04:00:00Z")),
         "kept: younger than its minimum age until 9999-12-30T22:00:00.999999999Z"
@@ -72,7 +72,7 @@ fn an_age_beyond_all_time_is_never_reached() {
 fn what_cannot_be_judged_is_kept_and_counts_as_nothing(#[case] point: RecoveryPoint, #[case] expected: &str) {
     let point = RecoveryPoint { id: "set aside".to_owned(), verified_at: Some(now()), ..point };
     let points = [point, good("2027-05-01T04:00:00Z"), good(NEWEST)];
-    let policy = RetentionPolicy { keep_last: count(1), ..nothing() };
+    let policy = RetentionPolicy { keep_last: count(1), ..keep_nothing() };
     let verdicts = judge(&policy, &points);
     assert_eq!(verdicts[0].fate.to_string(), expected);
     assert_eq!(
@@ -89,12 +89,12 @@ fn what_cannot_be_judged_is_kept_and_counts_as_nothing(#[case] point: RecoveryPo
 #[test]
 fn a_point_made_this_instant_is_not_of_the_future() {
     let points = [good("2027-06-30T12:00:00Z"), good(NEWEST)];
-    assert_eq!(kept(&nothing(), &points), ["2027-06-30T12:00:00Z"]);
+    assert_eq!(kept(&keep_nothing(), &points), ["2027-06-30T12:00:00Z"]);
 }
 
 #[test]
 fn a_future_date_does_not_move_what_keep_within_counts_from() {
-    let policy = RetentionPolicy { keep_within: Some(SignedDuration::from_hours(48)), ..nothing() };
+    let policy = RetentionPolicy { keep_within: Some(SignedDuration::from_hours(48)), ..keep_nothing() };
     let points = [good("2027-06-27T04:00:00Z"), good(NEWEST), good("2027-07-09T00:00:00Z")];
     assert_eq!(kept(&policy, &points).len(), 3);
 }
@@ -108,12 +108,12 @@ fn a_future_date_does_not_move_what_keep_within_counts_from() {
 #[case::newer("2027-06-29T04:00:01Z", "kept: no newer good one yet")]
 fn a_bad_one_expires_once_there_is_a_newer_good_one(#[case] created_at: &str, #[case] expected: &str) {
     let point = RecoveryPoint { id: "bad".to_owned(), ..bad(created_at) };
-    assert_eq!(fate_of(&nothing(), point), expected);
+    assert_eq!(fate_of(&keep_nothing(), point), expected);
 }
 
 #[test]
 fn a_bad_one_that_is_held_says_everything_that_holds_it() {
-    let policy = RetentionPolicy { min_age: SignedDuration::from_hours(72), ..nothing() };
+    let policy = RetentionPolicy { min_age: SignedDuration::from_hours(72), ..keep_nothing() };
     let point =
         RecoveryPoint { pin: pin(None), locked_until: Some(at("2028-01-01T00:00:00Z")), ..bad("2027-06-30T04:00:00Z") };
     insta::assert_snapshot!(fate_of(&policy, point), @"kept: younger than its minimum age until 2027-07-03T04:00:00Z, pinned, locked by the store until 2028-01-01T00:00:00Z, no newer good one yet");
@@ -123,7 +123,7 @@ fn a_bad_one_that_is_held_says_everything_that_holds_it() {
 fn without_a_good_one_nothing_expires() {
     let of_the_future = good("2028-01-01T00:00:00Z");
     let points = [bad("2027-01-01T04:00:00Z"), bad("2027-02-01T04:00:00Z"), of_the_future];
-    insta::assert_snapshot!(decisions(&nothing(), &points), @r"
+    insta::assert_snapshot!(decisions(&keep_nothing(), &points), @r"
     2027-01-01T04:00:00Z kept: no newer good one yet
     2027-02-01T04:00:00Z kept: no newer good one yet
     2028-01-01T00:00:00Z kept: dated in the future
@@ -132,7 +132,7 @@ fn without_a_good_one_nothing_expires() {
 
 #[test]
 fn a_point_that_is_listed_twice_takes_no_place_and_never_expires() {
-    let policy = RetentionPolicy { keep_last: count(1), ..nothing() };
+    let policy = RetentionPolicy { keep_last: count(1), ..keep_nothing() };
     let again = RecoveryPoint { id: NEWEST.to_owned(), ..good("2027-06-28T04:00:00Z") };
     let points = [good("2027-05-01T04:00:00Z"), again, good("2027-05-02T04:00:00Z"), good(NEWEST)];
     insta::assert_snapshot!(decisions(&policy, &points), @r"

@@ -20,7 +20,7 @@ fn each_rule_says_why_it_keeps_a_point_and_the_rest_has_expired() {
         keep_monthly: count(2),
         keep_within: Some(SignedDuration::from_hours(24)),
         min_keep: NonZeroU32::new(2).unwrap(),
-        ..nothing()
+        ..keep_nothing()
     };
     let points = [
         good("2027-03-31T04:00:00Z"),
@@ -46,7 +46,7 @@ fn each_rule_says_why_it_keeps_a_point_and_the_rest_has_expired() {
 #[case::as_many_as_there_are(5, &FIVE_DAYS)]
 #[case::more_than_there_are(9, &FIVE_DAYS)]
 fn keep_last_keeps_so_many_of_the_newest(#[case] last: u32, #[case] expected: &[&str]) {
-    let policy = RetentionPolicy { keep_last: count(last), ..nothing() };
+    let policy = RetentionPolicy { keep_last: count(last), ..keep_nothing() };
     assert_eq!(kept(&policy, &points(&FIVE_DAYS)), expected);
 }
 
@@ -56,9 +56,9 @@ fn keep_last_keeps_so_many_of_the_newest(#[case] last: u32, #[case] expected: &[
 #[case::none_but_the_newest(0, &FIVE_DAYS[4..])]
 fn keep_within_counts_from_the_newest_good_one_and_not_from_now(#[case] hours: i64, #[case] expected: &[&str]) {
     let within = SignedDuration::from_hours(hours);
-    let policy = RetentionPolicy { keep_within: Some(within), ..nothing() };
+    let policy = RetentionPolicy { keep_within: Some(within), ..keep_nothing() };
     assert_eq!(kept(&policy, &points(&FIVE_DAYS)), expected);
-    let a_second_less = RetentionPolicy { keep_within: Some(within - SignedDuration::from_secs(1)), ..nothing() };
+    let a_second_less = RetentionPolicy { keep_within: Some(within - SignedDuration::from_secs(1)), ..keep_nothing() };
     assert_eq!(kept(&a_second_less, &points(&FIVE_DAYS)).len(), expected.len().max(2) - 1);
 }
 
@@ -67,13 +67,13 @@ fn keep_within_counts_from_the_newest_good_one_and_not_from_now(#[case] hours: i
 #[case::two(2, &FIVE_DAYS[3..])]
 #[case::more_than_there_are(9, &FIVE_DAYS)]
 fn the_least_number_is_kept_where_no_other_rule_keeps_anything(#[case] min_keep: u32, #[case] expected: &[&str]) {
-    let policy = RetentionPolicy { min_keep: NonZeroU32::new(min_keep).unwrap(), ..nothing() };
+    let policy = RetentionPolicy { min_keep: NonZeroU32::new(min_keep).unwrap(), ..keep_nothing() };
     assert_eq!(kept(&policy, &points(&FIVE_DAYS)), expected);
 }
 
 #[test]
 fn a_rule_that_is_added_takes_no_other_point_away() {
-    let floor = RetentionPolicy { min_keep: NonZeroU32::new(3).unwrap(), ..nothing() };
+    let floor = RetentionPolicy { min_keep: NonZeroU32::new(3).unwrap(), ..keep_nothing() };
     let wider = RetentionPolicy { keep_within: Some(SignedDuration::from_hours(1)), ..floor.clone() };
     let mut points = points(&FIVE_DAYS);
     points[0].pin = pin(None);
@@ -89,7 +89,7 @@ fn the_newest_verified_one_is_kept_beside_newer_ones_that_nobody_has_verified() 
         good("2027-03-01T04:00:00Z"),
         bad("2027-02-02T04:00:00Z"),
     ];
-    insta::assert_snapshot!(decisions(&nothing(), &points), @r"
+    insta::assert_snapshot!(decisions(&keep_nothing(), &points), @r"
     2027-01-01T04:00:00Z expired: no rule keeps it; newest good is 2027-03-01T04:00:00Z
     2027-02-01T04:00:00Z kept: newest verified one
     2027-03-01T04:00:00Z kept: among the newest that always stay, newest good one
@@ -101,14 +101,14 @@ fn the_newest_verified_one_is_kept_beside_newer_ones_that_nobody_has_verified() 
 fn what_was_verified_last_is_not_what_is_newest_of_the_verified() {
     let verified_late = RecoveryPoint { verified_at: Some(now()), ..good("2027-01-01T04:00:00Z") };
     let points = [verified_late, verified("2027-02-01T04:00:00Z"), good("2027-03-01T04:00:00Z")];
-    assert_eq!(kept(&nothing(), &points), ["2027-02-01T04:00:00Z", "2027-03-01T04:00:00Z"]);
+    assert_eq!(kept(&keep_nothing(), &points), ["2027-02-01T04:00:00Z", "2027-03-01T04:00:00Z"]);
 }
 
 #[test]
 fn of_two_that_were_made_at_one_moment_the_id_decides() {
     let twin = |id: &str| RecoveryPoint { id: id.to_owned(), ..good("2027-03-01T04:00:00Z") };
     for points in [[twin("a"), twin("b")], [twin("b"), twin("a")]] {
-        assert_eq!(kept(&nothing(), &points), ["b"]);
+        assert_eq!(kept(&keep_nothing(), &points), ["b"]);
     }
 }
 
@@ -129,12 +129,12 @@ fn groups_are_judged_alone() {
         ("region", of_another(|point| point.region = "us-west-2".parse().unwrap())),
     ];
     let newest = good("2027-03-01T04:00:00Z");
-    assert_eq!(kept(&nothing(), &[old.clone(), newest.clone()]), ["2027-03-01T04:00:00Z"]);
+    assert_eq!(kept(&keep_nothing(), &[old.clone(), newest.clone()]), ["2027-03-01T04:00:00Z"]);
     for (difference, other) in others {
-        assert_eq!(kept(&nothing(), &[other, newest.clone()]).len(), 2, "they differ in {difference}");
+        assert_eq!(kept(&keep_nothing(), &[other, newest.clone()]).len(), 2, "they differ in {difference}");
     }
     let renamed = of_another(|point| point.source = "old-name".parse().unwrap());
-    assert_eq!(kept(&nothing(), &[renamed, newest]).len(), 1, "the source's name is no identity");
+    assert_eq!(kept(&keep_nothing(), &[renamed, newest]).len(), 1, "the source's name is no identity");
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn where_everything_is_kept_nothing_else_is_asked() {
 
 #[test]
 fn retention_by_rules_judges_as_its_policy_does() {
-    let policy = RetentionPolicy { keep_daily: count(2), ..nothing() };
+    let policy = RetentionPolicy { keep_daily: count(2), ..keep_nothing() };
     let listing = points(&FIVE_DAYS);
     let verdicts = Retention::Rules(policy.clone()).judge(&Complete::after_last_page(listing.iter().collect()), now());
     assert_eq!(verdicts, judge(&policy, &listing));
@@ -157,7 +157,7 @@ fn retention_by_rules_judges_as_its_policy_does() {
 
 #[test]
 fn a_retention_in_another_zone_differs_in_nothing_else() {
-    let policy = RetentionPolicy { keep_daily: count(2), ..nothing() };
+    let policy = RetentionPolicy { keep_daily: count(2), ..keep_nothing() };
     let in_london = RetentionPolicy { zone: london(), ..policy.clone() };
     assert_eq!(Retention::Rules(policy).in_zone(&london()), Retention::Rules(in_london));
     assert_eq!(Retention::KeepAll.in_zone(&london()), Retention::KeepAll);
@@ -169,7 +169,7 @@ fn evidence_names_the_one_point_that_it_is_about() {
         RecoveryPoint { source: "old-name".parse().unwrap(), plane: Plane::Replica, ..good("2027-01-01T04:00:00Z") };
     let newest = RecoveryPoint { plane: Plane::Replica, ..good("2027-03-01T04:00:00Z") };
     let points = [old.clone(), newest.clone()];
-    let verdicts = judge(&nothing(), &points);
+    let verdicts = judge(&keep_nothing(), &points);
     let Fate::Expired(expired) = &verdicts[0].fate else { panic!("{}", verdicts[0].fate) };
     assert_eq!(expired.id(), old.id);
     assert_eq!(expired.source(), &old.source);
