@@ -103,6 +103,11 @@ pub enum Outcome {
         /// What.
         reason: String,
     },
+    /// What was planned for is not there any more, or is another: somebody was faster, and the next look sees what there is.
+    Overtaken {
+        /// What has changed.
+        reason: String,
+    },
     /// Stopped by shutdown; what was begun is seen through by the next start.
     Stopped,
     /// The action failed and has left no mark; the next plan sees what there is.

@@ -190,7 +190,9 @@ impl Reconciler {
                 }
             }
             // What was begun and has to come to its end elsewhere is not begun again soon; nor is what failed without a mark.
-            Done::Outcome(Outcome::CopyBegun | Outcome::Held { .. }) => self.in_flight.back_off(&action),
+            Done::Outcome(Outcome::CopyBegun | Outcome::Held { .. } | Outcome::Overtaken { .. }) => {
+                self.in_flight.back_off(&action)
+            }
             Done::Outcome(Outcome::Failed { .. }) | Done::Panicked if action.run().is_none() => {
                 self.in_flight.back_off(&action);
             }

@@ -156,6 +156,7 @@ async fn wait_for_end(
             | Outcome::PointDeleted
             | Outcome::Swept { .. }
             | Outcome::Held { .. }
+            | Outcome::Overtaken { .. }
             | Outcome::Stopped => return outcome,
         }
         let clock = Arc::clone(&assembly.ports.clock);
@@ -231,6 +232,7 @@ fn report(source: &SourceId, run: &RunId, outcome: &Outcome) -> std::io::Result<
         | Outcome::PointDeleted
         | Outcome::Swept { .. }
         | Outcome::Held { .. }
+        | Outcome::Overtaken { .. }
         | Outcome::Stopped => Exit::Failed,
     };
     Ok(exit)

@@ -81,7 +81,7 @@ fn report(stored: &StoredDump, outcome: &Outcome) -> std::io::Result<Exit> {
                 Ok(Exit::Findings)
             }
         },
-        Outcome::Held { reason } => {
+        Outcome::Held { reason } | Outcome::Overtaken { reason } => {
             complain(&format!("{name}: {reason}"));
             Ok(Exit::Failed)
         }

@@ -135,6 +135,8 @@ async fn write(
             Err(missing) if missing.kind() == ErrorKind::NotFound && error.kind() == ErrorKind::AlreadyExists => {
                 Ok(None)
             }
+            // What stands there decides, and was not seen.
+            Err(unseen) if error.kind() == ErrorKind::AlreadyExists => Err(unseen),
             Ok(_) | Err(_) => Err(error),
         },
         // A record that is gone cannot be matched.

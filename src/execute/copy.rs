@@ -35,7 +35,7 @@ impl Executor {
         let replica = self.bucket(Plane::Replica)?;
         let manifest = match self.same_manifest(self.ports.store.as_ref(), stored).await? {
             Ok(manifest) => manifest,
-            Err(reason) => return Ok(Outcome::Held { reason }),
+            Err(outcome) => return Ok(outcome),
         };
         for object in &manifest.objects {
             if token.is_cancelled() {

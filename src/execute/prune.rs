@@ -15,7 +15,7 @@ use crate::domain::tags;
 use crate::plan::action::{DeleteDump, DeleteSnapshot, Sweep, Swept, Warrant};
 use crate::policy::retention::Expired;
 use crate::ports::object_store::{Condition, DeletedVersion, ObjectStore};
-use crate::ports::{ErrorKind, PortError};
+use crate::ports::{Chain, ErrorKind, PortError};
 
 /// What one request to S3 deletes at most.
 const VERSIONS_PER_REQUEST: usize = 1000;
@@ -36,13 +36,14 @@ impl Executor {
         let rds = self.rds(expired.region())?;
         let Some(found) = rds.snapshot(&id).await? else { return Ok(Outcome::PointDeleted) };
         let held = |reason: &str| Ok(Outcome::Held { reason: reason.to_owned() });
+        let overtaken = |reason| Ok(Outcome::Overtaken { reason });
         if !tags::prove_ownership(&found.tags, &self.settings.installation, &id) {
             return held("its tags do not prove any more that it is ours");
         }
         let undated = found.created_at.is_none() && found.status == "failed";
         let same_moment = undated || found.created_at == Some(expired.created_at());
         if found.resource.as_ref() != Some(expired.resource()) || !same_moment {
-            return held("it is another snapshot than the one that was judged");
+            return overtaken("it is another snapshot than the one that was judged".to_owned());
         }
         // By another daemon, or by an order whose answer was lost.
         if found.status == "deleting" {
@@ -57,6 +58,8 @@ impl Executor {
         match rds.delete_snapshot(&id).await {
             Ok(()) => Ok(Outcome::PointDeleted),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Outcome::PointDeleted),
+            // Since it was asked for just now.
+            Err(error) if error.kind() == ErrorKind::WrongState => overtaken(Chain(&error).to_string()),
             Err(error) => Err(error),
         }
     }
@@ -73,29 +76,31 @@ impl Executor {
         };
         match open {
             Ok(open) => self.see_deletion_through(open, token).await,
-            Err(reason) => Ok(Outcome::Held { reason }),
+            Err(outcome) => Ok(outcome),
         }
     }
 
     /// Checks everything once more and writes the record, from which on the dump counts as deleted.
-    async fn begin_deletion(&self, expired: &Expired, stored: &StoredDump) -> Result<Result<Open, String>, PortError> {
+    async fn begin_deletion(&self, expired: &Expired, stored: &StoredDump) -> Result<Result<Open, Outcome>, PortError> {
         let store = self.bucket(expired.plane())?;
         let manifest = match self.same_manifest(store, stored).await? {
             Ok(manifest) => manifest,
-            Err(reason) => return Ok(Err(reason)),
+            Err(outcome) => return Ok(Err(outcome)),
         };
+        let held = |reason: String| Ok(Err(Outcome::Held { reason }));
         if manifest.installation != self.settings.installation
             || manifest.resource != *expired.resource()
             || manifest.snapshot_at != expired.created_at()
         {
-            return Ok(Err("it is another dump than the one that was judged".to_owned()));
+            let reason = "it is another dump than the one that was judged".to_owned();
+            return Ok(Err(Outcome::Overtaken { reason }));
         }
         if self.is_pinned(expired.source(), expired.id()).await? {
-            return Ok(Err("it has been pinned meanwhile".to_owned()));
+            return held("it has been pinned meanwhile".to_owned());
         }
         let versions = self.versions_of(store, stored, &manifest).await?;
         if let Some(until) = locked_until(store, &versions).await?.filter(|until| *until > self.ports.clock.now()) {
-            return Ok(Err(format!("object lock forbids it until {until}")));
+            return held(format!("object lock forbids it until {until}"));
         }
         let record = PruneRecord {
             version: PRUNE_RECORD_VERSION,
@@ -145,7 +150,7 @@ impl Executor {
     }
 
     /// Writes the record of a deletion, or takes up the one that stands.
-    async fn write_prune_record(&self, record: PruneRecord) -> Result<Result<Open, String>, PortError> {
+    async fn write_prune_record(&self, record: PruneRecord) -> Result<Result<Open, Outcome>, PortError> {
         let key = self.settings.layout.prune_record(&record.dump, record.plane);
         let condition = match self.ports.store.get(&key, PRUNE_RECORD_BYTES_MAX).await {
             Ok(found) => match serde_json::from_slice::<PruneRecord>(&found.bytes) {
@@ -154,23 +159,32 @@ impl Executor {
                 }
                 // Of a dump that held the slot before.
                 Ok(earlier) if !earlier.is_open() => Condition::Matches(found.etag),
-                Ok(_) => return Ok(Err(format!("{key} is about another run of the same slot"))),
-                Err(error) => return Ok(Err(format!("{key} cannot be read: {error}"))),
+                Ok(_) => {
+                    let reason = format!("{key} is about another run of the same slot");
+                    return Ok(Err(Outcome::Held { reason }));
+                }
+                Err(error) => return Ok(Err(Outcome::Held { reason: format!("{key} cannot be read: {error}") })),
             },
             Err(error) if error.kind() == ErrorKind::NotFound => Condition::Absent,
             Err(error) => return Err(error),
         };
-        let written = self.ports.store.put(&key, json(&key, &record)?, condition).await?;
-        Ok(Ok(Open { record, etag: written.etag }))
+        match self.ports.store.put(&key, json(&key, &record)?, condition).await {
+            Ok(written) => Ok(Ok(Open { record, etag: written.etag })),
+            // By another daemon, or by this very write, whose answer was lost: then the next look finds it open.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                Ok(Err(Outcome::Overtaken { reason: format!("{key} has been written meanwhile") }))
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    async fn read_prune_record(&self, record: &PruneRecord) -> Result<Result<Open, String>, PortError> {
+    async fn read_prune_record(&self, record: &PruneRecord) -> Result<Result<Open, Outcome>, PortError> {
         let key = self.settings.layout.prune_record(&record.dump, record.plane);
         let found = self.ports.store.get(&key, PRUNE_RECORD_BYTES_MAX).await?;
         Ok(match serde_json::from_slice::<PruneRecord>(&found.bytes) {
             Ok(stands) if stands == *record => Ok(Open { record: stands, etag: found.etag }),
-            Ok(_) => Err(format!("{key} has changed since it was looked at")),
-            Err(error) => Err(format!("{key} cannot be read: {error}")),
+            Ok(_) => Err(Outcome::Overtaken { reason: format!("{key} has changed since it was looked at") }),
+            Err(error) => Err(Outcome::Held { reason: format!("{key} cannot be read: {error}") }),
         })
     }
 

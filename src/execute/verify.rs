@@ -37,7 +37,7 @@ impl Executor {
         let store = self.bucket(plane)?;
         let manifest = match self.same_manifest(store, stored).await? {
             Ok(manifest) => manifest,
-            Err(reason) => return Ok(Outcome::Held { reason }),
+            Err(outcome) => return Ok(outcome),
         };
         let mut found = Found::default();
         let standing = self.ask_for_objects(store, stored, &manifest, &mut found).await?;
@@ -72,17 +72,20 @@ impl Executor {
         &self,
         store: &dyn ObjectStore,
         stored: &StoredDump,
-    ) -> Result<Result<Manifest, String>, PortError> {
+    ) -> Result<Result<Manifest, Outcome>, PortError> {
         let key = &stored.manifest.key;
         let found = match store.get(key, MANIFEST_BYTES_MAX).await {
             Ok(found) => found,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Err(format!("{key} is gone"))),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok(Err(Outcome::Overtaken { reason: format!("{key} is gone") }));
+            }
             Err(error) => return Err(error),
         };
         if found.etag != stored.etag {
-            return Ok(Err(format!("{key} has changed since it was looked at")));
+            return Ok(Err(Outcome::Overtaken { reason: format!("{key} has changed since it was looked at") }));
         }
-        Ok(Manifest::read(&found.bytes, &stored.dump).map_err(|error| Chain(&error).to_string()))
+        let unreadable = |error| Outcome::Held { reason: Chain(&error).to_string() };
+        Ok(Manifest::read(&found.bytes, &stored.dump).map_err(unreadable))
     }
 
     /// Whether objects of a plane stand under the version ids of the manifest.

@@ -19,11 +19,11 @@ pub enum Deletion {
     Failed,
 }
 
-/// What a deletion came to; `None` where it was only interrupted.
+/// What a deletion came to; `None` where it was only interrupted, or is another's.
 pub(super) fn deletion(done: &Done) -> Option<Deletion> {
     match done {
         Done::Outcome(Outcome::PointDeleted) => Some(Deletion::Done),
-        Done::Outcome(Outcome::Stopped) => None,
+        Done::Outcome(Outcome::Stopped | Outcome::Overtaken { .. }) => None,
         Done::Outcome(_) | Done::Panicked => Some(Deletion::Failed),
     }
 }
@@ -78,6 +78,9 @@ fn log_point(action: &Action, outcome: &Outcome) {
         Outcome::Swept { versions } => tracing::info!(source.id = %source, versions, "{action}: done"),
         Outcome::Held { reason } => {
             tracing::warn!(source.id = %source, point.id = point, point.region = region, reason, "{action}: held back");
+        }
+        Outcome::Overtaken { reason } => {
+            tracing::info!(source.id = %source, point.id = point, point.region = region, reason, "{action}: overtaken");
         }
         Outcome::Verified(verification) => log_verification(source, verification),
         Outcome::Stopped => tracing::info!(source.id = %source, "{action}: stopped, the next start goes on"),

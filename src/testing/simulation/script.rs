@@ -71,7 +71,7 @@ pub(super) fn world(seed: u64, began_at: Timestamp, random: &mut Random) -> Worl
         (names[3], &[]),
         (names[4], &["payments"]),
     ];
-    let wanted = 1 + few::<usize>(random, sources.len() as u64);
+    let wanted = 2 + few::<usize>(random, sources.len() as u64 - 1);
     let mut builder = World::of(&sources[..wanted]).seed(seed).starting_at(began_at);
     if random.chance(500) {
         builder = builder.encrypted();
@@ -84,8 +84,11 @@ pub(super) fn world(seed: u64, began_at: Timestamp, random: &mut Random) -> Worl
     }
     let mut of_policies = random.of_its_own("policies");
     let world = builder.policy(|policy| {
-        policy.cadence.reconcile_interval = HOUR * 4;
-        policy.cadence.poll_interval = SignedDuration::from_mins(30);
+        // Slots and ends of work wake the loop whatever these are; a few worlds look often.
+        let (reconcile, poll) =
+            *of_policies.pick(&[(12 * 60, 120), (12 * 60, 120), (12 * 60, 120), (4 * 60, 30), (60, 10)]);
+        policy.cadence.reconcile_interval = SignedDuration::from_mins(reconcile);
+        policy.cadence.poll_interval = SignedDuration::from_mins(poll);
         policy.prune.deletes_per_cycle = 3 + few::<usize>(&mut of_policies, 10);
         for source in policy.sources.values_mut() {
             let (snapshot, dump) = *of_policies.pick(&SCHEDULES);

@@ -80,7 +80,11 @@ impl Standing {
                     Some(Retention::KeepAll) | None => false,
                 };
                 if !self.policies.iter().any(|(_, policy)| lets_go(policy)) {
-                    wrong.push(format!("{id} of {shelf:?}, of {moment}, is gone with {newer} newer ones"));
+                    let rules: Vec<_> =
+                        self.policies.iter().map(|(since, own)| (since, retention(own, &shelf))).collect();
+                    wrong.push(format!(
+                        "{id} of {shelf:?}, of {moment}, is gone; there were {all:?}, and the rules were {rules:?}"
+                    ));
                 }
             }
         }
