@@ -72,6 +72,7 @@ pub(crate) fn policy(sources: &[(&str, &[&str])]) -> Policy {
             deletes_per_cycle: 10,
             settle: SignedDuration::from_hours(1),
             orphan_grace: SignedDuration::from_hours(7 * 24),
+            keep_evidence: None,
             clock_skew_max: SignedDuration::from_mins(5),
         },
     }
@@ -194,6 +195,7 @@ pub(crate) fn store(dumps: Vec<RecoveryPoint>, runs: Vec<StoredRun>, remains: Ve
         prunes: Complete::after_last_page(Vec::new()),
         pins: Complete::after_last_page(Vec::new()),
         markers: Complete::after_last_page(Vec::new()),
+        old_records: Complete::after_last_page(Vec::new()),
         runs: Complete::after_last_page(runs),
         remains: Complete::after_last_page(remains),
         uploads: Complete::after_last_page(Vec::new()),

@@ -68,6 +68,10 @@ impl Prune {
             .cloned()
             .collect();
         if !self.confirm {
+            // Of recovery points the lines above have told.
+            for sweep in deletions.iter().filter(|action| matches!(action, Action::Sweep(_))) {
+                say(&format!("would {sweep}"));
+            }
             if !deletions.is_empty() {
                 say(&format!("nothing was changed: `--confirm` would carry out {} deletion(s)", deletions.len()));
             }

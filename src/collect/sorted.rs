@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use crate::domain::id::RunId;
-use crate::domain::inventory::DeleteMarker;
+use crate::domain::inventory::{DeleteMarker, OldRecord, RecordOf};
 use crate::domain::key::{DumpId, KeyRole, Layout, ObjectKey};
 use crate::domain::prune_record::ObjectVersion;
 use crate::domain::recovery_point::Plane;
@@ -35,16 +37,47 @@ pub(super) struct Sorted {
     pub(super) objects: Vec<ObjectOfRun>,
     /// Delete markers that are the newest of their key, on dumps' keys.
     pub(super) markers: Vec<DeleteMarker>,
+    /// Records whose slot and whose newest version are from before evidence is kept, each with all of its versions.
+    pub(super) old_records: Vec<(ObjectKey, OldRecord)>,
 }
 
 impl Sorted {
-    /// Sorts a listing in which the newest version of each key comes first.
-    pub(super) fn of<'a>(layout: &Layout, versions: impl Iterator<Item = &'a ListedVersion>) -> Sorted {
+    /// Sorts a listing in which the newest version of each key comes first. Evidence is kept since `evidence_since`; `None`:
+    /// for ever.
+    pub(super) fn of<'a>(
+        layout: &Layout,
+        evidence_since: Option<Timestamp>,
+        versions: impl Iterator<Item = &'a ListedVersion>,
+    ) -> Sorted {
         let mut sorted = Sorted::default();
         for version in versions {
-            sorted.add(layout.role(&version.key), version);
+            let role = layout.role(&version.key);
+            if let Some(since) = evidence_since {
+                sorted.note_old_record(&role, version, since);
+            }
+            sorted.add(role, version);
         }
         sorted
+    }
+
+    /// Versions of a key come newest first, so a record is old if its first one is.
+    fn note_old_record(&mut self, role: &KeyRole, version: &ListedVersion, since: Timestamp) {
+        if !version.is_latest {
+            if let Some((_, record)) = self.old_records.last_mut().filter(|(key, _)| *key == version.key) {
+                record.versions.push(exact(version));
+            }
+            return;
+        }
+        let (of, slot) = match role {
+            KeyRole::RunRecord { run, .. } => (RecordOf::Run(run.clone()), run.slot),
+            KeyRole::PruneRecord { dump, plane } => (RecordOf::Deletion(dump.clone(), *plane), dump.slot),
+            KeyRole::Verification { dump, plane, .. } => (RecordOf::Verification(dump.clone(), *plane), dump.slot),
+            KeyRole::Manifest(_) | KeyRole::DumpObject { .. } | KeyRole::Pin { .. } | KeyRole::Foreign => return,
+        };
+        if slot.instant() < since && version.modified_at.is_some_and(|at| at < since) {
+            let versions = vec![exact(version)];
+            self.old_records.push((version.key.clone(), OldRecord { of, versions }));
+        }
     }
 
     fn add(&mut self, role: KeyRole, version: &ListedVersion) {

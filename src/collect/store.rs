@@ -12,7 +12,8 @@ use super::sorted::{ObjectOfRun, Sorted, exact};
 use crate::domain::bucket::ReplicationStatus;
 use crate::domain::id::{RunId, SourceId};
 use crate::domain::inventory::{
-    Complete, Observed, OpenUpload, Remains, ReplicaStore, Replication, SourceStore, StoredDump, StoredRun, Unseen,
+    Complete, Observed, OldRecord, OpenUpload, RecordOf, Remains, ReplicaStore, Replication, SourceStore, StoredDump,
+    StoredRun, Unseen,
 };
 use crate::domain::key::{DumpId, KeyRole, Layout, ObjectKey};
 use crate::domain::pin::Pin;
@@ -58,10 +59,12 @@ pub(super) struct Look<'a> {
 impl StoreCache {
     pub(super) async fn collect(&mut self, look: Look<'_>) -> Result<SourceStore, PortError> {
         let prefix = look.layout.source_prefix(look.source);
+        let now = look.ports.clock.now();
+        let evidence_since = look.policy.prune.keep_evidence.and_then(|kept| now.checked_sub(kept).ok());
         let mut listings = 0;
         let (listed, sorted) = loop {
             let listed = look.ports.store.list_versions(&prefix).await?;
-            let sorted = Sorted::of(look.layout, listed.iter());
+            let sorted = Sorted::of(look.layout, evidence_since, listed.iter());
             listings += 1;
             // A record that says "succeeded" beside a listing from before its manifest would have the slot filled twice.
             let freshness = self.read_new(look, &sorted).await?;
@@ -97,6 +100,7 @@ impl StoreCache {
             markers: of(&listed, sorted.markers),
             runs: of(&listed, runs),
             remains: of(&listed, remains),
+            old_records: of(&listed, self.old_records(sorted.old_records)),
             uploads: uploads.derive(|uploads| uploads.iter().filter(ours).cloned().collect()),
         })
     }
@@ -145,7 +149,7 @@ impl StoreCache {
     ) -> Observed<ReplicaStore> {
         let unseen = |error: PortError| Unseen(Chain(&error).to_string());
         let listed = store.list_versions(prefix).await.map_err(unseen)?;
-        let sorted = Sorted::of(look.layout, listed.iter());
+        let sorted = Sorted::of(look.layout, None, listed.iter());
         let installation = &look.policy.installation;
         let manifests = self
             .replica_manifests
@@ -191,6 +195,18 @@ impl StoreCache {
             }
             stored.replication = Some(worst);
         }
+    }
+
+    /// Those of the old records that this installation wrote and that are about something which has ended.
+    fn old_records(&self, old: Vec<(ObjectKey, OldRecord)>) -> Vec<OldRecord> {
+        let ours = |key: &ObjectKey, record: &OldRecord| match record.of {
+            RecordOf::Run(_) => self.runs.get(key).is_some_and(|known| known.record.state != RunState::Running),
+            RecordOf::Deletion(..) => {
+                self.prunes.get(key).is_some_and(|known| known.as_ref().is_some_and(|record| !record.is_open()))
+            }
+            RecordOf::Verification(..) => self.verifications.get(key).is_some_and(Option::is_some),
+        };
+        old.into_iter().filter(|(key, record)| ours(key, record)).map(|(_, record)| record).collect()
     }
 
     /// Objects that no manifest names, of runs that are over.

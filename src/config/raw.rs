@@ -246,6 +246,9 @@ impl Default for Limits {
     }
 }
 
+/// Evidence that never goes.
+pub(super) const FOREVER: &str = "forever";
+
 /// What holds deletions back, whatever has expired.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -260,6 +263,9 @@ pub(super) struct Prune {
     pub(super) settle: String,
     /// How long what failed runs left in the bucket stays for whoever wants to see it.
     pub(super) orphan_grace: String,
+    /// For how long records of runs, verifications and deletions are kept: a duration, at least "90d", or "forever". What
+    /// tells of a recovery point that stands is kept in any case.
+    pub(super) keep_evidence: String,
     /// How far this host's clock may be from AWS's: with one that is further off nothing is deleted.
     pub(super) clock_skew_max: String,
 }
@@ -271,6 +277,7 @@ impl Default for Prune {
             max_deletes_per_cycle: DEFAULT_MAX_DELETES_PER_CYCLE,
             settle: DEFAULT_SETTLE.to_owned(),
             orphan_grace: DEFAULT_ORPHAN_GRACE.to_owned(),
+            keep_evidence: FOREVER.to_owned(),
             clock_skew_max: DEFAULT_CLOCK_SKEW_MAX.to_owned(),
         }
     }

@@ -297,6 +297,28 @@ pub struct SourceStore {
     pub remains: Complete<Remains>,
     /// Uploads still open.
     pub uploads: Complete<OpenUpload>,
+    /// Records that are older than evidence is kept; none where it is kept for ever.
+    pub old_records: Complete<OldRecord>,
+}
+
+/// What a record is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RecordOf {
+    /// A run that has ended.
+    Run(RunId),
+    /// The deletion of a dump in a plane, which has ended.
+    Deletion(DumpId, Plane),
+    /// A verification of a dump in a plane.
+    Verification(DumpId, Plane),
+}
+
+/// A record of ours that is older than evidence is kept, with every version of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OldRecord {
+    /// What it is about.
+    pub of: RecordOf,
+    /// Its versions, the newest first.
+    pub versions: Vec<ObjectVersion>,
 }
 
 /// A version of the `pg_dump` on this machine.

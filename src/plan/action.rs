@@ -236,6 +236,8 @@ pub enum Swept {
     RemainsOf(RunId),
     /// Delete markers with nothing behind them.
     Markers,
+    /// Records of what is long gone.
+    OldRecords,
 }
 
 impl Warrant {
@@ -276,7 +278,7 @@ impl Action {
             Action::CloseRun(close) => Some(&close.stored.record.run),
             Action::AbortUpload(abort) => Some(&abort.run),
             Action::Sweep(Sweep { what: Swept::RemainsOf(run), .. }) => Some(run),
-            Action::Sweep(Sweep { what: Swept::Markers, .. })
+            Action::Sweep(Sweep { what: Swept::Markers | Swept::OldRecords, .. })
             | Action::CopySnapshot(_)
             | Action::DeleteSnapshot(_)
             | Action::CopyDump(_)
@@ -308,6 +310,7 @@ impl Action {
             | Action::Sweep(Sweep { source, what: Swept::RemainsOf(run), .. }) => {
                 Subject::Run { source: source.clone(), run: run.clone() }
             }
+            Action::Sweep(Sweep { what: Swept::OldRecords, region, .. }) => point(region, "old records".to_owned()),
             Action::Sweep(sweep) => point(&sweep.region, "delete markers".to_owned()),
             Action::StartDump(start) => Subject::Run { source: start.dump.source.clone(), run: start.run.clone() },
             Action::CloseRun(close) => {
@@ -410,6 +413,13 @@ impl fmt::Display for Action {
             }
             Action::Sweep(Sweep { what: Swept::Markers, source, versions, .. }) => {
                 write!(f, "delete {} delete marker(s) of {source} that hide nothing", versions.len())
+            }
+            Action::Sweep(Sweep { what: Swept::OldRecords, source, versions, .. }) => {
+                write!(
+                    f,
+                    "delete {} version(s) of records of {source} that are older than evidence is kept",
+                    versions.len()
+                )
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Retention says what has expired; that is necessary and not sufficient. Everything here only ever holds back: a point that
 //! no rule keeps is deleted when nothing speaks against it, and not knowing speaks against it.
 
+mod evidence;
 mod hold;
 mod sweep;
 
@@ -121,6 +122,9 @@ pub(super) fn plan_prune(
     pruning.actions.extend(sweep::resume(inventory));
     if holds.clock().is_none() {
         pruning.actions.extend(sweep::sweep(policy, inventory, now));
+        if policy.prune.automatic || mode == Mode::Confirmed {
+            pruning.actions.extend(evidence::sweep(policy, inventory));
+        }
     }
     pruning.findings.extend(holds.findings());
     pruning.findings.extend(sweep::hidden(inventory));
@@ -263,7 +267,7 @@ fn limit(limits: &Limits, mut candidates: Vec<Candidate<'_>>, inventory: &Invent
         };
         pruning.decisions.push(PointDecision { point, fate });
     }
-    if limits.hold(0, total).is_some() || of_shelf.values().any(|count| limits.hold(*count, total).is_some()) {
+    if of_shelf.values().any(|count| limits.hold(*count, total).is_some()) {
         pruning.findings.push(Finding {
             severity: Severity::Critical,
             check: Check::RetentionShrink,

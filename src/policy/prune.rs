@@ -14,6 +14,9 @@ pub struct PrunePolicy {
     pub settle: SignedDuration,
     /// How long what failed runs left in the store stays for whoever wants to see it.
     pub orphan_grace: SignedDuration,
+    /// For how long records of runs, verifications and deletions are kept at least, counted from the slot; `None`: for ever.
+    /// What tells of a recovery point that stands is kept in any case.
+    pub keep_evidence: Option<SignedDuration>,
     /// A clock that is further from AWS's than this judges no age.
     pub clock_skew_max: SignedDuration,
 }

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -257,3 +258,37 @@ def test_all_that_was_made_has_the_time_of_its_slot(lived: Timelapse) -> None:
     listed = subprocess.run([TOOLS / "pg_restore", "--list"], input=unpacked, capture_output=True, check=True).stdout
     oldest = expected(DUMPS, DUMP_RULES)[0]
     assert f"Archive created at {oldest:%Y-%m-%d}".encode() in listed, "pg_dump had another time"
+
+
+EVIDENCE_DAYS = 90
+
+
+def test_records_that_are_older_than_evidence_is_kept_go_and_those_of_what_stands_stay(lived: Timelapse) -> None:
+    """The last test here: it takes away what others look at."""
+    lived.daemon.wait_until_well()
+    assert lived.daemon.terminate() == 0
+    text = lived.strongroom.config.read_text()
+    lived.strongroom.config.write_text(text.replace('settle = "0s"', f'settle = "0s", keep_evidence = "{EVIDENCE_DAYS}d"'))
+    since = END - timedelta(days=EVIDENCE_DAYS)
+    standing = {as_id(slot) for slot in expected(SNAPSHOTS, SNAPSHOT_RULES) + expected(DUMPS, DUMP_RULES)}
+
+    def stays(item: dict[str, Any]) -> bool:
+        _, _, kind, *rest = item["Key"].split("/")
+        slot = {"runs": lambda: rest[0][:16], "prunes": lambda: rest[2][:16], "verifications": lambda: rest[1]}[kind]()
+        return slot in standing or slot >= as_id(since) or item["LastModified"] >= since
+
+    records = [item for kind in ("runs/", "prunes/", "verifications/") for item in lived.objects(kind)]
+    kept = {item["Key"] for item in records if stays(item)}
+    assert 20 < len(kept) < len(records) - 40
+    dry = lived.strongroom("prune", code=None)
+    assert "records of vault that are older than evidence is kept" in dry.err, dry.err
+    lived.strongroom("prune", "--confirm")
+    left = {item["Key"] for kind in ("runs/", "prunes/", "verifications/") for item in lived.objects(kind)}
+    assert left == kept
+    s3 = lived.case.sandbox.client("s3")
+    for kind in ("runs/", "prunes/", "verifications/"):
+        prefix = f"{lived.case.name}/{SOURCE}/{kind}"
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET, Prefix=prefix):
+            assert page.get("DeleteMarkers", []) == []
+            assert {version["Key"] for version in page.get("Versions", [])} <= kept, "no version is left"
+    assert "older than evidence" not in lived.strongroom("prune", code=None).err

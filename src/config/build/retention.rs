@@ -1,5 +1,6 @@
 //! What becomes of recovery points in time, and what holds deletions back.
 
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 use super::DURATIONS;
@@ -112,11 +113,31 @@ pub(super) fn prune(given: &raw::Prune, diagnosis: &mut Diagnosis) -> Option<Pru
     let orphan_grace = diagnosis.parsed("prune.orphan_grace", human::positive_duration(&given.orphan_grace), DURATIONS);
     let clock_skew_max =
         diagnosis.parsed("prune.clock_skew_max", human::positive_duration(&given.clock_skew_max), DURATIONS);
+    let keep_evidence = keep_evidence(&given.keep_evidence, diagnosis);
     Some(PrunePolicy {
         automatic: given.automatic,
         deletes_per_cycle: given.max_deletes_per_cycle,
         settle: settle?,
         orphan_grace: orphan_grace?,
+        keep_evidence: keep_evidence?,
         clock_skew_max: clock_skew_max?,
     })
+}
+
+/// The least time for which evidence is kept: whoever asks what happened in the last quarter finds it.
+const EVIDENCE_MIN: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+/// `Some(None)`: for ever.
+fn keep_evidence(text: &str, diagnosis: &mut Diagnosis) -> Option<Option<SignedDuration>> {
+    const KEY: &str = "prune.keep_evidence";
+    if text == raw::FOREVER {
+        return Some(None);
+    }
+    let kept = diagnosis.parsed(KEY, human::positive_duration(text), "\"forever\", \"400d\" or \"3650d\"")?;
+    if kept < EVIDENCE_MIN {
+        let problem = format!("`{text}` is too short: records of the last 90 days are always kept");
+        diagnosis.report(KEY, problem, "write \"90d\" or more, or \"forever\"");
+        return None;
+    }
+    Some(Some(kept))
 }

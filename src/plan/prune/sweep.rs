@@ -9,7 +9,7 @@ use crate::policy::Policy;
 use crate::policy::finding::{Check, Finding, Severity};
 
 /// Object versions that one sweep deletes: one request's worth, and the next look finds the rest.
-const VERSIONS_PER_SWEEP: usize = 1000;
+pub(super) const VERSIONS_PER_SWEEP: usize = 1000;
 /// Sweeps that begin in one round.
 const SWEEPS_PER_ROUND: usize = 4;
 

@@ -1,5 +1,7 @@
+mod evidence;
 mod limits;
 mod sweeping;
+mod telling;
 
 use std::num::NonZeroU32;
 
@@ -221,6 +223,29 @@ fn while_a_kind_is_overdue_nothing_of_it_is_deleted() {
     let plan = planned(&policy, &inventory);
     assert_eq!(deleted(&plan), ["accounts/accounts/20260801t040000z in us-east-1"], "dumps are fresh");
     assert_eq!(holds(&plan), [Hold::Overdue, Hold::Overdue]);
+}
+
+#[test]
+fn the_good_replica_of_a_bad_dump_is_not_newer_than_it() {
+    let mut policy = policy();
+    let replica = ReplicaPolicy {
+        bucket: "bank-dr".to_owned(),
+        region: "us-west-2".parse().unwrap(),
+        mode: ReplicaMode::Replicated,
+        kms_key: None,
+    };
+    policy.destination.replica = Some(replica);
+    let mut points = dumps(&FIRSTS);
+    points[1].state = PointState::Bad { reason: "bits have flipped".to_owned() };
+    let mut inventory = seen(&policy);
+    inventory.stores = [(source(&policy).id.clone(), Ok(store(points, Vec::new(), Vec::new())))].into();
+    let verified_at = Some(at("2026-11-20T00:00:00Z"));
+    let region = "us-west-2".parse().unwrap();
+    let there = RecoveryPoint { plane: Plane::Replica, region, verified_at, ..dumps(&FIRSTS).remove(1) };
+    let dumps = Complete::after_last_page(vec![stored_dump(there)]);
+    of_accounts(&mut inventory).replica = Some(Ok(ReplicaStore { dumps }));
+    let bad = Hold::DumpBad { id: "accounts/accounts/20261001t040000z".to_owned() };
+    assert!(holds(&planned(&policy, &inventory)).contains(&bad));
 }
 
 #[test]

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
-use super::standing::{Good, Shelf, Standing};
+use super::standing::{CLOCK_SLACK, Good, Shelf, Standing};
 use crate::collect::{Collector, OwnWork};
-use crate::domain::id::{Kind, RegionName, SnapshotId};
+use crate::domain::id::{ATTEMPT_MAX, Kind, RegionName, RunId, Slot, SnapshotId, SourceId};
 use crate::domain::inventory::Snapshot;
 use crate::domain::key::{KeyRole, Layout, MANIFEST, ObjectKey};
 use crate::domain::manifest::Manifest;
@@ -140,6 +140,7 @@ impl Model {
         for (region, snapshot) in &snapshots {
             let Some((shelf, slot)) = self.own(region, snapshot) else { continue };
             if snapshot.status == "available" {
+                self.check_record(&shelf.source, self.run_of(&shelf.source, &slot, &snapshot.id));
                 *of_slot.entry((shelf.clone(), slot)).or_default() += 1;
                 let moment = snapshot.created_at.map(|created_at| (snapshot.id.to_string(), created_at));
                 good.entry(shelf).or_default().extend(moment);
@@ -160,6 +161,7 @@ impl Model {
             if self.is_being_deleted(plane, &manifest) {
                 continue;
             }
+            self.check_record(&dump.source, Some(manifest.run.clone()));
             if self.is_whole(plane, &manifest) {
                 good.entry(shelf).or_default().insert(dump.to_string(), manifest.snapshot_at);
             } else {
@@ -181,6 +183,21 @@ impl Model {
         }
         let wrong = state.standing.look(good, self.world.clock.true_now());
         self.holds(wrong.is_empty(), || wrong.join("; "));
+    }
+
+    /// The run that made a snapshot.
+    fn run_of(&self, source: &SourceId, slot: &str, id: &SnapshotId) -> Option<RunId> {
+        let slot: Slot = slot.parse().ok()?;
+        let prefix = &self.world.policy.snapshot_prefix;
+        let attempt = (1..=ATTEMPT_MAX).find(|attempt| SnapshotId::for_slot(prefix, source, slot, *attempt) == *id)?;
+        Some(RunId { slot, kind: Kind::Snapshot, database: None, attempt })
+    }
+
+    /// Of every backup that stands there is the record of its run.
+    fn check_record(&self, source: &SourceId, run: Option<RunId>) {
+        let Some(run) = run else { return };
+        let record = self.world.store.bytes(&self.layout().run_record(source, &run));
+        self.holds(record.is_some(), || format!("the record of run {run} of {source} is gone, and its backup stands"));
     }
 
     /// What people made stays as it was.
@@ -306,8 +323,14 @@ impl Model {
         for (_, bucket) in self.buckets() {
             for (at, version) in bucket.deleted() {
                 let role = self.layout().role(&version.key);
-                let known = !matches!(role, KeyRole::Foreign | KeyRole::RunRecord { .. } | KeyRole::PruneRecord { .. });
-                self.holds(known, || format!("{} was deleted", version.key));
+                let may_go = match &role {
+                    KeyRole::Foreign => false,
+                    KeyRole::RunRecord { run, .. } => self.evidence_is_old(run.slot, at),
+                    KeyRole::PruneRecord { dump, .. } => self.evidence_is_old(dump.slot, at),
+                    KeyRole::Verification { dump, .. } => self.evidence_is_old(dump.slot, at),
+                    KeyRole::Manifest(_) | KeyRole::DumpObject { .. } | KeyRole::Pin { .. } => true,
+                };
+                self.holds(may_go, || format!("{} was deleted at {at}", version.key));
                 if let KeyRole::Manifest(dump) = role {
                     let begun = |by| self.was_begun(&dump, by);
                     let wrong_since = state.clock_wrong_since(at);
@@ -321,6 +344,12 @@ impl Model {
                 }
             }
         }
+    }
+
+    /// What tells of a point that stands is looked for at every look; the age is looked at here.
+    fn evidence_is_old(&self, slot: Slot, at: Timestamp) -> bool {
+        let kept = self.world.policy.prune.keep_evidence;
+        kept.is_some_and(|kept| at.duration_since(slot.instant()) + CLOCK_SLACK >= kept)
     }
 
     /// A deletion that was begun while clocks were right, and before there was a pin, is seen through at any time.

@@ -85,10 +85,14 @@ pub(super) fn world(seed: u64, began_at: Timestamp, random: &mut Random) -> Worl
     let mut of_policies = random.of_its_own("policies");
     let world = builder.policy(|policy| {
         // Slots and ends of work wake the loop whatever these are; a few worlds look often.
-        let (reconcile, poll) =
-            *of_policies.pick(&[(12 * 60, 120), (12 * 60, 120), (12 * 60, 120), (4 * 60, 30), (60, 10)]);
+        let (reconcile, poll) = match of_policies.below(12) {
+            0 => (60, 10),
+            1 | 2 => (4 * 60, 30),
+            _ => (12 * 60, 120),
+        };
         policy.cadence.reconcile_interval = SignedDuration::from_mins(reconcile);
         policy.cadence.poll_interval = SignedDuration::from_mins(poll);
+        policy.prune.keep_evidence = of_policies.chance(500).then_some(HOUR * 24 * 40);
         policy.prune.deletes_per_cycle = 3 + few::<usize>(&mut of_policies, 10);
         for source in policy.sources.values_mut() {
             let (snapshot, dump) = *of_policies.pick(&SCHEDULES);

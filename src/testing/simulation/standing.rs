@@ -15,7 +15,7 @@ use crate::policy::retention::{Retention, RetentionPolicy};
 /// Between a decision by an older policy and its effect.
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_hours(1);
 /// Clocks that agree with AWS's may be this far from it.
-const CLOCK_SLACK: SignedDuration = SignedDuration::from_mins(5);
+pub(super) const CLOCK_SLACK: SignedDuration = SignedDuration::from_mins(5);
 
 /// Recovery points that stand in for each other: of one source, kind and database, of one instance, in one region.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

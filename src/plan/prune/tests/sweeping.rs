@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::inventory::DeleteMarker;
 
-fn open_record(slot: &str) -> PruneRecord {
+pub(super) fn open_record(slot: &str) -> PruneRecord {
     let dump =
         DumpId { source: "accounts".parse().unwrap(), database: "accounts".parse().unwrap(), slot: Slot::at(at(slot)) };
     PruneRecord {
