@@ -18,7 +18,7 @@ use crate::domain::inventory::{Inventory, Remains, Unseen};
 use crate::domain::recovery_point::RecoveryPoint;
 use crate::policy::Policy;
 use crate::policy::finding::Finding;
-use crate::policy::posture::bucket_findings;
+use crate::policy::posture::{bucket_findings, key_findings};
 use action::Action;
 use decision::Decision;
 use prune::{Mode, PointDecision};
@@ -70,6 +70,7 @@ pub fn plan_in_mode(policy: &Policy, inventory: &Inventory, mode: Mode, now: Tim
     let mut findings = copies.findings;
     let buckets = inventory.buckets.iter().filter_map(|(plane, facts)| Some((*plane, facts.as_ref().ok()?)));
     findings.extend(buckets.flat_map(|(plane, facts)| bucket_findings(policy, plane, facts)));
+    findings.extend(key_findings(policy));
     findings.extend(pruning.findings);
     findings.sort_by(|a, b| (b.severity, &a.source, a.check).cmp(&(a.severity, &b.source, b.check)));
     Plan {

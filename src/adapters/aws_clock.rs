@@ -8,28 +8,40 @@ use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use aws_smithy_types::date_time::Format;
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use super::aws::timestamp;
 use crate::ports::clock::{Clock, Reference};
 
-/// How far AWS's clock is ahead of ours, by its newest answer.
+/// How far AWS's clock is ahead of ours, by its newest answer and what ours has been stepped by since.
 pub struct AwsClock {
     ours: Arc<dyn Clock>,
-    ahead: Mutex<Option<SignedDuration>>,
+    read: Mutex<Option<Read>>,
+}
+
+/// One answer's date. Between two answers time passes on the monotonic clock, which nobody steps.
+#[derive(Debug, Clone, Copy)]
+struct Read {
+    /// How far AWS's clock was ahead of ours.
+    ahead: SignedDuration,
+    /// What ours showed.
+    ours: Timestamp,
+    at: Instant,
 }
 
 impl AwsClock {
     /// Nothing is known before the first answer.
     #[must_use]
     pub fn new(ours: Arc<dyn Clock>) -> AwsClock {
-        AwsClock { ours, ahead: Mutex::new(None) }
+        AwsClock { ours, read: Mutex::new(None) }
     }
 
     fn read(&self, date: &str) {
         let Ok(date) = aws_smithy_types::DateTime::from_str(date, Format::HttpDate) else { return };
         let Some(date) = timestamp(&date) else { return };
-        let ahead = ahead(date, self.ours.now());
-        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(ahead);
+        let ours = self.ours.now();
+        let read = Read { ahead: ahead(date, ours), ours, at: Instant::now() };
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
     }
 }
 
@@ -41,7 +53,10 @@ impl fmt::Debug for AwsClock {
 
 impl Reference for AwsClock {
     fn ahead(&self) -> Option<SignedDuration> {
-        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+        let read = (*self.read.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let passed = SignedDuration::try_from(read.at.elapsed()).unwrap_or(SignedDuration::MAX);
+        let stepped_by = self.ours.now().duration_since(read.ours).saturating_sub(passed);
+        Some(read.ahead.saturating_sub(stepped_by))
     }
 }
 
@@ -85,6 +100,7 @@ impl Intercept for ReadDate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::sim_clock::SimClock;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -112,5 +128,19 @@ mod tests {
         assert_eq!(clock.ahead(), None);
         clock.read("Mon, 23 Nov 2026 12:00:00 GMT");
         assert!(clock.ahead().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_step_of_our_clock_counts_at_once_and_not_first_with_the_next_answer() {
+        let true_time = SimClock::starting_at(at("2026-11-23T12:00:00Z"));
+        let ours = true_time.of_another_machine();
+        let clock = AwsClock::new(Arc::clone(&ours) as Arc<dyn Clock>);
+        clock.read("Mon, 23 Nov 2026 12:00:00 GMT");
+        true_time.sleep_until(at("2026-11-23T13:00:00Z")).await;
+        assert_eq!(clock.ahead(), Some(SignedDuration::ZERO), "time passes for both");
+        ours.step(SignedDuration::from_hours(24));
+        assert_eq!(clock.ahead(), Some(SignedDuration::from_hours(-24)));
+        ours.set_right();
+        assert_eq!(clock.ahead(), Some(SignedDuration::ZERO));
     }
 }

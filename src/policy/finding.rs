@@ -65,6 +65,7 @@ impl Check {
             Check::DumpBad
             | Check::DumpHidden
             | Check::SnapshotCopy
+            | Check::ManagedKey
             | Check::Replication
             | Check::FutureDated
             | Check::PruneHeld => true,
@@ -94,6 +95,8 @@ checks! {
     DumpHidden = "dump_hidden",
     /// Whether snapshots are copied to their second region.
     SnapshotCopy = "snapshot_copy",
+    /// Whether snapshots are copied under a key of ours.
+    ManagedKey = "managed_key",
     /// Whether dumps arrive in the replica bucket.
     Replication = "replication",
     /// Whether recovery points carry dates that can be.

@@ -27,6 +27,36 @@ pub fn bucket_findings(policy: &Policy, plane: Plane, facts: &BucketFacts) -> Ve
     .collect()
 }
 
+/// Findings about the keys that snapshots are copied under.
+///
+/// A key that AWS manages (`alias/aws/rds`) cannot be shared, so a copy under it can be neither shared with nor copied to
+/// another account (RDS User Guide, "Sharing encrypted snapshots"): the account that is lost takes it along.
+#[must_use]
+pub fn key_findings(policy: &Policy) -> Vec<Finding> {
+    let copies = policy
+        .obligations()
+        .flat_map(|(source, obligation)| obligation.copies.iter().map(move |copies| (source, copies)));
+    let managed = copies.filter(|(_, copies)| copies.kms_key.as_deref().is_some_and(is_managed_by_aws));
+    managed
+        .map(|(source, copies)| Finding {
+            severity: Severity::Warning,
+            check: Check::ManagedKey,
+            source: Some(source.id.clone()),
+            text: format!(
+                "snapshots are copied to {} under a key that AWS manages: no other account can ever restore them; create a \
+                 customer key there and name it in `copy_to`",
+                copies.region
+            ),
+        })
+        .collect()
+}
+
+/// Whether a key is named by an alias that AWS keeps for itself.
+fn is_managed_by_aws(key: &str) -> bool {
+    let alias = key.strip_prefix("alias/").or_else(|| key.split_once(":alias/").map(|(_, alias)| alias));
+    alias.is_some_and(|alias| alias.starts_with("aws/"))
+}
+
 struct Bucket<'a> {
     policy: &'a Policy,
     plane: Plane,

@@ -15,6 +15,7 @@ pub trait Clock: Send + Sync {
 
 /// A clock that we do not set: what AWS's answers say the time is.
 pub trait Reference: Send + Sync {
-    /// How far that clock is ahead of ours, as the newest answer said; `None` before the first.
+    /// How far that clock is ahead of ours, by the newest answer, and by every step of ours since; `None` before the
+    /// first.
     fn ahead(&self) -> Option<SignedDuration>;
 }

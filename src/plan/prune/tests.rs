@@ -322,6 +322,12 @@ fn a_snapshot_whose_copy_is_awaited_or_under_way_stays() {
         deleted(&planned(&policy, &inventory))
             .contains(&"strongroom-accounts-20261101t030000z in us-east-1".to_owned())
     );
+    // It is another one that is awaited.
+    inventory.copies = [(west(), Ok(snapshots(&policy, &SUNDAYS[1..4])))].into();
+    assert!(
+        deleted(&planned(&policy, &inventory))
+            .contains(&"strongroom-accounts-20261101t030000z in us-east-1".to_owned())
+    );
 }
 
 #[test]

@@ -72,9 +72,26 @@ fn remains_are_swept_only_if_our_own_record_says_that_they_are_waste(
     assert!(!plan.actions.iter().any(|action| matches!(action, Action::Sweep(_))), "ages need a clock");
 }
 
+/// Its objects may be older than its end: that counts.
+#[rstest]
+#[case::now("2026-11-16T12:00:00Z", false)]
+#[case::a_second_ago("2026-11-16T11:59:59Z", true)]
+fn the_grace_of_remains_ends_after_that_of_their_run(#[case] finished_at: &str, #[case] swept: bool) {
+    let policy = policy();
+    let mut inventory = seen(&policy);
+    let slot = "2026-11-01T04:00:00Z";
+    let mut run = dump_run("accounts", slot, OwnerState::Dead);
+    run.record.state = RunState::Abandoned { finished_at: at(finished_at) };
+    let all = store(dumps(&FIRSTS[1..4]), vec![run], vec![remains("accounts", slot, 100)]);
+    inventory.stores = [(source(&policy).id.clone(), Ok(all))].into();
+    let plan = planned(&policy, &inventory);
+    assert_eq!(plan.actions.iter().any(|action| matches!(action, Action::Sweep(_))), swept);
+}
+
 #[rstest]
 #[case::an_old_one_with_nothing_behind_it("2026-11-10T00:00:00Z", false, true)]
 #[case::a_young_one("2026-11-20T00:00:00Z", false, false)]
+#[case::one_whose_grace_ends_now("2026-11-16T12:00:00Z", false, false)]
 #[case::one_that_hides_a_backup("2026-11-10T00:00:00Z", true, false)]
 fn delete_markers_are_swept_only_when_they_hide_nothing(#[case] set: &str, #[case] hides: bool, #[case] swept: bool) {
     let policy = policy();
