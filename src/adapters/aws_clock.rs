@@ -19,7 +19,8 @@ pub struct AwsClock {
     read: Mutex<Option<Read>>,
 }
 
-/// One answer's date. Between two answers time passes on the monotonic clock, which nobody steps.
+/// One answer's date. Between two answers time passes on the monotonic clock, which nobody steps; it stands still while the
+/// machine sleeps, so after a sleep our clock passes for wrong until the next answer. Every look begins with one.
 #[derive(Debug, Clone, Copy)]
 struct Read {
     /// How far AWS's clock was ahead of ours.

@@ -90,7 +90,8 @@ async fn carry_out(assembly: &Assembly, deletions: Vec<Action>) -> Exit {
         let outcome = assembly.executor.execute(action, Arc::new(Progress::default()), CancellationToken::new()).await;
         match outcome {
             Outcome::PointDeleted | Outcome::Swept { .. } => say(&format!("{title}: done")),
-            Outcome::Held { reason } | Outcome::Overtaken { reason } => {
+            Outcome::Overtaken { reason } => say(&format!("{title}: overtaken: {reason}")),
+            Outcome::Held { reason } => {
                 complain(&format!("{title}: held back: {reason}"));
                 if exit == Exit::Done {
                     exit = Exit::Refused;

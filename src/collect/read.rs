@@ -81,7 +81,7 @@ fn check(manifest: Manifest, installation: &InstallationId, object: &ListedObjec
     })
 }
 
-/// The entity tag of a run record, and the record.
+/// The entity tag of a run record, and the record; as an error what stands in for one that cannot be read.
 ///
 /// # Errors
 /// The store could not be asked this time, or the record is of another installation: two of them under one prefix would
@@ -92,14 +92,12 @@ pub(super) async fn read_record(
     source: &SourceId,
     run: &RunId,
     object: &ListedObject,
-) -> Result<(String, RunRecord), PortError> {
+) -> Result<(String, Result<RunRecord, Box<RunRecord>>), PortError> {
+    let unreadable = |why: &str| Err(Box::new(unreadable(installation, source, run, object, why)));
     let found = match ports.store.get(&object.key, RUN_RECORD_BYTES_MAX).await {
         Ok(found) => found,
         Err(error) if may_pass(&error) => return Err(error),
-        Err(error) => {
-            let unreadable = unreadable(installation, source, run, object, &Chain(&error).to_string());
-            return Ok((object.etag.clone(), unreadable));
-        }
+        Err(error) => return Ok((object.etag.clone(), unreadable(&Chain(&error).to_string()))),
     };
     let record = match serde_json::from_slice::<RunRecord>(&found.bytes) {
         Ok(record) if record.installation != *installation => {
@@ -110,14 +108,10 @@ pub(super) async fn read_record(
             );
             return Err(PortError::new(named, ErrorKind::Invalid).because(why));
         }
-        Ok(record) if record.version > RUN_RECORD_VERSION => {
-            unreadable(installation, source, run, object, &format!("its version is {}", record.version))
-        }
-        Ok(record) if record.run == *run && record.source == *source => record,
-        Ok(record) => {
-            unreadable(installation, source, run, object, &format!("it is of run {} of {}", record.run, record.source))
-        }
-        Err(error) => unreadable(installation, source, run, object, &error.to_string()),
+        Ok(record) if record.version > RUN_RECORD_VERSION => unreadable(&format!("its version is {}", record.version)),
+        Ok(record) if record.run == *run && record.source == *source => Ok(record),
+        Ok(record) => unreadable(&format!("it is of run {} of {}", record.run, record.source)),
+        Err(error) => unreadable(&error.to_string()),
     };
     Ok((found.etag, record))
 }

@@ -68,15 +68,16 @@ impl Sorted {
             }
             return;
         }
-        let (of, slot) = match role {
-            KeyRole::RunRecord { run, .. } => (RecordOf::Run(run.clone()), run.slot),
-            KeyRole::PruneRecord { dump, plane } => (RecordOf::Deletion(dump.clone(), *plane), dump.slot),
-            KeyRole::Verification { dump, plane, .. } => (RecordOf::Verification(dump.clone(), *plane), dump.slot),
+        let of = match role {
+            KeyRole::RunRecord { run, .. } => RecordOf::Run(run.clone()),
+            KeyRole::PruneRecord { dump, plane } => RecordOf::Deletion(dump.clone(), *plane),
+            KeyRole::Verification { dump, plane, .. } => RecordOf::Verification(dump.clone(), *plane),
             KeyRole::Manifest(_) | KeyRole::DumpObject { .. } | KeyRole::Pin { .. } | KeyRole::Foreign => return,
         };
-        if slot.instant() < since && version.modified_at.is_some_and(|at| at < since) {
-            let versions = vec![exact(version)];
-            self.old_records.push((version.key.clone(), OldRecord { of, versions }));
+        let Some(written_at) = version.modified_at else { return };
+        let record = OldRecord { of, written_at, versions: vec![exact(version)] };
+        if record.slot().instant() < since && written_at < since {
+            self.old_records.push((version.key.clone(), record));
         }
     }
 

@@ -10,7 +10,7 @@ use super::dumps::{ReadManifest, Records, Side};
 use super::read::{read_manifest, read_pin, read_prune, read_record, read_verification};
 use super::sorted::{ObjectOfRun, Sorted, exact};
 use crate::domain::bucket::ReplicationStatus;
-use crate::domain::id::{RunId, SourceId};
+use crate::domain::id::{DatabaseName, RunId, SourceId};
 use crate::domain::inventory::{
     Complete, Observed, OldRecord, OpenUpload, RecordOf, Remains, ReplicaStore, Replication, SourceStore, StoredDump,
     StoredRun, Unseen,
@@ -23,7 +23,7 @@ use crate::domain::run::{RunRecord, RunState};
 use crate::domain::verification::Verification;
 use crate::policy::{Policy, ReplicaMode, ReplicaPolicy};
 use crate::ports::object_store::{ListedVersion, ObjectStore};
-use crate::ports::{Chain, PortError, Ports};
+use crate::ports::{Chain, ErrorKind, PortError, Ports};
 
 /// Listings before a source that changes under our eyes is given up for this look.
 const LISTINGS_MAX: u32 = 3;
@@ -44,6 +44,8 @@ pub(super) struct StoreCache {
 #[derive(Debug)]
 struct KnownRun {
     record: RunRecord,
+    /// Whether it says so itself; otherwise it counts as failed.
+    readable: bool,
     first_seen: Instant,
 }
 
@@ -62,12 +64,16 @@ impl StoreCache {
         let now = look.ports.clock.now();
         let evidence_since = look.policy.prune.keep_evidence.and_then(|kept| now.checked_sub(kept).ok());
         let mut listings = 0;
-        let (listed, sorted) = loop {
+        let (listed, mut sorted) = loop {
             let listed = look.ports.store.list_versions(&prefix).await?;
             let sorted = Sorted::of(look.layout, evidence_since, listed.iter());
             listings += 1;
             // A record that says "succeeded" beside a listing from before its manifest would have the slot filled twice.
-            let freshness = self.read_new(look, &sorted).await?;
+            let freshness = match self.read_new(look, &sorted).await {
+                // Somebody has deleted it since it was listed.
+                Err(error) if error.kind() == ErrorKind::NotFound && listings < LISTINGS_MAX => continue,
+                read => read?,
+            };
             if freshness == Freshness::AsListed || listings == LISTINGS_MAX {
                 break (listed, sorted);
             }
@@ -83,6 +89,7 @@ impl StoreCache {
         let side = Side { plane: Plane::Primary, region: &look.policy.region, same_versions: true };
         let runs: Vec<StoredRun> = self.runs.iter().map(|(_, etag, known)| known.to_stored(etag, look.ports)).collect();
         let remains = self.remains(&sorted, &runs, &records);
+        let old_records = self.old_records(look, std::mem::take(&mut sorted.old_records), &sorted.ever_committed);
         let ours = |upload: &&OpenUpload| matches!(look.layout.role(&upload.key), KeyRole::DumpObject { .. });
         let mut dumps = side.dumps(&sorted, &self.manifests, &records);
         let replicates = |replica: &ReplicaPolicy| replica.mode == ReplicaMode::Replicated;
@@ -100,7 +107,7 @@ impl StoreCache {
             markers: of(&listed, sorted.markers),
             runs: of(&listed, runs),
             remains: of(&listed, remains),
-            old_records: of(&listed, self.old_records(sorted.old_records)),
+            old_records: of(&listed, old_records),
             uploads: uploads.derive(|uploads| uploads.iter().filter(ours).cloned().collect()),
         })
     }
@@ -115,7 +122,9 @@ impl StoreCache {
         let manifests = manifests.await?;
         let records = self.runs.refresh(&sorted.records, |run, object| async move {
             let (etag, record) = read_record(ports, installation, source, run, object).await?;
-            Ok((etag, KnownRun { record, first_seen: Instant::now() }))
+            let readable = record.is_ok();
+            let record = record.unwrap_or_else(|unreadable| *unreadable);
+            Ok((etag, KnownRun { record, readable, first_seen: Instant::now() }))
         });
         let records = records.await?;
         self.pins.refresh(&sorted.pins, |point, object| read_pin(ports, point, object)).await?;
@@ -197,16 +206,41 @@ impl StoreCache {
         }
     }
 
-    /// Those of the old records that this installation wrote and that are about something which has ended.
-    fn old_records(&self, old: Vec<(ObjectKey, OldRecord)>) -> Vec<OldRecord> {
-        let ours = |key: &ObjectKey, record: &OldRecord| match record.of {
-            RecordOf::Run(_) => self.runs.get(key).is_some_and(|known| known.record.state != RunState::Running),
-            RecordOf::Deletion(..) => {
-                self.prunes.get(key).is_some_and(|known| known.as_ref().is_some_and(|record| !record.is_open()))
+    /// Those of the old records that this installation wrote, that can be read, and that are about something which has ended.
+    ///
+    /// A dump of which any version of a manifest is left may be had back, hidden as it is; and one that was in a replica
+    /// bucket which is not configured any more may still be there: what tells of them stays.
+    fn old_records(
+        &self,
+        look: Look<'_>,
+        old: Vec<(ObjectKey, OldRecord)>,
+        ever_committed: &BTreeSet<DumpId>,
+    ) -> Vec<OldRecord> {
+        let replica_is_seen = look.ports.replica.is_some();
+        let replicated: BTreeSet<&DumpId> = self
+            .verifications
+            .iter()
+            .filter_map(|(_, _, record)| record.as_ref())
+            .filter(|record| record.plane == Plane::Replica && !replica_is_seen)
+            .map(|record| &record.dump)
+            .collect();
+        let may_stand = |dump: &DumpId| ever_committed.contains(dump) || replicated.contains(dump);
+        let ended = |key: &ObjectKey, record: &OldRecord| match &record.of {
+            RecordOf::Run(run) => self.runs.get(key).is_some_and(|known| {
+                let of_dump = |database: &DatabaseName| {
+                    may_stand(&DumpId { source: look.source.clone(), database: database.clone(), slot: run.slot })
+                };
+                known.readable && known.record.state != RunState::Running && !run.database.as_ref().is_some_and(of_dump)
+            }),
+            RecordOf::Deletion(dump, _) => {
+                let closed = |known: &Option<PruneRecord>| known.as_ref().is_some_and(|record| !record.is_open());
+                self.prunes.get(key).is_some_and(closed) && !may_stand(dump)
             }
-            RecordOf::Verification(..) => self.verifications.get(key).is_some_and(Option::is_some),
+            RecordOf::Verification(dump, _) => {
+                self.verifications.get(key).is_some_and(Option::is_some) && !may_stand(dump)
+            }
         };
-        old.into_iter().filter(|(key, record)| ours(key, record)).map(|(_, record)| record).collect()
+        old.into_iter().filter(|(key, record)| ended(key, record)).map(|(_, record)| record).collect()
     }
 
     /// Objects that no manifest names, of runs that are over.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::bucket::BucketFacts;
-use super::id::{InstanceId, RegionName, ResourceId, RunId, SnapshotId, SourceId};
+use super::id::{InstanceId, RegionName, ResourceId, RunId, Slot, SnapshotId, SourceId};
 use super::key::{DumpId, ObjectKey};
 use super::pin::Pin;
 use super::prune_record::{ObjectVersion, PruneRecord};
@@ -317,8 +317,21 @@ pub enum RecordOf {
 pub struct OldRecord {
     /// What it is about.
     pub of: RecordOf,
+    /// When its newest version was written, by S3's clock.
+    pub written_at: Timestamp,
     /// Its versions, the newest first.
     pub versions: Vec<ObjectVersion>,
+}
+
+impl OldRecord {
+    /// The slot that it tells of.
+    #[must_use]
+    pub fn slot(&self) -> Slot {
+        match &self.of {
+            RecordOf::Run(run) => run.slot,
+            RecordOf::Deletion(dump, _) | RecordOf::Verification(dump, _) => dump.slot,
+        }
+    }
 }
 
 /// A version of the `pg_dump` on this machine.

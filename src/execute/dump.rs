@@ -288,6 +288,10 @@ impl Executor {
             (Ok(_), checked) => checked,
             // The answer was lost, and what was to be written is there.
             (Err(_), Ok(object)) => Ok(object),
+            // It met its own effect, and what is there could not be seen: that is the trouble.
+            (Err(error), Err(DumpError::Port(unseen))) if error.kind() == ErrorKind::AlreadyExists => {
+                Err(DumpError::Port(unseen))
+            }
             (Err(error), Err(_)) => Err(error.into()),
         }
     }

@@ -45,9 +45,8 @@ impl Executor {
         if found.resource.as_ref() != Some(expired.resource()) || !same_moment {
             return overtaken("it is another snapshot than the one that was judged".to_owned());
         }
-        // By another daemon, or by an order whose answer was lost.
         if found.status == "deleting" {
-            return Ok(Outcome::PointDeleted);
+            return overtaken("it is being deleted already".to_owned());
         }
         if found.is_under_way() {
             return held(&format!("its status is `{}`", found.status));
@@ -58,8 +57,11 @@ impl Executor {
         match rds.delete_snapshot(&id).await {
             Ok(()) => Ok(Outcome::PointDeleted),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Outcome::PointDeleted),
-            // Since it was asked for just now.
-            Err(error) if error.kind() == ErrorKind::WrongState => overtaken(Chain(&error).to_string()),
+            // By another daemon, or since it was asked for just now; a refusal in a state in which RDS deletes is a failure.
+            Err(error) if error.kind() == ErrorKind::WrongState => match rds.snapshot(&id).await? {
+                Some(still) if !still.is_under_way() => Err(error),
+                Some(_) | None => overtaken(Chain(&error).to_string()),
+            },
             Err(error) => Err(error),
         }
     }
@@ -235,10 +237,12 @@ impl Executor {
                 Err(error) => return Err(error),
             }
         }
-        match refusal(store, &sweep.versions).await? {
-            Some(reason) => Ok(Outcome::Held { reason }),
-            None => Ok(Outcome::Swept { versions: sweep.versions.len() }),
+        for versions in [&sweep.versions, &sweep.last] {
+            if let Some(reason) = refusal(store, versions).await? {
+                return Ok(Outcome::Held { reason });
+            }
         }
+        Ok(Outcome::Swept { versions: sweep.versions.len() + sweep.last.len() })
     }
 
     async fn is_pinned(&self, source: &SourceId, point: &str) -> Result<bool, PortError> {

@@ -227,6 +227,9 @@ pub struct Sweep {
     pub what: Swept,
     /// The exact versions.
     pub versions: Vec<ObjectVersion>,
+    /// Those that go only when all of `versions` are gone: what stands of an object of which older versions go, which would
+    /// stand in its place.
+    pub last: Vec<ObjectVersion>,
 }
 
 /// What a sweep deletes.
@@ -414,11 +417,11 @@ impl fmt::Display for Action {
             Action::Sweep(Sweep { what: Swept::Markers, source, versions, .. }) => {
                 write!(f, "delete {} delete marker(s) of {source} that hide nothing", versions.len())
             }
-            Action::Sweep(Sweep { what: Swept::OldRecords, source, versions, .. }) => {
+            Action::Sweep(Sweep { what: Swept::OldRecords, source, versions, last, .. }) => {
                 write!(
                     f,
                     "delete {} version(s) of records of {source} that are older than evidence is kept",
-                    versions.len()
+                    versions.len() + last.len()
                 )
             }
         }

@@ -191,7 +191,7 @@ pub fn manual(
     if let Some(database) = task.database().filter(|database| !source.databases.contains(database)) {
         return Err(Refusal::UnknownDatabase { source_id: source.id.clone(), database: database.clone() });
     }
-    let slot = Slot::at(now);
+    let slot = Slot::at(SlotClock::of(policy, inventory).shows(now));
     let (instance, endpoint) = obligation::startable(inventory, source, task, slot).map_err(Refusal::NotNow)?;
     inventory.store(&source.id).map_err(|unseen| Refusal::NotNow(Reason::Unseen(unseen)))?;
     let running = running::runs(inventory);

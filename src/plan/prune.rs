@@ -123,7 +123,7 @@ pub(super) fn plan_prune(
     if holds.clock().is_none() {
         pruning.actions.extend(sweep::sweep(policy, inventory, now));
         if policy.prune.automatic || mode == Mode::Confirmed {
-            pruning.actions.extend(evidence::sweep(policy, inventory));
+            pruning.actions.extend(evidence::sweep(policy, inventory, now));
         }
     }
     pruning.findings.extend(holds.findings());

@@ -43,8 +43,8 @@ pub fn key_findings(policy: &Policy) -> Vec<Finding> {
             check: Check::ManagedKey,
             source: Some(source.id.clone()),
             text: format!(
-                "snapshots are copied to {} under a key that AWS manages: no other account can ever restore them; create a \
-                 customer key there and name it in `copy_to`",
+                "snapshots are copied to {} under a key that AWS manages, so they cannot be shared with another account as \
+                 they are; create a customer key there and name it in `copy_to`",
                 copies.region
             ),
         })

@@ -11,6 +11,8 @@
 mod builder;
 mod daemon;
 #[cfg(test)]
+mod evidence;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

@@ -47,7 +47,7 @@ impl SlotClock {
     }
 
     /// What it shows when our clock shows `ours`.
-    fn shows(self, ours: Timestamp) -> Timestamp {
+    pub(super) fn shows(self, ours: Timestamp) -> Timestamp {
         ours.saturating_add(self.ahead).unwrap_or(ours)
     }
 

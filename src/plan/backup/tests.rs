@@ -465,6 +465,12 @@ fn a_person_meets_the_same_rules_as_the_schedule() {
         ask(&world, &source).unwrap(),
         "create snapshot strongroom-accounts-20261123t120000z of instance bank-accounts"
     );
+    world.inventory.clock_skew = Some(SignedDuration::from_hours(-24 * 365));
+    assert!(
+        ask(&world, &source).unwrap().contains("strongroom-accounts-20251123t120000z"),
+        "our clock is a year ahead"
+    );
+    world.inventory.clock_skew = Some(SignedDuration::ZERO);
     assert!(matches!(ask(&world, &"nobody".parse().unwrap()), Err(Refusal::UnknownSource(_))));
     world.runs = vec![world.snapshot_run("2026-11-22T03:00:00Z", OwnerState::Alive)];
     assert!(matches!(ask(&world, &source), Err(Refusal::NotNow(Reason::Running { .. }))));

@@ -3,88 +3,132 @@
 //! They say how every backup came to be and to go, and the planner itself reads them: which attempts a slot has had, whose
 //! remains an object is. So what has to be known before one goes is that nothing is left which it explains.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
 use super::sweep::VERSIONS_PER_SWEEP;
-use crate::domain::id::{RunId, SnapshotId, SourceId};
-use crate::domain::inventory::{Inventory, OldRecord, RecordOf, SourceStore};
+use crate::domain::id::{DatabaseName, Kind, RunId, Slot, SnapshotId, SourceId};
+use crate::domain::inventory::{Inventory, OldRecord, RecordOf, Snapshot, SourceStore};
 use crate::domain::key::DumpId;
+use crate::domain::run::RunRecord;
+use crate::domain::tags;
 use crate::plan::action::{Action, Sweep, Swept};
 use crate::policy::Policy;
 
 /// The old records of each source that may go now, a thousand versions at a time. Where anything was not seen whole, all
 /// stay.
-pub(super) fn sweep(policy: &Policy, inventory: &Inventory) -> Vec<Action> {
-    let sources = inventory.stores.iter();
-    sources.filter_map(|(source, store)| of_source(policy, inventory, source, store.as_ref().ok()?)).collect()
+pub(super) fn sweep(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Vec<Action> {
+    let Some(since) = policy.prune.keep_evidence.and_then(|kept| now.checked_sub(kept).ok()) else { return Vec::new() };
+    let stores = inventory.stores.iter().filter_map(|(source, store)| Some((source, store.as_ref().ok()?)));
+    let busy = stores.filter(|(_, store)| !store.old_records.is_empty());
+    busy.filter_map(|(source, store)| of_source(policy, inventory, source, store, since)).collect()
 }
 
-fn of_source(policy: &Policy, inventory: &Inventory, source: &SourceId, store: &SourceStore) -> Option<Action> {
-    let standing = Standing::of(inventory, store)?;
-    let mut versions = Vec::new();
-    for record in store.old_records.iter().filter(|record| !standing.needs(record)) {
-        if versions.len() + record.versions.len() > VERSIONS_PER_SWEEP {
+fn of_source(
+    policy: &Policy,
+    inventory: &Inventory,
+    source: &SourceId,
+    store: &SourceStore,
+    since: Timestamp,
+) -> Option<Action> {
+    let standing = Standing::of(policy, inventory, source, store)?;
+    let (mut versions, mut last) = (Vec::new(), Vec::new());
+    let is_old = |record: &&OldRecord| record.slot().instant() < since && record.written_at < since;
+    for record in store.old_records.iter().filter(is_old).filter(|record| !standing.needs(record)) {
+        let Some((newest, older)) = record.versions.split_first() else { continue };
+        let room = VERSIONS_PER_SWEEP.saturating_sub(versions.len() + last.len());
+        if older.len() < room {
+            versions.extend(older.iter().cloned());
+            last.push(newest.clone());
+        } else {
+            // The oldest of many, and the others another time.
+            versions.extend(older.iter().rev().take(room).cloned());
             break;
         }
-        versions.extend(record.versions.iter().cloned());
     }
-    (!versions.is_empty()).then(|| {
-        Action::Sweep(Sweep {
-            source: source.clone(),
-            region: policy.region.clone(),
-            what: Swept::OldRecords,
-            versions,
-        })
-    })
+    let (source, region) = (source.clone(), policy.region.clone());
+    let goes = !versions.is_empty() || !last.is_empty();
+    goes.then_some(Action::Sweep(Sweep { source, region, what: Swept::OldRecords, versions, last }))
 }
 
-/// What stands of a source, all of it seen.
+/// What stands of a source, all of it seen, and what the planner decides by.
 struct Standing<'a> {
-    inventory: &'a Inventory,
-    store: &'a SourceStore,
+    snapshots: BTreeSet<&'a SnapshotId>,
+    /// Slots of our own snapshots, copies under other ids included.
+    snapshot_slots: BTreeSet<Slot>,
+    /// In either plane, good or bad, or on their way out.
+    dumps: BTreeSet<&'a DumpId>,
+    runs: BTreeMap<&'a RunId, &'a RunRecord>,
+    /// The newest attempts of a task say what its next one is.
+    newest: BTreeMap<(Kind, Option<&'a DatabaseName>), Slot>,
+    /// Runs of which something is left.
+    left: BTreeSet<&'a RunId>,
+    uploads: Vec<&'a str>,
 }
 
 impl<'a> Standing<'a> {
-    fn of(inventory: &'a Inventory, store: &'a SourceStore) -> Option<Standing<'a>> {
-        let snapshots = inventory.snapshots.is_ok() && inventory.copies.values().all(Result::is_ok);
-        let dumps = store.replica.as_ref().is_none_or(Result::is_ok);
-        (snapshots && dumps).then_some(Standing { inventory, store })
+    fn of(
+        policy: &Policy,
+        inventory: &'a Inventory,
+        source: &SourceId,
+        store: &'a SourceStore,
+    ) -> Option<Standing<'a>> {
+        let mut snapshots: Vec<&Snapshot> = inventory.snapshots.as_ref().ok()?.iter().collect();
+        for copies in inventory.copies.values() {
+            snapshots.extend(copies.as_ref().ok()?);
+        }
+        let mut dumps: BTreeSet<&DumpId> = store.dumps.iter().map(|stored| &stored.dump).collect();
+        if let Some(replica) = &store.replica {
+            dumps.extend(replica.as_ref().ok()?.dumps.iter().map(|stored| &stored.dump));
+        }
+        dumps.extend(store.prunes.iter().filter(|record| record.is_open()).map(|record| &record.dump));
+        let runs: BTreeMap<&RunId, &RunRecord> =
+            store.runs.iter().map(|stored| (&stored.record.run, &stored.record)).collect();
+        let mut newest = BTreeMap::new();
+        for run in runs.keys() {
+            let slot = newest.entry((run.kind, run.database.as_ref())).or_insert(run.slot);
+            *slot = run.slot.max(*slot);
+        }
+        let ours = |snapshot: &&&Snapshot| {
+            tags::prove_ownership(&snapshot.tags, &policy.installation, &snapshot.id)
+                && snapshot.tags.get(tags::SOURCE).is_some_and(|own| own == source.as_str())
+        };
+        let slot = |snapshot: &&Snapshot| snapshot.tags.get(tags::SLOT)?.parse().ok();
+        Some(Standing {
+            snapshot_slots: snapshots.iter().filter(ours).filter_map(slot).collect(),
+            snapshots: snapshots.iter().map(|snapshot| &snapshot.id).collect(),
+            dumps,
+            runs,
+            newest,
+            left: store.remains.iter().map(|remains| &remains.run).collect(),
+            uploads: store.uploads.iter().map(|upload| upload.key.as_str()).collect(),
+        })
     }
 
     /// Whether a record tells of something that is still there, or that the planner still decides by.
     fn needs(&self, record: &OldRecord) -> bool {
         match &record.of {
             RecordOf::Run(run) => self.needs_run(run),
-            RecordOf::Deletion(dump, _) | RecordOf::Verification(dump, _) => self.has_dump(dump),
+            RecordOf::Deletion(dump, _) | RecordOf::Verification(dump, _) => self.dumps.contains(dump),
         }
     }
 
     fn needs_run(&self, run: &RunId) -> bool {
-        let of_task = |other: &RunId| other.kind == run.kind && other.database == run.database;
-        let runs = || self.store.runs.iter().map(|stored| &stored.record);
-        // The newest attempts of a task say what its next one is.
-        let newest = runs().filter(|record| of_task(&record.run)).map(|record| record.run.slot).max();
-        let Some(record) = runs().find(|record| record.run == *run) else { return true };
+        let Some(record) = self.runs.get(run) else { return true };
         let made = match &run.database {
-            None => record.snapshot.as_ref().is_none_or(|id| self.has_snapshot(id)),
+            None => {
+                self.snapshot_slots.contains(&run.slot)
+                    || record.snapshot.as_ref().is_none_or(|id| self.snapshots.contains(id))
+            }
             Some(database) => {
-                self.has_dump(&DumpId { source: record.source.clone(), database: database.clone(), slot: run.slot })
+                let dump = DumpId { source: record.source.clone(), database: database.clone(), slot: run.slot };
+                self.dumps.contains(&dump)
             }
         };
         let directory = format!("/{run}/");
-        let left = self.store.remains.iter().any(|remains| remains.run == *run)
-            || self.store.uploads.iter().any(|upload| upload.key.as_str().contains(&directory));
-        newest.is_none_or(|newest| run.slot >= newest) || made || left
-    }
-
-    fn has_snapshot(&self, id: &SnapshotId) -> bool {
-        let primary = self.inventory.snapshots.iter();
-        let copies = self.inventory.copies.values().flatten();
-        primary.chain(copies).flatten().any(|snapshot| snapshot.id == *id)
-    }
-
-    /// In either plane, good or bad, or on its way out.
-    fn has_dump(&self, dump: &DumpId) -> bool {
-        let replica = self.store.replica.iter().flatten().flat_map(|replica| &replica.dumps);
-        self.store.dumps.iter().chain(replica).any(|stored| stored.dump == *dump)
-            || self.store.prunes.iter().any(|record| record.is_open() && record.dump == *dump)
+        let left = self.left.contains(run) || self.uploads.iter().any(|key| key.contains(&directory));
+        let newest = self.newest.get(&(run.kind, run.database.as_ref()));
+        made || left || newest.is_none_or(|newest| run.slot >= *newest)
     }
 }

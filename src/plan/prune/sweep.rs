@@ -35,6 +35,7 @@ pub(super) fn sweep(policy: &Policy, inventory: &Inventory, now: Timestamp) -> V
                 region: policy.region.clone(),
                 what: Swept::RemainsOf(remains.run.clone()),
                 versions: remains.versions.iter().take(VERSIONS_PER_SWEEP).cloned().collect(),
+                last: Vec::new(),
             }));
         }
         let idle = |marker: &&DeleteMarker| !marker.hides && over(marker.set_at);
@@ -46,6 +47,7 @@ pub(super) fn sweep(policy: &Policy, inventory: &Inventory, now: Timestamp) -> V
                 region: policy.region.clone(),
                 what: Swept::Markers,
                 versions: markers,
+                last: Vec::new(),
             }));
         }
     }

@@ -16,7 +16,7 @@ use crate::domain::manifest::Manifest;
 use crate::domain::pin::{PIN_VERSION, Pin};
 use crate::domain::recovery_point::Plane;
 use crate::domain::tags;
-use crate::plan::action::Action;
+use crate::plan::action::{Action, Swept};
 use crate::policy::Policy;
 use crate::ports::Ports;
 use crate::testing::fake_rds::ChangeKind;
@@ -384,6 +384,10 @@ impl Model {
 
 /// Whether a slot of the last hours is at work: its dump may have come to the other region since the last look.
 fn is_of_today(action: &Action, now: Timestamp) -> bool {
+    // Records grow old while nobody looks.
+    if matches!(action, Action::Sweep(sweep) if sweep.what == Swept::OldRecords) {
+        return true;
+    }
     let Action::Verify(verify) = action else { return false };
     now.duration_since(verify.stored.dump.slot.instant()) < SignedDuration::from_hours(6)
 }

@@ -28,12 +28,13 @@ fn record(of: RecordOf, name: &str) -> OldRecord {
         key: crate::domain::key::ObjectKey::listed(format!("strongroom/accounts/{name}.json")),
         version_id: Some(id.to_owned()),
     };
-    OldRecord { of, versions: vec![version("2"), version("1")] }
+    OldRecord { of, written_at: at("2025-12-01T00:00:00Z"), versions: vec![version("2"), version("1")] }
 }
 
 /// A run of each kind whose backup is gone, the deletion and the verification of that dump: two versions of each record.
 fn world() -> (Policy, Inventory) {
-    let policy = policy();
+    let mut policy = policy();
+    policy.prune.keep_evidence = Some(SignedDuration::from_hours(300 * 24));
     let mut inventory = seen(&policy);
     let store = of_accounts(&mut inventory);
     let (dump, snapshot) = (ended(SLOT), snapshot_run(SLOT));
@@ -54,7 +55,7 @@ fn swept(policy: &Policy, inventory: &Inventory) -> Vec<String> {
     let plan = planned(policy, inventory);
     let records = plan.actions.iter().filter_map(|action| {
         let Action::Sweep(sweep) = action else { return None };
-        (sweep.what == crate::plan::action::Swept::OldRecords).then_some(&sweep.versions)
+        (sweep.what == crate::plan::action::Swept::OldRecords).then_some(sweep.versions.iter().chain(&sweep.last))
     });
     let names: std::collections::BTreeSet<String> =
         records.flatten().map(|version| version.key.as_str().replace("strongroom/accounts/", "")).collect();
@@ -81,6 +82,11 @@ fn what_tells_of_a_backup_that_stands_stays() {
     let (policy, mut inventory) = world();
     inventory.copies = [("us-west-2".parse().unwrap(), Ok(snapshots(&policy, &[SLOT])))].into();
     assert!(!swept(&policy, &inventory).contains(&"runs/snapshot.json".to_owned()));
+    let mut copy = snapshot(&policy, source(&policy), SLOT);
+    copy.id = format!("{}-c2", copy.id).parse().unwrap();
+    copy.tags.insert(crate::domain::tags::OWNER.to_owned(), format!("{}/{}", policy.installation, copy.id));
+    inventory.copies = [("us-west-2".parse().unwrap(), Ok(Complete::after_last_page(vec![copy])))].into();
+    assert!(!swept(&policy, &inventory).contains(&"runs/snapshot.json".to_owned()), "a copy of another name");
     let (policy, mut inventory) = world();
     let standing = stored_dump(dump("accounts", SLOT, 100, PointState::Good));
     of_accounts(&mut inventory).dumps = Complete::after_last_page(vec![standing.clone()]);
@@ -143,4 +149,39 @@ fn a_sweep_takes_as_many_versions_as_one_request_can() {
     let many = |index: usize| record(RecordOf::Verification(dump_id(), Plane::Primary), &index.to_string());
     of_accounts(&mut inventory).old_records = Complete::after_last_page((0..600).map(many).collect());
     assert_eq!(swept(&policy, &inventory).len(), 500);
+}
+
+#[test]
+fn what_stands_of_a_record_goes_after_its_older_versions_and_of_too_many_the_oldest_go_first() {
+    let (policy, mut inventory) = world();
+    let ids = |action: &Action| {
+        let Action::Sweep(sweep) = action else { return None };
+        let names = |versions: &[ObjectVersion]| {
+            versions.iter().map(|version| version.version_id.clone().unwrap()).collect::<Vec<_>>()
+        };
+        Some((names(&sweep.versions), names(&sweep.last)))
+    };
+    let planned = |inventory: &Inventory| planned(&policy, inventory).actions.iter().find_map(ids).unwrap();
+    assert_eq!(planned(&inventory), (vec!["1".to_owned(); 4], vec!["2".to_owned(); 4]));
+    let mut much = record(RecordOf::Verification(dump_id(), Plane::Primary), "much");
+    let version = much.versions.remove(0);
+    let numbered = |id: u32| ObjectVersion { version_id: Some(id.to_string()), ..version.clone() };
+    much.versions = (0..2000).rev().map(numbered).collect();
+    of_accounts(&mut inventory).old_records = Complete::after_last_page(vec![much]);
+    let (versions, last) = planned(&inventory);
+    assert_eq!((versions.len(), versions[0].as_str(), versions[999].as_str()), (1000, "0", "999"));
+    assert!(last.is_empty());
+}
+
+#[rstest]
+#[case::just_old_enough("2026-01-27T11:59:59Z", true)]
+#[case::a_second_too_young("2026-01-27T12:00:00Z", false)]
+fn both_the_slot_and_the_last_change_must_be_old_by_the_planners_clock(#[case] at_time: &str, #[case] goes: bool) {
+    let (policy, mut inventory) = world();
+    let dump = DumpId { slot: Slot::at(at(at_time)), ..dump_id() };
+    let slot = record(RecordOf::Verification(dump, Plane::Primary), "slot");
+    let mut change = record(RecordOf::Verification(dump_id(), Plane::Primary), "change");
+    change.written_at = at(at_time);
+    of_accounts(&mut inventory).old_records = Complete::after_last_page(vec![slot, change]);
+    assert_eq!(swept(&policy, &inventory).len(), if goes { 2 } else { 0 });
 }
