@@ -82,6 +82,11 @@ fn what_tells_of_a_backup_that_stands_stays() {
     let (policy, mut inventory) = world();
     inventory.copies = [("us-west-2".parse().unwrap(), Ok(snapshots(&policy, &[SLOT])))].into();
     assert!(!swept(&policy, &inventory).contains(&"runs/snapshot.json".to_owned()));
+    // Somebody's, with the marks of the one that is gone.
+    let mut foreign = snapshot(&policy, source(&policy), SLOT);
+    foreign.id = "by-hand".parse().unwrap();
+    inventory.copies = [("us-west-2".parse().unwrap(), Ok(Complete::after_last_page(vec![foreign])))].into();
+    assert_eq!(swept(&policy, &inventory), ALL);
     let mut copy = snapshot(&policy, source(&policy), SLOT);
     copy.id = format!("{}-c2", copy.id).parse().unwrap();
     copy.tags.insert(crate::domain::tags::OWNER.to_owned(), format!("{}/{}", policy.installation, copy.id));
@@ -166,11 +171,23 @@ fn what_stands_of_a_record_goes_after_its_older_versions_and_of_too_many_the_old
     let mut much = record(RecordOf::Verification(dump_id(), Plane::Primary), "much");
     let version = much.versions.remove(0);
     let numbered = |id: u32| ObjectVersion { version_id: Some(id.to_string()), ..version.clone() };
-    much.versions = (0..2000).rev().map(numbered).collect();
-    of_accounts(&mut inventory).old_records = Complete::after_last_page(vec![much]);
-    let (versions, last) = planned(&inventory);
-    assert_eq!((versions.len(), versions[0].as_str(), versions[999].as_str()), (1000, "0", "999"));
-    assert!(last.is_empty());
+    for (count, oldest, newest) in [(2000, 1000, 0), (1001, 1000, 0), (1000, 999, 1)] {
+        much.versions = (0..count).rev().map(numbered).collect();
+        of_accounts(&mut inventory).old_records = Complete::after_last_page(vec![much.clone()]);
+        let (versions, last) = planned(&inventory);
+        assert_eq!((versions.len(), last.len()), (oldest, newest), "of {count} versions");
+        assert!(versions.contains(&"0".to_owned()) && !versions.contains(&(count - 1).to_string()));
+    }
+}
+
+#[test]
+fn where_every_record_is_needed_nothing_is_planned() {
+    let (policy, mut inventory) = world();
+    inventory.snapshots = Ok(snapshots(&policy, &[SLOT]));
+    let run = RecordOf::Run(snapshot_run(SLOT).record.run);
+    of_accounts(&mut inventory).old_records = Complete::after_last_page(vec![record(run, "runs/snapshot")]);
+    let plan = planned(&policy, &inventory);
+    assert!(!plan.actions.iter().any(|action| matches!(action, Action::Sweep(_))), "{:?}", plan.actions);
 }
 
 #[rstest]
