@@ -162,6 +162,14 @@ impl FakeRds {
         self.with(|region, _| region.copy_fates.push_back(fate));
     }
 
+    /// What is ordered from now on ends well.
+    pub(crate) fn forget_fates(&self) {
+        self.with(|region, _| {
+            region.snapshot_fates.clear();
+            region.copy_fates.clear();
+        });
+    }
+
     /// A snapshot or copy that is stuck goes on, and ends as it should have.
     pub(crate) fn release(&self, id: &SnapshotId) {
         self.with(|region, now| region.release(id, now));

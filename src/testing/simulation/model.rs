@@ -112,6 +112,7 @@ impl Model {
 
     /// Faults that people cause have an end.
     pub(super) fn people_are_gone(&self) {
+        std::iter::once(&self.world.rds).chain(self.world.copies.values()).for_each(|region| region.forget_fates());
         for source in self.world.policy.sources.values() {
             self.world.rds.set_status(&source.instance, "available");
             self.world.servers.set_reachable(&self.world.host(&source.id), true);
@@ -382,14 +383,14 @@ impl Model {
     }
 }
 
-/// Whether a slot of the last hours is at work: its dump may have come to the other region since the last look.
+/// Whether a slot of the last day is at work: some worlds look twice a day, and what has just ended is not repeated at once.
 fn is_of_today(action: &Action, now: Timestamp) -> bool {
     // Records grow old while nobody looks.
     if matches!(action, Action::Sweep(sweep) if sweep.what == Swept::OldRecords) {
         return true;
     }
     let Action::Verify(verify) = action else { return false };
-    now.duration_since(verify.stored.dump.slot.instant()) < SignedDuration::from_hours(6)
+    now.duration_since(verify.stored.dump.slot.instant()) < SignedDuration::from_hours(24)
 }
 
 impl State {
