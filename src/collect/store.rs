@@ -61,8 +61,7 @@ pub(super) struct Look<'a> {
 impl StoreCache {
     pub(super) async fn collect(&mut self, look: Look<'_>) -> Result<SourceStore, PortError> {
         let prefix = look.layout.source_prefix(look.source);
-        let now = look.ports.clock.now();
-        let evidence_since = look.policy.prune.keep_evidence.and_then(|kept| now.checked_sub(kept).ok());
+        let evidence_since = look.policy.prune.evidence_since(look.ports.clock.now());
         let mut listings = 0;
         let (listed, mut sorted) = loop {
             let listed = look.ports.store.list_versions(&prefix).await?;

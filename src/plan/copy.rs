@@ -119,7 +119,7 @@ fn copy_snapshots(
         });
     }
     let is_under_way = |snapshot: &&Snapshot| snapshot.is_under_way();
-    if in_region.iter().filter(is_under_way).any(|snapshot| is_own(policy, source, snapshot)) {
+    if in_region.iter().filter(is_under_way).any(|snapshot| is_own(policy, &source.id, snapshot)) {
         copies.under_way = true;
         return;
     }

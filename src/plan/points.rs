@@ -60,7 +60,7 @@ fn own_snapshot(
     (plane, region): (Plane, &RegionName),
     snapshot: &Snapshot,
 ) -> Option<RecoveryPoint> {
-    if !is_own(policy, source, snapshot) {
+    if !is_own(policy, &source.id, snapshot) {
         return None;
     }
     let slot: Slot = snapshot.tags.get(tags::SLOT)?.parse().ok()?;
@@ -87,9 +87,9 @@ fn own_snapshot(
 }
 
 /// Whether a snapshot's marks prove that this installation made it for this source.
-pub(super) fn is_own(policy: &Policy, source: &SourcePolicy, snapshot: &Snapshot) -> bool {
+pub(super) fn is_own(policy: &Policy, source: &SourceId, snapshot: &Snapshot) -> bool {
     tags::prove_ownership(&snapshot.tags, &policy.installation, &snapshot.id)
-        && snapshot.tags.get(tags::SOURCE).is_some_and(|tag| tag == source.id.as_str())
+        && snapshot.tags.get(tags::SOURCE).is_some_and(|tag| tag == source.as_str())
 }
 
 /// An unknown status is neither success nor failure: it is waited for.

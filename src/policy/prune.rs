@@ -1,6 +1,6 @@
 //! What holds deletions back, whatever has expired.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 /// Limits of deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,14 @@ pub struct PrunePolicy {
     pub keep_evidence: Option<SignedDuration>,
     /// A clock that is further from AWS's than this judges no age.
     pub clock_skew_max: SignedDuration,
+}
+
+impl PrunePolicy {
+    /// The moment from which on evidence is kept; `None`: all of it is.
+    #[must_use]
+    pub fn evidence_since(&self, now: Timestamp) -> Option<Timestamp> {
+        self.keep_evidence.and_then(|kept| now.checked_sub(kept).ok())
+    }
 }
 
 /// The time over which [`PrunePolicy::deletes_per_cycle`] counts.

@@ -40,7 +40,8 @@ pub(super) struct SlotClock {
 }
 
 impl SlotClock {
-    /// A clock that is a year ahead would fill slots of next year, which then found themselves filled; one that is behind would fill none.
+    /// A clock that is a year ahead would fill slots of next year, which then found themselves filled; one that is behind
+    /// would fill none.
     pub(super) fn of(policy: &Policy, inventory: &Inventory) -> SlotClock {
         let wrong = inventory.clock_skew.filter(|ahead| ahead.abs() > policy.prune.clock_skew_max);
         SlotClock { ahead: wrong.unwrap_or_default() }

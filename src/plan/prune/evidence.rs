@@ -14,12 +14,13 @@ use crate::domain::key::DumpId;
 use crate::domain::run::RunRecord;
 use crate::domain::tags;
 use crate::plan::action::{Action, Sweep, Swept};
+use crate::plan::points::is_own;
 use crate::policy::Policy;
 
 /// The old records of each source that may go now, a thousand versions at a time. Where anything was not seen whole, all
 /// stay.
 pub(super) fn sweep(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Vec<Action> {
-    let Some(since) = policy.prune.keep_evidence.and_then(|kept| now.checked_sub(kept).ok()) else { return Vec::new() };
+    let Some(since) = policy.prune.evidence_since(now) else { return Vec::new() };
     let stores = inventory.stores.iter().filter_map(|(source, store)| Some((source, store.as_ref().ok()?)));
     let busy = stores.filter(|(_, store)| !store.old_records.is_empty());
     busy.filter_map(|(source, store)| of_source(policy, inventory, source, store, since)).collect()
@@ -90,10 +91,7 @@ impl<'a> Standing<'a> {
             let slot = newest.entry((run.kind, run.database.as_ref())).or_insert(run.slot);
             *slot = run.slot.max(*slot);
         }
-        let ours = |snapshot: &&&Snapshot| {
-            tags::prove_ownership(&snapshot.tags, &policy.installation, &snapshot.id)
-                && snapshot.tags.get(tags::SOURCE).is_some_and(|own| own == source.as_str())
-        };
+        let ours = |snapshot: &&&Snapshot| is_own(policy, source, snapshot);
         let slot = |snapshot: &&Snapshot| snapshot.tags.get(tags::SLOT)?.parse().ok();
         Some(Standing {
             snapshot_slots: snapshots.iter().filter(ours).filter_map(slot).collect(),

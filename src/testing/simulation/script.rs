@@ -233,8 +233,8 @@ fn happen(world: &World, model: &Model, event: &Event, random: &mut Random) {
             });
         }
         Event::ServerGone(source) => world.servers.set_reachable(&world.host(source), false),
-        Event::Pin => model.pin_any(random),
         Event::ServerBack(source) => world.servers.set_reachable(&world.host(source), true),
+        Event::Pin => model.pin_any(random),
     }
 }
 

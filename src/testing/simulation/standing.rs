@@ -68,9 +68,13 @@ impl Standing {
         self.looked_at = now;
         let mut wrong = Vec::new();
         for (shelf, points) in before {
-            let after = self.good.get(&shelf).cloned().unwrap_or_default();
-            let gone = points.iter().filter(|(id, _)| !after.contains_key(*id));
-            let mut all = after.clone();
+            let after = self.good.get(&shelf);
+            let is_gone = |id: &String| after.is_none_or(|after| !after.contains_key(id));
+            let gone: Vec<_> = points.iter().filter(|(id, _)| is_gone(id)).collect();
+            if gone.is_empty() {
+                continue;
+            }
+            let mut all = after.cloned().unwrap_or_default();
             all.extend(points.clone());
             for (id, moment) in gone {
                 let newer = all.values().filter(|other| *other > moment).count();
