@@ -19,10 +19,11 @@ pub(super) type ReadManifest = Result<KnownManifest, String>;
 
 /// What is recorded about dumps, beside them.
 #[derive(Debug, Default)]
-pub(super) struct Records {
-    pub(super) pins: Vec<Pin>,
-    pub(super) prunes: Vec<PruneRecord>,
-    pub(super) verifications: Vec<Verification>,
+pub(super) struct Records<'a> {
+    pub(super) pins: Vec<&'a Pin>,
+    /// Deletions that have begun and not ended.
+    pub(super) deletions: Vec<&'a PruneRecord>,
+    pub(super) verifications: BTreeMap<&'a DumpId, Vec<&'a Verification>>,
 }
 
 /// One bucket's side.
@@ -36,7 +37,12 @@ pub(super) struct Side<'a> {
 
 impl Side<'_> {
     /// Every manifest that stands as a dump.
-    pub(super) fn dumps(&self, sorted: &Sorted, manifests: &Cache<ReadManifest>, records: &Records) -> Vec<StoredDump> {
+    pub(super) fn dumps(
+        &self,
+        sorted: &Sorted,
+        manifests: &Cache<ReadManifest>,
+        records: &Records<'_>,
+    ) -> Vec<StoredDump> {
         let standing: BTreeMap<&ObjectKey, (&ListedVersion, &VersionContent)> = sorted
             .objects
             .iter()
@@ -50,8 +56,12 @@ impl Side<'_> {
                 Err(_) => None,
             };
             let run = manifest.as_ref().ok().map(|manifest| &manifest.run);
-            let verifications = self.verifications(dump, run, &records.verifications);
-            let state = if self.is_being_deleted(dump, run, &records.prunes) {
+            // Only what was found about this very dump counts: a slot may have held another one before.
+            let of_slot = records.verifications.get(dump).into_iter().flatten();
+            let (here, elsewhere): (Vec<&Verification>, Vec<&Verification>) =
+                of_slot.filter(|own| Some(&own.run) == run).partition(|own| own.plane == self.plane);
+            let verifications: Vec<KnownVerification> = here.into_iter().map(known).collect();
+            let state = if self.is_being_deleted(dump, run, &records.deletions) {
                 PointState::Deleting
             } else {
                 self.state(manifest, missing.as_deref(), &verifications)
@@ -63,12 +73,7 @@ impl Side<'_> {
                 etag: object.etag.clone(),
                 whole: manifest.is_ok() && missing.is_none(),
                 verifications,
-                other_plane_proven: records.verifications.iter().any(|verification| {
-                    verification.plane != self.plane
-                        && verification.dump == *dump
-                        && Some(&verification.run) == run
-                        && matches!(verification.verdict, Verdict::Good { .. })
-                }),
+                other_plane_proven: elsewhere.iter().any(|own| matches!(own.verdict, Verdict::Good { .. })),
                 replication: None,
             })
         });
@@ -112,37 +117,10 @@ impl Side<'_> {
         }
     }
 
-    fn is_being_deleted(&self, dump: &DumpId, run: Option<&RunId>, prunes: &[PruneRecord]) -> bool {
-        prunes.iter().any(|record| {
-            record.is_open()
-                && record.plane == self.plane
-                && record.dump == *dump
-                && run.is_none_or(|run| *run == record.run)
+    fn is_being_deleted(&self, dump: &DumpId, run: Option<&RunId>, deletions: &[&PruneRecord]) -> bool {
+        deletions.iter().any(|record| {
+            record.plane == self.plane && record.dump == *dump && run.is_none_or(|run| *run == record.run)
         })
-    }
-
-    /// Only what was found about this very dump counts: a slot may have held another one before.
-    fn verifications(
-        &self,
-        dump: &DumpId,
-        run: Option<&RunId>,
-        verifications: &[Verification],
-    ) -> Vec<KnownVerification> {
-        let of_dump = verifications.iter().filter(|verification| {
-            verification.plane == self.plane && verification.dump == *dump && Some(&verification.run) == run
-        });
-        let known = of_dump.map(|verification| KnownVerification {
-            level: verification.level,
-            at: verification.finished_at,
-            fault: match &verification.verdict {
-                Verdict::Good { .. } => None,
-                Verdict::Bad { faults } => {
-                    Some(faults.first().cloned().unwrap_or_else(|| "it does not say what".to_owned()))
-                }
-            },
-            locked_until: verification.locked_until,
-        });
-        known.collect()
     }
 
     fn point(
@@ -152,7 +130,7 @@ impl Side<'_> {
         manifest: &ReadManifest,
         verifications: &[KnownVerification],
         state: PointState,
-        pins: &[Pin],
+        pins: &[&Pin],
     ) -> RecoveryPoint {
         let manifest = manifest.as_ref().ok();
         let id = dump.to_string();
@@ -170,11 +148,25 @@ impl Side<'_> {
             stored_at: object.modified_at,
             size_bytes: manifest.map_or(0, |manifest| manifest.stored_bytes),
             verified_at: read_whole.map(|known| known.at).max(),
-            pin: pins.iter().find(|pin| pin.point == id).cloned(),
+            pin: pins.iter().find(|pin| pin.point == id).copied().cloned(),
             locked_until: verifications.iter().filter_map(|known| known.locked_until).max(),
             state,
             id,
         }
+    }
+}
+
+fn known(verification: &Verification) -> KnownVerification {
+    KnownVerification {
+        level: verification.level,
+        at: verification.finished_at,
+        fault: match &verification.verdict {
+            Verdict::Good { .. } => None,
+            Verdict::Bad { faults } => {
+                Some(faults.first().cloned().unwrap_or_else(|| "it does not say what".to_owned()))
+            }
+        },
+        locked_until: verification.locked_until,
     }
 }
 

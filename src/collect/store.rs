@@ -37,7 +37,7 @@ pub(super) struct StoreCache {
     replica_manifests: Cache<ReadManifest>,
     runs: Cache<KnownRun>,
     pins: Cache<Pin>,
-    prunes: Cache<Option<PruneRecord>>,
+    prunes: Cache<KnownDeletion>,
     verifications: Cache<Option<Verification>>,
 }
 
@@ -47,6 +47,24 @@ struct KnownRun {
     /// Whether it says so itself; otherwise it counts as failed.
     readable: bool,
     first_seen: Instant,
+}
+
+/// What has to be remembered of a prune record: it names every version of a dump, which nobody asks for once they are gone.
+#[derive(Debug)]
+enum KnownDeletion {
+    Open(Box<PruneRecord>),
+    Ended,
+    Unreadable,
+}
+
+impl KnownDeletion {
+    fn of(record: Option<PruneRecord>) -> KnownDeletion {
+        match record {
+            Some(record) if record.is_open() => KnownDeletion::Open(Box::new(record)),
+            Some(_) => KnownDeletion::Ended,
+            None => KnownDeletion::Unreadable,
+        }
+    }
 }
 
 /// What a look at one source needs to know.
@@ -78,16 +96,21 @@ impl StoreCache {
             }
         };
         let uploads = look.ports.store.list_uploads(&prefix).await?;
-        let records = self.records();
         let replica = match (&look.policy.destination.replica, &look.ports.replica) {
-            (Some(replica), Some(store)) => {
-                Some(self.collect_replica(look, replica, store.as_ref(), &prefix, &records).await)
-            }
+            (Some(replica), Some(store)) => Some((replica, self.list_replica(look, store.as_ref(), &prefix).await)),
             (None, _) | (_, None) => None,
         };
+        let records = self.records();
+        // That the replica bucket cannot be seen takes nothing away from what the primary one shows.
+        let replica: Option<Observed<ReplicaStore>> = replica.map(|(replica, listed)| {
+            let (listed, sorted) = listed?;
+            let same_versions = replica.mode == ReplicaMode::Replicated;
+            let side = Side { plane: Plane::Replica, region: &replica.region, same_versions };
+            Ok(ReplicaStore { dumps: of(&listed, side.dumps(&sorted, &self.replica_manifests, &records)) })
+        });
         let side = Side { plane: Plane::Primary, region: &look.policy.region, same_versions: true };
         let runs: Vec<StoredRun> = self.runs.iter().map(|(_, etag, known)| known.to_stored(etag, look.ports)).collect();
-        let remains = self.remains(&sorted, &runs, &records);
+        let remains = self.remains(&sorted, &runs, &records.deletions);
         let old_records = self.old_records(look, std::mem::take(&mut sorted.old_records), &sorted.ever_committed);
         let ours = |upload: &&OpenUpload| matches!(look.layout.role(&upload.key), KeyRole::DumpObject { .. });
         let mut dumps = side.dumps(&sorted, &self.manifests, &records);
@@ -97,12 +120,13 @@ impl StoreCache {
         {
             self.ask_for_replication(look, replica, &mut dumps).await;
         }
-        let open = records.prunes.iter().filter(|record| record.is_open()).cloned().collect();
+        let open = records.deletions.iter().copied().cloned().collect();
+        let pins = records.pins.iter().copied().cloned().collect();
         Ok(SourceStore {
             dumps: of(&listed, dumps),
             replica,
             prunes: of(&listed, open),
-            pins: of(&listed, records.pins),
+            pins: of(&listed, pins),
             markers: of(&listed, sorted.markers),
             runs: of(&listed, runs),
             remains: of(&listed, remains),
@@ -127,8 +151,10 @@ impl StoreCache {
         });
         let records = records.await?;
         self.pins.refresh(&sorted.pins, |point, object| read_pin(ports, point, object)).await?;
-        let prunes =
-            self.prunes.refresh(&sorted.prunes, |subject, object| read_prune(ports, installation, subject, object));
+        let prunes = self.prunes.refresh(&sorted.prunes, |subject, object| async move {
+            let (etag, record) = read_prune(ports, installation, subject, object).await?;
+            Ok((etag, KnownDeletion::of(record)))
+        });
         prunes.await?;
         let verifications = self
             .verifications
@@ -138,23 +164,29 @@ impl StoreCache {
         Ok(if as_listed { Freshness::AsListed } else { Freshness::ChangedSince })
     }
 
-    fn records(&self) -> Records {
+    fn records(&self) -> Records<'_> {
+        let mut verifications: BTreeMap<&DumpId, Vec<&Verification>> = BTreeMap::new();
+        for record in self.verifications.iter().filter_map(|(_, _, record)| record.as_ref()) {
+            verifications.entry(&record.dump).or_default().push(record);
+        }
+        let deletions = self.prunes.iter().filter_map(|(_, _, known)| match known {
+            KnownDeletion::Open(record) => Some(record.as_ref()),
+            KnownDeletion::Ended | KnownDeletion::Unreadable => None,
+        });
         Records {
-            pins: self.pins.iter().map(|(_, _, pin)| pin.clone()).collect(),
-            prunes: self.prunes.iter().filter_map(|(_, _, record)| record.clone()).collect(),
-            verifications: self.verifications.iter().filter_map(|(_, _, record)| record.clone()).collect(),
+            pins: self.pins.iter().map(|(_, _, pin)| pin).collect(),
+            deletions: deletions.collect(),
+            verifications,
         }
     }
 
-    /// The replica bucket's side. That it cannot be seen takes nothing away from what the primary one shows.
-    async fn collect_replica(
+    /// Lists the replica bucket, and reads the manifests that are new there.
+    async fn list_replica(
         &mut self,
         look: Look<'_>,
-        replica: &ReplicaPolicy,
         store: &dyn ObjectStore,
         prefix: &str,
-        records: &Records,
-    ) -> Observed<ReplicaStore> {
+    ) -> Observed<(Complete<ListedVersion>, Sorted)> {
         let unseen = |error: PortError| Unseen(Chain(&error).to_string());
         let listed = store.list_versions(prefix).await.map_err(unseen)?;
         let sorted = Sorted::of(look.layout, None, listed.iter());
@@ -163,12 +195,7 @@ impl StoreCache {
             .replica_manifests
             .refresh(&sorted.manifests, |dump, object| read_manifest(store, installation, dump, object));
         manifests.await.map_err(unseen)?;
-        let side = Side {
-            plane: Plane::Replica,
-            region: &replica.region,
-            same_versions: replica.mode == ReplicaMode::Replicated,
-        };
-        Ok(ReplicaStore { dumps: of(&listed, side.dumps(&sorted, &self.replica_manifests, records)) })
+        Ok((listed, sorted))
     }
 
     /// Asks S3 how far the replication of those dumps is that are not proven in the replica bucket: seldom more than the
@@ -232,8 +259,7 @@ impl StoreCache {
                 known.readable && known.record.state != RunState::Running && !run.database.as_ref().is_some_and(of_dump)
             }),
             RecordOf::Deletion(dump, _) => {
-                let closed = |known: &Option<PruneRecord>| known.as_ref().is_some_and(|record| !record.is_open());
-                self.prunes.get(key).is_some_and(closed) && !may_stand(dump)
+                self.prunes.get(key).is_some_and(|known| matches!(known, KnownDeletion::Ended)) && !may_stand(dump)
             }
             RecordOf::Verification(dump, _) => {
                 self.verifications.get(key).is_some_and(Option::is_some) && !may_stand(dump)
@@ -246,7 +272,7 @@ impl StoreCache {
     ///
     /// A manifest that cannot be read, or that somebody has hidden, may name any object of its dump: none of them are
     /// remains then.
-    fn remains(&self, sorted: &Sorted, runs: &[StoredRun], records: &Records) -> Vec<Remains> {
+    fn remains(&self, sorted: &Sorted, runs: &[StoredRun], deletions: &[&PruneRecord]) -> Vec<Remains> {
         let mut named: BTreeSet<&ObjectKey> = BTreeSet::new();
         let mut readable: BTreeSet<&DumpId> = BTreeSet::new();
         for (dump, object) in &sorted.manifests {
@@ -260,8 +286,7 @@ impl StoreCache {
             .filter(|stored| stored.record.state == RunState::Running)
             .map(|stored| &stored.record.run)
             .collect();
-        let being_deleted =
-            |dump: &DumpId| records.prunes.iter().any(|record| record.is_open() && record.dump == *dump);
+        let being_deleted = |dump: &DumpId| deletions.iter().any(|record| record.dump == *dump);
         let mut remains: BTreeMap<(&DumpId, &RunId), Remains> = BTreeMap::new();
         for ObjectOfRun { dump, run, version } in &sorted.objects {
             let unsure = sorted.ever_committed.contains(dump) && !readable.contains(dump);

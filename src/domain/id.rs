@@ -1,9 +1,11 @@
 //! Identifiers: one type per thing that can be named, so that one is never passed for another.
 //!
-//! Each parses from text and prints as the same text. Past the parse no code checks again.
+//! Each parses from text and prints as the same text. Past the parse no code checks again. They are cheap to clone: every
+//! look at a bucket names each source and database thousands of times.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
@@ -31,7 +33,7 @@ macro_rules! text_id {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The identifier as text.
@@ -46,7 +48,7 @@ macro_rules! text_id {
 
             fn from_str(text: &str) -> Result<Self, InvalidId> {
                 let valid: fn(&str) -> bool = $valid;
-                if valid(text) { Ok($name(text.to_owned())) } else { Err(InvalidId::new($what, text, $rule)) }
+                if valid(text) { Ok($name(text.into())) } else { Err(InvalidId::new($what, text, $rule)) }
             }
         }
 
@@ -60,7 +62,7 @@ macro_rules! text_id {
 
         impl From<$name> for String {
             fn from(id: $name) -> String {
-                id.0
+                id.0.as_ref().to_owned()
             }
         }
 
@@ -143,7 +145,7 @@ impl DatabaseName {
     pub fn key_segment(&self) -> String {
         let mut segment = String::with_capacity(self.0.len());
         for byte in self.0.bytes() {
-            if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-') {
+            if stays_in_segment(byte) {
                 segment.push(char::from(byte));
             } else {
                 segment.push_str(&format!("%{byte:02X}"));
@@ -157,6 +159,9 @@ impl DatabaseName {
     /// # Errors
     /// The segment is no name's encoding.
     pub fn from_key_segment(segment: &str) -> Result<Self, InvalidId> {
+        if segment.bytes().all(stays_in_segment) {
+            return segment.parse();
+        }
         let invalid = || InvalidId::new("database segment", segment, "use the form that strongroom writes");
         let mut bytes = Vec::with_capacity(segment.len());
         let mut rest = segment.bytes();
@@ -173,6 +178,10 @@ impl DatabaseName {
         // One name has one segment: `%41` for `A` would make two keys for one database.
         if name.key_segment() == segment { Ok(name) } else { Err(invalid()) }
     }
+}
+
+fn stays_in_segment(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')
 }
 
 /// What a run makes.
@@ -340,7 +349,9 @@ impl FromStr for RunId {
             database,
             attempt: attempt.parse().map_err(|_| invalid())?,
         };
-        if (1..=ATTEMPT_MAX).contains(&run.attempt) && run.to_string() == text { Ok(run) } else { Err(invalid()) }
+        // Of all parts only numbers have more than one form: `+1` and `01` would be other names for the first attempt.
+        let is_canonical = attempt.starts_with(|first: char| first.is_ascii_digit() && first != '0');
+        if is_canonical && run.attempt <= ATTEMPT_MAX { Ok(run) } else { Err(invalid()) }
     }
 }
 
@@ -380,9 +391,9 @@ impl SnapshotId {
             format!("{cut}-{hash}")
         };
         if attempt <= 1 {
-            SnapshotId(format!("{prefix}-{name}-{slot}"))
+            SnapshotId(format!("{prefix}-{name}-{slot}").into())
         } else {
-            SnapshotId(format!("{prefix}-{name}-{slot}-{attempt}"))
+            SnapshotId(format!("{prefix}-{name}-{slot}-{attempt}").into())
         }
     }
 }

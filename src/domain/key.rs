@@ -10,6 +10,7 @@
 //! ```
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,13 +20,13 @@ use super::verification::Level;
 
 /// A key in the destination bucket.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(transparent)]
-pub struct ObjectKey(String);
+#[serde(from = "String", into = "String")]
+pub struct ObjectKey(Arc<str>);
 
 impl ObjectKey {
     /// A key as the store listed it.
     #[must_use]
-    pub fn listed(key: impl Into<String>) -> ObjectKey {
+    pub fn listed(key: impl Into<Arc<str>>) -> ObjectKey {
         ObjectKey(key.into())
     }
 
@@ -39,6 +40,18 @@ impl ObjectKey {
     #[must_use]
     pub fn file_name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+impl From<String> for ObjectKey {
+    fn from(key: String) -> ObjectKey {
+        ObjectKey(key.into())
+    }
+}
+
+impl From<ObjectKey> for String {
+    fn from(key: ObjectKey) -> String {
+        key.as_str().to_owned()
     }
 }
 
@@ -146,7 +159,7 @@ impl Layout {
     /// The manifest of a dump.
     #[must_use]
     pub fn manifest(&self, dump: &DumpId) -> ObjectKey {
-        ObjectKey(format!("{}{MANIFEST}", self.dump_prefix(dump)))
+        ObjectKey::from(format!("{}{MANIFEST}", self.dump_prefix(dump)))
     }
 
     /// The directory of one run of a dump, with its trailing slash.
@@ -158,26 +171,26 @@ impl Layout {
     /// An object in the directory of one run.
     #[must_use]
     pub fn dump_object(&self, dump: &DumpId, run: &RunId, name: &str) -> ObjectKey {
-        ObjectKey(format!("{}{name}", self.run_prefix(dump, run)))
+        ObjectKey::from(format!("{}{name}", self.run_prefix(dump, run)))
     }
 
     /// The record of a run.
     #[must_use]
     pub fn run_record(&self, source: &SourceId, run: &RunId) -> ObjectKey {
-        ObjectKey(format!("{}{source}/runs/{run}.json", self.root))
+        ObjectKey::from(format!("{}{source}/runs/{run}.json", self.root))
     }
 
     /// The pin of a recovery point; slashes in its id become `~`, which no id has.
     #[must_use]
     pub fn pin(&self, source: &SourceId, point: &str) -> ObjectKey {
-        ObjectKey(format!("{}{source}/pins/{}.json", self.root, point.replace('/', "~")))
+        ObjectKey::from(format!("{}{source}/pins/{}.json", self.root, point.replace('/', "~")))
     }
 
     /// The record of a dump's deletion in a plane.
     #[must_use]
     pub fn prune_record(&self, dump: &DumpId, plane: Plane) -> ObjectKey {
         let (source, database) = (&dump.source, dump.database.key_segment());
-        ObjectKey(format!("{}{source}/prunes/{}/{database}/{}.json", self.root, plane.as_str(), dump.slot))
+        ObjectKey::from(format!("{}{source}/prunes/{}/{database}/{}.json", self.root, plane.as_str(), dump.slot))
     }
 
     /// The record of the newest verification of a dump in a plane, of one level.
@@ -185,7 +198,7 @@ impl Layout {
     pub fn verification(&self, dump: &DumpId, plane: Plane, level: Level) -> ObjectKey {
         let (source, database) = (&dump.source, dump.database.key_segment());
         let name = format!("{}-{}.json", plane.as_str(), level.as_str());
-        ObjectKey(format!("{}{source}/verifications/{database}/{}/{name}", self.root, dump.slot))
+        ObjectKey::from(format!("{}{source}/verifications/{database}/{}/{name}", self.root, dump.slot))
     }
 
     /// Says what a listed key is for. Whatever does not print back as the same key is [`KeyRole::Foreign`].

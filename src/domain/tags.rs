@@ -52,7 +52,8 @@ pub fn for_copy(installation: &InstallationId, copy: &SnapshotId, origin: &Tags)
 /// Whether the tags of a snapshot prove that this installation made this very snapshot.
 #[must_use]
 pub fn prove_ownership(tags: &Tags, installation: &InstallationId, snapshot: &SnapshotId) -> bool {
-    tags.get(OWNER).is_some_and(|value| *value == owner(installation, snapshot))
+    let named = tags.get(OWNER).and_then(|value| value.strip_prefix(installation.as_str())?.strip_prefix('/'));
+    named == Some(snapshot.as_str())
 }
 
 fn owner(installation: &InstallationId, snapshot: &SnapshotId) -> String {

@@ -203,14 +203,14 @@ impl Model {
 
     /// What people made stays as it was.
     fn check_by_hand(&self, state: &mut State, snapshots: &[(RegionName, Snapshot)]) {
-        let shown =
-            |id: &SnapshotId| snapshots.iter().find(|(_, snapshot)| snapshot.id == *id).map(|(_, own)| own.clone());
+        let shown: BTreeMap<&SnapshotId, &Snapshot> = snapshots.iter().map(|(_, own)| (&own.id, own)).collect();
         for id in std::mem::take(&mut state.new_by_hand) {
-            let snapshot = shown(&id).expect("it was just made");
+            let snapshot = Snapshot::clone(shown.get(&id).expect("it was just made"));
             state.by_hand.insert(id, snapshot);
         }
         for (id, before) in &state.by_hand {
-            self.holds(shown(id).as_ref() == Some(before), || format!("snapshot {id}, which is not ours, was changed"));
+            let stands = shown.get(id).is_some_and(|own| *own == before);
+            self.holds(stands, || format!("snapshot {id}, which is not ours, was changed"));
         }
     }
 
