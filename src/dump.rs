@@ -10,9 +10,11 @@
 pub mod archive;
 mod check_stored;
 mod compress;
+pub mod parallel;
 pub mod parts;
 pub mod read_back;
+pub mod row_meter;
 mod stream;
 
-pub use check_stored::{Sent, check_stored};
+pub use check_stored::{Sent, check_stored, put_new};
 pub use stream::{Archive, ArchiveRequest, DumpError, stream_archive};

@@ -195,6 +195,8 @@ pub struct DumpSettings {
     pub engine: Engine,
     /// zstd level, 1 to 19.
     pub compression_level: i32,
+    /// Connections that the parallel engine reads rows with.
+    pub jobs: usize,
 }
 
 /// How much may happen at once.

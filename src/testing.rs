@@ -100,7 +100,7 @@ pub(crate) fn region() -> RegionName {
 }
 
 fn source(id: &str, databases: &[&str]) -> SourcePolicy {
-    let settings = DumpSettings { engine: Engine::PgDump, compression_level: 3 };
+    let settings = DumpSettings { engine: Engine::PgDump, compression_level: 3, jobs: 2 };
     let databases: Vec<_> = databases.iter().map(|database| database.parse().unwrap()).collect();
     let dumps = databases.iter().map(|database| {
         obligation(Task::Dump { database: Clone::clone(database), settings: settings.clone() }, "0 4 1 * *")

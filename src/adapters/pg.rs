@@ -1,5 +1,7 @@
 //! PostgreSQL servers through tokio-postgres, over TLS that is always verified.
 
+mod dump_session;
+
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +19,9 @@ use super::globals;
 use crate::domain::id::DatabaseName;
 use crate::domain::manifest::Extension;
 use crate::ports::credentials::Login;
-use crate::ports::postgres::{DatabaseFacts, Globals, Postgres};
+use crate::ports::postgres::{DatabaseFacts, Globals, Postgres, Session};
 use crate::ports::{ErrorKind, PortError};
+use dump_session::DumpSession;
 
 /// Keepalives on idle connections, so that a peer that is gone is noticed within minutes.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -126,7 +129,12 @@ fn is_tls(error: &tokio_postgres::Error) -> bool {
 }
 
 fn kind_of(error: &tokio_postgres::Error) -> ErrorKind {
-    match error.code().map(tokio_postgres::error::SqlState::code) {
+    kind_of_code(error.code().map(tokio_postgres::error::SqlState::code))
+}
+
+/// What an SQLSTATE means to the caller; without one the connection failed.
+fn kind_of_code(code: Option<&str>) -> ErrorKind {
+    match code {
         Some(code) if code.starts_with("28") || code == "42501" => ErrorKind::PermissionDenied,
         Some("3D000" | "42P01") => ErrorKind::NotFound,
         Some(code) if code.starts_with("57") || code.starts_with("08") || code.starts_with("53") => {
@@ -178,6 +186,16 @@ impl Postgres for PgServers {
 
     async fn globals(&self, login: &Login, database: &DatabaseName) -> Result<Globals, PortError> {
         self.with_connection(login, database, globals::read).await
+    }
+
+    async fn session(&self, login: &Login, database: &DatabaseName, name: &str) -> Result<Box<dyn Session>, PortError> {
+        let what = format!("connect to database {database} at {}:{}", login.endpoint.host, login.endpoint.port);
+        let tls = tls(login).map_err(|error| PortError::new(what.clone(), ErrorKind::Invalid).because(error))?;
+        let (login, database, name, timeout) = (login.clone(), database.clone(), name.to_owned(), self.connect_timeout);
+        let opening =
+            tokio::task::spawn_blocking(move || DumpSession::open(&login, &database, Arc::new(tls), &name, timeout));
+        let opened = opening.await.map_err(|error| PortError::new(what, ErrorKind::Other).because(error))?;
+        Ok(Box::new(opened?))
     }
 }
 

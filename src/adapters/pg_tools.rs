@@ -88,6 +88,7 @@ impl PgDump for StockPgDump {
         login: &Login,
         database: &DatabaseName,
         name: &str,
+        snapshot: Option<&str>,
     ) -> Result<Box<dyn DumpProcess>, PortError> {
         let password_file = write_password_file(login).map_err(|error| self.invalid(error))?;
         let stderr = tempfile::tempfile().map_err(|error| self.invalid(error))?;
@@ -99,6 +100,7 @@ impl PgDump for StockPgDump {
         let mut command = Command::new(&self.program);
         command
             .args(["--format=custom", "--compress=0", "--no-password"])
+            .args(snapshot.map(|snapshot| format!("--snapshot={snapshot}")))
             .env_clear()
             .env("PGHOST", &login.endpoint.host)
             .env("PGPORT", login.endpoint.port.to_string())

@@ -21,6 +21,8 @@ pub const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 pub enum Engine {
     /// `pg_dump -Fc -Z0`, streamed as one object.
     PgDump,
+    /// Several connections in one snapshot, each table an object of pg_dump's directory format.
+    Parallel,
 }
 
 impl Engine {
@@ -29,6 +31,7 @@ impl Engine {
     pub fn as_str(self) -> &'static str {
         match self {
             Engine::PgDump => "pg_dump",
+            Engine::Parallel => "parallel",
         }
     }
 }
@@ -127,6 +130,26 @@ pub struct Table {
     pub rows: u64,
     /// Bytes of COPY text, newlines included, end mark not.
     pub bytes: u64,
+    /// Of the parallel engine: the multiset hash of its rows, in hex. It is the sum modulo 2^128 of XXH3-128 over each row's
+    /// COPY text without its newline, so neither the order of rows nor how the table was split matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+    /// Of the parallel engine: the parts of its object, each of whole zstd frames and whole rows, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<TablePart>,
+}
+
+/// A part of a table's object, which can be read without the others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TablePart {
+    /// Where it begins in the object.
+    pub offset: u64,
+    /// Its bytes.
+    pub size_bytes: u64,
+    /// Rows in it.
+    pub rows: u64,
+    /// The multiset hash of its rows, in hex.
+    pub hash: String,
 }
 
 /// Large objects in the archive.

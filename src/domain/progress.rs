@@ -28,6 +28,12 @@ impl Progress {
         self.rows.store(rows, Ordering::Relaxed);
     }
 
+    /// Adds bytes and rows that were read.
+    pub fn add_read(&self, bytes: u64, rows: u64) {
+        self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+    }
+
     /// Adds bytes that the store has acknowledged.
     pub fn add_stored(&self, bytes: u64) {
         self.stored_bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -15,12 +15,12 @@ use std::collections::BTreeMap;
 use std::io;
 
 use reader::ByteReader;
-pub use toc::{Toc, TocEntry};
+pub use toc::{LARGE_OBJECTS, Toc, TocEntry};
 
 use crate::domain::manifest::{LargeObjects, Table};
 
 /// What pg_dump writes after the last row of a table.
-const COPY_END: &[u8; 5] = b"\\.\n\n\n";
+pub(super) const COPY_END: &[u8; 5] = b"\\.\n\n\n";
 /// Newlines in [`COPY_END`].
 const COPY_END_NEWLINES: u64 = 3;
 
@@ -71,6 +71,9 @@ pub enum ArchiveError {
         /// Table.
         table: String,
     },
+    /// The data of a table in a file of its own does not end as pg_dump ends it.
+    #[error("the rows have no end mark")]
+    NoEndMark,
     /// The table of contents promises data that never came.
     #[error("the archive has no data for {missing} entries that its table of contents promises, such as {example}")]
     DataMissing {
@@ -94,6 +97,36 @@ pub struct Walked {
     pub rows: u64,
     /// Bytes of the archive.
     pub bytes: u64,
+}
+
+/// The head of an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The table of contents.
+    pub toc: Toc,
+    /// The same as the `toc.dat` of an archive of the directory format.
+    pub toc_dat: Vec<u8>,
+}
+
+/// Reads the table of contents, which a custom archive begins with, and nothing of what follows it.
+///
+/// # Errors
+/// See [`ArchiveError`].
+pub fn read_head(input: impl io::Read) -> Result<Head, ArchiveError> {
+    let mut nowhere = Nowhere;
+    let mut reader = ByteReader::transcribing(input, &mut nowhere);
+    let toc = toc::read(&mut reader)?;
+    Ok(Head { toc, toc_dat: reader.into_transcript() })
+}
+
+/// Takes an archive in and keeps nothing.
+#[derive(Debug)]
+pub struct Nowhere;
+
+impl ArchiveSink for Nowhere {
+    fn take(&mut self, _bytes: &[u8], _rows: u64) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(())
+    }
 }
 
 /// Takes in the bytes of an archive as they are read, in order and without gaps.
@@ -161,6 +194,8 @@ fn read_table<R: io::Read, S: ArchiveSink>(
         name: entry.tag.clone(),
         rows,
         bytes: bytes - COPY_END.len() as u64,
+        hash: None,
+        parts: Vec::new(),
     })
 }
 

@@ -2,11 +2,15 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use crc_fast::CrcAlgorithm;
+use sha2::{Digest, Sha256};
 
 use super::DumpError;
 use crate::domain::key::ObjectKey;
 use crate::domain::manifest::StoredObject;
-use crate::ports::object_store::ObjectStore;
+use crate::ports::ErrorKind;
+use crate::ports::object_store::{Condition, ObjectStore};
 
 /// What was sent to the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,4 +58,33 @@ pub async fn check_stored(
         crc64nvme,
         kms_key: facts.kms_key,
     })
+}
+
+/// Writes a small object that is not there yet, and checks what the store has of it. An answer that was lost is no failure,
+/// if what was to be written is there.
+///
+/// # Errors
+/// The object could not be written, or the store has something else.
+pub async fn put_new(
+    store: &dyn ObjectStore,
+    key: ObjectKey,
+    bytes: Bytes,
+    kms_key: Option<&str>,
+) -> Result<StoredObject, DumpError> {
+    let sent = Sent {
+        size_bytes: bytes.len() as u64,
+        sha256: Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
+        crc64nvme: crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &bytes),
+    };
+    let written = store.put(&key, bytes, Condition::Absent).await;
+    match (written, check_stored(store, &key, &sent, kms_key).await) {
+        (Ok(_), checked) => checked,
+        // The answer was lost, and what was to be written is there.
+        (Err(_), Ok(object)) => Ok(object),
+        // It met its own effect, and what is there could not be seen: that is the trouble.
+        (Err(error), Err(DumpError::Port(unseen))) if error.kind() == ErrorKind::AlreadyExists => {
+            Err(DumpError::Port(unseen))
+        }
+        (Err(error), Err(_)) => Err(error.into()),
+    }
 }

@@ -42,7 +42,7 @@ pub(super) enum CompressError {
 
 /// Compresses what it is given and sends it on as parts.
 pub(super) struct Compressor {
-    encoder: ZstdEncoder<Segments>,
+    frame: Frame,
     sizes: PartSizes,
     memory: Arc<Semaphore>,
     parts: mpsc::Sender<PermittedPart>,
@@ -73,11 +73,8 @@ impl Compressor {
         runtime: Handle,
         progress: Arc<Progress>,
     ) -> Self {
-        // The content checksum makes a damaged frame an error in every zstd decoder; pg_dump's own archives lack it.
-        let parameters = [CParameter::checksum_flag(true)];
-        let encoder = ZstdEncoder::with_quality_and_params(Segments::default(), Level::Precise(level), &parameters);
         Compressor {
-            encoder,
+            frame: Frame::begin(level),
             sizes,
             memory,
             parts,
@@ -93,17 +90,8 @@ impl Compressor {
     }
 
     fn compress(&mut self, bytes: &[u8]) -> Result<(), CompressError> {
-        // The encoder writes into memory, so it is never pending: it can be driven on this thread without a runtime.
-        let written = self.encoder.write_all(bytes).now_or_never();
-        written.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into())).map_err(CompressError::Encoder)?;
-        self.send_full_segments()
-    }
-
-    fn send_full_segments(&mut self) -> Result<(), CompressError> {
-        for segment in std::mem::take(&mut self.encoder.get_mut().full) {
-            self.add_segment(segment)?;
-        }
-        Ok(())
+        let segments = self.frame.write(bytes).map_err(CompressError::Encoder)?;
+        segments.into_iter().try_for_each(|segment| self.add_segment(segment))
     }
 
     fn add_segment(&mut self, segment: Bytes) -> Result<(), CompressError> {
@@ -145,10 +133,8 @@ impl Compressor {
 
     /// Ends the frame and sends the last part.
     pub(super) fn finish(mut self) -> Result<Sent, CompressError> {
-        let ended = self.encoder.shutdown().now_or_never();
-        ended.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into())).map_err(CompressError::Encoder)?;
-        self.encoder.get_mut().close();
-        self.send_full_segments()?;
+        let segments = self.frame.end().map_err(CompressError::Encoder)?;
+        segments.into_iter().try_for_each(|segment| self.add_segment(segment))?;
         if let Some(part) = self.open.take() {
             self.send_part(part)?;
         }
@@ -163,6 +149,34 @@ impl ArchiveSink for Compressor {
         self.read_bytes += bytes.len() as u64;
         self.progress.set_read(self.read_bytes, rows);
         Ok(())
+    }
+}
+
+/// A zstd frame on its way into memory, in segments.
+pub(super) struct Frame(ZstdEncoder<Segments>);
+
+impl Frame {
+    pub(super) fn begin(level: i32) -> Frame {
+        // The content checksum makes a damaged frame an error in every zstd decoder; pg_dump's own archives lack it.
+        let parameters = [CParameter::checksum_flag(true)];
+        Frame(ZstdEncoder::with_quality_and_params(Segments::default(), Level::Precise(level), &parameters))
+    }
+
+    /// Compresses more; returns the segments that are full.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<Vec<Bytes>> {
+        // The encoder writes into memory, so it is never pending: it can be driven on this thread without a runtime.
+        let written = self.0.write_all(bytes).now_or_never();
+        written.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))?;
+        Ok(std::mem::take(&mut self.0.get_mut().full))
+    }
+
+    /// Ends the frame; returns the segments that are left.
+    pub(super) fn end(&mut self) -> io::Result<Vec<Bytes>> {
+        let ended = self.0.shutdown().now_or_never();
+        ended.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))?;
+        let segments = self.0.get_mut();
+        segments.close();
+        Ok(std::mem::take(&mut segments.full))
     }
 }
 

@@ -11,7 +11,8 @@ use tokio::io::AsyncBufRead;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use tokio_util::sync::CancellationToken;
 
-use super::archive::{self, ArchiveError, ArchiveSink, Walked};
+use super::archive::{self, ArchiveError, COPY_END, Nowhere, Walked};
+use super::row_meter::{RowCount, RowMeter};
 use crate::domain::prune_record::ObjectVersion;
 use crate::ports::object_store::ObjectStore;
 use crate::ports::{ErrorKind, PortError};
@@ -25,6 +26,8 @@ pub struct ReadBack {
     pub sha256: String,
     /// Of an archive: what is in it, or why it is none.
     pub archive: Option<Result<Walked, ArchiveError>>,
+    /// Of the rows of one table: what they count, or why they are none.
+    pub table: Option<Result<RowCount, ArchiveError>>,
 }
 
 /// How an object is read back.
@@ -34,6 +37,8 @@ pub enum Content {
     Plain,
     /// It is decompressed and walked as an archive too.
     CompressedArchive,
+    /// It is decompressed, and its rows are counted and hashed, too.
+    CompressedTable,
 }
 
 /// Reads one version of an object to its end.
@@ -64,11 +69,13 @@ pub async fn read_back(
     let work = tokio::task::spawn_blocking(move || match content {
         Content::Plain => {
             drain(SyncIoBridge::new(reader));
-            None
+            (None, None)
         }
-        Content::CompressedArchive => Some(walk(reader)),
+        Content::CompressedArchive => (Some(decompressed(reader, |plain| archive::walk(plain, &mut Nowhere))), None),
+        Content::CompressedTable => (None, Some(decompressed(reader, count_rows))),
     });
-    let archive = work.await.map_err(|error| PortError::new("read an object back", ErrorKind::Other).because(error))?;
+    let read = work.await.map_err(|error| PortError::new("read an object back", ErrorKind::Other).because(error))?;
+    let (archive, table) = read;
     let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
     match seen.error {
         Some(error) => Err(error),
@@ -76,19 +83,49 @@ pub async fn read_back(
             size_bytes: seen.size_bytes,
             sha256: seen.sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
             archive,
+            table,
         }),
     }
 }
 
-/// Walks the archive and then reads what may be left, so that every byte is hashed.
-fn walk(reader: impl AsyncBufRead + Unpin) -> Result<Walked, ArchiveError> {
+/// Decompresses for `read` and then reads what may be left, so that every byte is hashed.
+fn decompressed<T>(
+    reader: impl AsyncBufRead + Unpin,
+    read: impl FnOnce(&mut dyn Read) -> Result<T, ArchiveError>,
+) -> Result<T, ArchiveError> {
     let mut decoder = ZstdDecoder::new(reader);
     decoder.multiple_members(true);
     let mut bridge = SyncIoBridge::new(decoder);
-    let walked = archive::walk(&mut bridge, &mut Nowhere);
+    let done = read(&mut bridge);
     // What cannot be decompressed is hashed as it is.
     drain(SyncIoBridge::new(bridge.into_inner().into_inner()));
-    walked
+    done
+}
+
+/// Bytes that are decompressed at once.
+const PLAIN_BYTES: usize = 256 << 10;
+
+/// Counts the rows of a table up to the end mark behind them.
+fn count_rows(plain: &mut dyn Read) -> Result<RowCount, ArchiveError> {
+    let mut meter = RowMeter::default();
+    let mut buffer = vec![0; PLAIN_BYTES];
+    // The last bytes that were read may be the mark: they wait at the front until more have come.
+    let mut waiting = 0;
+    loop {
+        let read = match plain.read(buffer.get_mut(waiting..).unwrap_or_default()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read.map_err(ArchiveError::Read)?,
+        };
+        let end = waiting + read;
+        if read == 0 {
+            let is_whole = buffer.get(..end) == Some(COPY_END) && meter.is_between_rows();
+            return if is_whole { Ok(meter.count()) } else { Err(ArchiveError::NoEndMark) };
+        }
+        let rows = end.saturating_sub(COPY_END.len());
+        meter.take(buffer.get(..rows).unwrap_or_default());
+        buffer.copy_within(rows..end, 0);
+        waiting = end - rows;
+    }
 }
 
 /// Reads to the end; an error is in what was seen.
@@ -119,14 +156,5 @@ impl Seen {
                 Err(broken)
             }
         }
-    }
-}
-
-/// Takes an archive in and keeps nothing.
-struct Nowhere;
-
-impl ArchiveSink for Nowhere {
-    fn take(&mut self, _bytes: &[u8], _rows: u64) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        Ok(())
     }
 }

@@ -82,6 +82,24 @@ pub enum DumpError {
         /// What was sent.
         sent: String,
     },
+    /// Tables were given another file between the snapshot and the lock on them.
+    #[error(
+        "{tables} were rewritten (TRUNCATE, VACUUM FULL, CLUSTER, ALTER) each time that the dump began: run it when nobody does"
+    )]
+    Rewritten {
+        /// Which.
+        tables: String,
+    },
+    /// The server counts other rows than have come.
+    #[error("the server says that it copied {copied} rows of {table}, and {counted} have come")]
+    RowsDiffer {
+        /// The table.
+        table: String,
+        /// The server's count.
+        copied: u64,
+        /// Ours.
+        counted: u64,
+    },
     /// Stopped by us.
     #[error("the dump was stopped")]
     Cancelled,
@@ -238,6 +256,8 @@ impl DumpError {
             | DumpError::Archive(_)
             | DumpError::Compress(_)
             | DumpError::StoredDifferently { .. }
+            | DumpError::Rewritten { .. }
+            | DumpError::RowsDiffer { .. }
             | DumpError::Panicked => ErrorKind::Other,
         }
     }

@@ -3,23 +3,23 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use crc_fast::CrcAlgorithm;
 use jiff::{SignedDuration, Timestamp};
-use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::claim::Claim;
 use super::patient_store::PatientStore;
 use super::{Executor, Outcome, restore_md};
-use crate::domain::key::ObjectKey;
-use crate::domain::manifest::{Compression, MANIFEST_VERSION, Manifest, StoredObject, Versions};
+use crate::domain::manifest::{
+    Compression, Engine, LargeObjects, MANIFEST_VERSION, Manifest, StoredObject, Table, Versions,
+};
 use crate::domain::progress::Progress;
 use crate::domain::run::{LEASE, RunState};
+use crate::dump::parallel::{ParallelRequest, dump_in_parallel};
 use crate::dump::parts::PartSizes;
-use crate::dump::{Archive, ArchiveRequest, DumpError, Sent, check_stored, stream_archive};
+use crate::dump::{Archive, ArchiveRequest, DumpError, put_new, stream_archive};
 use crate::plan::action::StartDump;
-use crate::ports::object_store::{Condition, ObjectStore};
+use crate::ports::object_store::ObjectStore;
 use crate::ports::postgres::{DatabaseFacts, Globals};
 use crate::ports::{Chain, ErrorKind, PortError};
 
@@ -31,6 +31,21 @@ const GLOBALS: &str = "globals.sql";
 const RESTORE_MD: &str = "RESTORE.md";
 /// A claim is renewed this often: two renewals may fail before the lease ends.
 const RENEW_EVERY: SignedDuration = SignedDuration::from_secs(LEASE.as_secs() / 3);
+
+/// A piece of a large table that one connection of the parallel engine reads: some seconds of work, so that nobody waits long
+/// for the last one.
+const RANGE_BYTES: u64 = 64 << 20;
+
+/// An archive in the store, made by either engine.
+struct StoredArchive {
+    format: (u8, u8),
+    uncompressed_bytes: u64,
+    rows: u64,
+    tables: Vec<Table>,
+    large_objects: LargeObjects,
+    objects: Vec<StoredObject>,
+    warnings: Option<String>,
+}
 
 /// Why a dump was stopped from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +151,10 @@ impl Executor {
             () = stop.cancelled() => return Err(DumpError::Cancelled),
         };
         let (facts, globals, pg_dump_version) = prepared;
-        let archive = self.store_archive(start, &facts, progress, store, stop).await?;
+        let archive = match start.settings.engine {
+            Engine::PgDump => self.store_archive(start, &facts, progress, store, stop).await?,
+            Engine::Parallel => self.store_tables(start, &facts, progress, store, stop).await?,
+        };
         if let Some(warnings) = &archive.warnings {
             tracing::warn!(warnings, "pg_dump succeeded and warned; the manifest keeps the warnings");
         }
@@ -148,7 +166,7 @@ impl Executor {
             strongroom: env!("CARGO_PKG_VERSION").to_owned(),
             server: facts.server_version.clone(),
             pg_dump: pg_dump_version,
-            archive: format!("{}.{}", archive.walked.toc.version.0, archive.walked.toc.version.1),
+            archive: format!("{}.{}", archive.format.0, archive.format.1),
         };
         let mut manifest = self.manifest(start, started_at, facts, globals, versions, archive);
         manifest.objects.push(globals_object);
@@ -204,7 +222,7 @@ impl Executor {
         progress: Arc<Progress>,
         store: &Arc<dyn ObjectStore>,
         stop: &CancellationToken,
-    ) -> Result<Archive, DumpError> {
+    ) -> Result<StoredArchive, DumpError> {
         let login = self.ports.credentials.login(&start.dump.source, &start.endpoint).await?;
         let sizes = PartSizes::for_dump(self.settings.part_size_bytes, facts.size_bytes);
         let request = ArchiveRequest {
@@ -218,8 +236,55 @@ impl Executor {
         };
         // Seen in `pg_stat_activity` by whoever wonders what holds back vacuum.
         let name = format!("strongroom/{}", start.run);
-        let mut process = self.ports.pg_dump.start(&login, &start.dump.database, &name).await?;
-        stream_archive(process.as_mut(), &request, stop).await
+        let mut process = self.ports.pg_dump.start(&login, &start.dump.database, &name, None).await?;
+        let Archive { walked, object, warnings } = stream_archive(process.as_mut(), &request, stop).await?;
+        Ok(StoredArchive {
+            format: walked.toc.version,
+            uncompressed_bytes: walked.bytes,
+            rows: walked.rows,
+            tables: walked.tables,
+            large_objects: walked.large_objects,
+            objects: vec![object],
+            warnings,
+        })
+    }
+
+    async fn store_tables(
+        &self,
+        start: &StartDump,
+        facts: &DatabaseFacts,
+        progress: Arc<Progress>,
+        store: &Arc<dyn ObjectStore>,
+        stop: &CancellationToken,
+    ) -> Result<StoredArchive, DumpError> {
+        let request = ParallelRequest {
+            postgres: Arc::clone(&self.ports.postgres),
+            pg_dump: Arc::clone(&self.ports.pg_dump),
+            credentials: Arc::clone(&self.ports.credentials),
+            endpoint: start.endpoint.clone(),
+            name: format!("strongroom/{}", start.run),
+            store: Arc::clone(store),
+            layout: self.settings.layout.clone(),
+            dump: start.dump.clone(),
+            run: start.run.clone(),
+            kms_key: self.settings.kms_key.clone(),
+            compression_level: start.settings.compression_level,
+            jobs: start.settings.jobs,
+            sizes: PartSizes::for_dump(self.settings.part_size_bytes, facts.size_bytes),
+            parts_in_flight: self.settings.parts_in_flight,
+            range_bytes: RANGE_BYTES,
+            progress,
+        };
+        let made = dump_in_parallel(&request, stop).await?;
+        Ok(StoredArchive {
+            format: made.toc.version,
+            uncompressed_bytes: made.count.bytes + made.large_objects.bytes,
+            rows: made.count.rows,
+            tables: made.tables,
+            large_objects: made.large_objects,
+            objects: made.objects,
+            warnings: made.warnings,
+        })
     }
 
     fn manifest(
@@ -229,7 +294,7 @@ impl Executor {
         facts: DatabaseFacts,
         globals: Globals,
         versions: Versions,
-        archive: Archive,
+        archive: StoredArchive,
     ) -> Manifest {
         Manifest {
             version: MANIFEST_VERSION,
@@ -244,13 +309,13 @@ impl Executor {
             finished_at: started_at,
             snapshot_at: facts.at,
             snapshot_lsn: facts.lsn,
-            uncompressed_bytes: archive.walked.bytes,
+            uncompressed_bytes: archive.uncompressed_bytes,
             stored_bytes: 0,
-            rows: archive.walked.rows,
+            rows: archive.rows,
             compression: Compression { algorithm: "zstd".to_owned(), level: start.settings.compression_level },
-            tables: archive.walked.tables,
-            large_objects: archive.walked.large_objects,
-            objects: vec![archive.object],
+            tables: archive.tables,
+            large_objects: archive.large_objects,
+            objects: archive.objects,
             extensions: facts.extensions,
             roles: globals.roles,
             warnings: archive.warnings,
@@ -258,7 +323,7 @@ impl Executor {
         }
     }
 
-    /// Writes a small object of the run and reads back what the store has.
+    /// Writes a small object of the run and checks what the store has.
     async fn store_new(
         &self,
         store: &Arc<dyn ObjectStore>,
@@ -267,33 +332,7 @@ impl Executor {
         bytes: Vec<u8>,
     ) -> Result<StoredObject, DumpError> {
         let key = self.settings.layout.dump_object(&start.dump, &start.run, name);
-        self.put_new(store, key, bytes).await
-    }
-
-    async fn put_new(
-        &self,
-        store: &Arc<dyn ObjectStore>,
-        key: ObjectKey,
-        bytes: Vec<u8>,
-    ) -> Result<StoredObject, DumpError> {
-        let bytes = Bytes::from(bytes);
-        let sent = Sent {
-            size_bytes: bytes.len() as u64,
-            sha256: Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
-            crc64nvme: crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &bytes),
-        };
-        let written = store.put(&key, bytes, Condition::Absent).await;
-        let kms_key = self.settings.kms_key.as_deref();
-        match (written, check_stored(store.as_ref(), &key, &sent, kms_key).await) {
-            (Ok(_), checked) => checked,
-            // The answer was lost, and what was to be written is there.
-            (Err(_), Ok(object)) => Ok(object),
-            // It met its own effect, and what is there could not be seen: that is the trouble.
-            (Err(error), Err(DumpError::Port(unseen))) if error.kind() == ErrorKind::AlreadyExists => {
-                Err(DumpError::Port(unseen))
-            }
-            (Err(error), Err(_)) => Err(error.into()),
-        }
+        put_new(store.as_ref(), key, Bytes::from(bytes), self.settings.kms_key.as_deref()).await
     }
 
     /// Writes the manifest: from here on the dump exists.
@@ -306,7 +345,7 @@ impl Executor {
         let key = self.settings.layout.manifest(&start.dump);
         let json = manifest.to_json();
         let json = json.map_err(|error| PortError::new(format!("form {key}"), ErrorKind::Other).because(error))?;
-        self.put_new(store, key, json).await?;
+        put_new(store.as_ref(), key, Bytes::from(json), self.settings.kms_key.as_deref()).await?;
         Ok(())
     }
 }

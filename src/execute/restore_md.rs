@@ -1,13 +1,37 @@
 //! `RESTORE.md`: how to restore a dump with nothing but stock tools. The tool lost must not be the backup lost.
 
-use crate::domain::manifest::Manifest;
+use crate::domain::manifest::{Engine, Manifest};
+
+/// One archive.
+fn check_archive(sha256: &str) -> String {
+    format!("echo '{sha256}  archive.dump.zst' | sha256sum --check\nzstd --decompress archive.dump.zst")
+}
+
+/// A directory: `pg_restore` takes the files as they are where it was built with zstd (16 and newer), and without their
+/// compression everywhere. The manifest names the SHA-256 of each.
+fn check_directory(bucket: &str, directory: &str) -> String {
+    let dump = directory.rsplit_once('/').map_or("", |(dump, _)| dump);
+    format!(
+        "aws s3 cp s3://{bucket}/{dump}/manifest.json ..
+jq --raw-output '.objects[] | .sha256 + \"  \" + (.key | split(\"/\") | last)' \\
+  ../manifest.json | sha256sum --check
+find . -name '*.zst' -print0 | xargs --null --max-args 100 zstd --decompress --rm --quiet"
+    )
+}
 
 /// The instructions for one dump.
 pub(super) fn restore_md(manifest: &Manifest, bucket: &str) -> String {
     let archive = manifest.objects.first();
     let key = archive.map_or("", |object| object.key.as_str());
     let directory = key.rsplit_once('/').map_or("", |(directory, _)| directory);
-    let sha256 = archive.map_or("", |object| object.sha256.as_str());
+    let check = match manifest.engine {
+        Engine::PgDump => check_archive(archive.map_or("", |object| object.sha256.as_str())),
+        Engine::Parallel => check_directory(bucket, directory),
+    };
+    let restored = match manifest.engine {
+        Engine::PgDump => "archive.dump",
+        Engine::Parallel => ".",
+    };
     let kms = match archive.and_then(|object| object.kms_key.as_deref()) {
         Some(key) => format!("Downloading needs `kms:Decrypt` on `{key}`.\n"),
         None => String::new(),
@@ -34,8 +58,7 @@ version as the server, or newer, and needs these extensions: {extensions}.
 ```sh
 aws s3 cp --recursive s3://{bucket}/{directory}/ restore/
 cd restore
-echo '{sha256}  archive.dump.zst' | sha256sum --check
-zstd --decompress archive.dump.zst
+{check}
 ```
 
 ## 2. Roles
@@ -52,7 +75,7 @@ If psql stops because the database does not exist, run the file again after `cre
 
 ```sh
 createdb --host HOST --username MASTER TARGET
-pg_restore --host HOST --username MASTER --dbname TARGET --jobs 4 --exit-on-error archive.dump
+pg_restore --host HOST --username MASTER --dbname TARGET --jobs 4 --exit-on-error {restored}
 psql --host HOST --username MASTER --dbname TARGET --command 'ANALYZE'
 ```
 

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Executor, Outcome, json};
 use crate::domain::bucket::ReplicationStatus;
 use crate::domain::inventory::StoredDump;
-use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest, StoredObject};
+use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest, StoredObject, Table};
 use crate::domain::prune_record::ObjectVersion;
 use crate::domain::recovery_point::Plane;
 use crate::domain::verification::{Level, VERIFICATION_BYTES_MAX, VERIFICATION_VERSION, Verdict, Verification};
@@ -200,9 +200,18 @@ async fn read_objects(
     found: &mut Found,
     token: &CancellationToken,
 ) -> Result<(), PortError> {
+    for table in manifest.tables.iter().filter(|table| table.hash.is_some()) {
+        if !manifest.objects.iter().any(|object| is_of(object, table)) {
+            found.faults.push(format!("{} has no object in the manifest", named(table)));
+        }
+    }
     for (object, version) in standing {
-        let is_archive = object.key.file_name() == super::dump::ARCHIVE;
-        let content = if is_archive { Content::CompressedArchive } else { Content::Plain };
+        let of_table = manifest.tables.iter().find(|table| table.hash.is_some() && is_of(object, table));
+        let content = match of_table {
+            Some(_) => Content::CompressedTable,
+            None if object.key.file_name() == super::dump::ARCHIVE => Content::CompressedArchive,
+            None => Content::Plain,
+        };
         let read = read_back(store, version, content, token).await?;
         found.bytes += read.size_bytes;
         found.faults.extend(byte_faults(object, &read));
@@ -214,8 +223,21 @@ async fn read_objects(
             Some(Err(error)) => found.faults.push(format!("{}: {}", object.key, Chain(&error))),
             None => {}
         }
+        match (of_table, read.table) {
+            (Some(table), Some(Ok(count))) => {
+                found.rows += count.rows;
+                found.faults.extend(differs(table, (count.rows, count.bytes), Some(&count.hash_hex())));
+            }
+            (_, Some(Err(error))) => found.faults.push(format!("{}: {}", object.key, Chain(&error))),
+            (_, Some(Ok(_)) | None) => {}
+        }
     }
     Ok(())
+}
+
+/// Whether an object of the parallel engine holds the rows of a table.
+fn is_of(object: &StoredObject, table: &Table) -> bool {
+    object.key.file_name().strip_suffix(".dat.zst").is_some_and(|id| id == table.dump_id.to_string())
 }
 
 fn byte_faults(object: &StoredObject, read: &ReadBack) -> Vec<String> {
@@ -231,21 +253,30 @@ fn byte_faults(object: &StoredObject, read: &ReadBack) -> Vec<String> {
 }
 
 /// How the tables that were read differ from those of the manifest.
-fn row_faults(manifest: &Manifest, read: &[crate::domain::manifest::Table]) -> Vec<String> {
+fn row_faults(manifest: &Manifest, read: &[Table]) -> Vec<String> {
     let mut faults = Vec::new();
     for table in &manifest.tables {
-        let name = format!("table {}.{}", table.schema, table.name);
         match read.iter().find(|own| own.dump_id == table.dump_id) {
-            None => faults.push(format!("{name} is missing in the archive")),
-            Some(own) if (own.rows, own.bytes) != (table.rows, table.bytes) => faults.push(format!(
-                "{name} has {} rows and {} bytes instead of {} and {}",
-                own.rows, own.bytes, table.rows, table.bytes
-            )),
-            Some(_) => {}
+            None => faults.push(format!("{} is missing in the archive", named(table))),
+            Some(own) => faults.extend(differs(table, (own.rows, own.bytes), own.hash.as_deref())),
         }
     }
     if read.len() > manifest.tables.len() {
         faults.push(format!("the archive has {} tables, the manifest {}", read.len(), manifest.tables.len()));
     }
     faults
+}
+
+/// How what was read of a table differs from what was dumped.
+fn differs(table: &Table, (rows, bytes): (u64, u64), hash: Option<&str>) -> Option<String> {
+    let name = named(table);
+    if (rows, bytes) != (table.rows, table.bytes) {
+        let (dumped_rows, dumped_bytes) = (table.rows, table.bytes);
+        return Some(format!("{name} has {rows} rows and {bytes} bytes instead of {dumped_rows} and {dumped_bytes}"));
+    }
+    (hash != table.hash.as_deref()).then(|| format!("{name} has other rows than were dumped: their hash differs"))
+}
+
+fn named(table: &Table) -> String {
+    format!("table {}.{}", table.schema, table.name)
 }

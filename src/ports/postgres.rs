@@ -5,8 +5,8 @@ use std::io::Read;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::PortError;
 use super::credentials::Login;
+use super::{Cause, PortError};
 use crate::domain::id::DatabaseName;
 use crate::domain::inventory::ToolVersion;
 use crate::domain::manifest::Extension;
@@ -43,7 +43,44 @@ pub trait Postgres: Send + Sync {
 
     /// Roles, memberships and settings, without password hashes and without RDS's own roles.
     async fn globals(&self, login: &Login, database: &DatabaseName) -> Result<Globals, PortError>;
+
+    /// A session that stays; `name` appears as application name in `pg_stat_activity`. It writes text as pg_dump does, in
+    /// UTF-8, and refuses to read a table of which policies hide rows.
+    async fn session(&self, login: &Login, database: &DatabaseName, name: &str) -> Result<Box<dyn Session>, PortError>;
 }
+
+/// Takes in rows as COPY text, cut anywhere.
+pub trait RowSink {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// They cannot be taken; the copy ends.
+    fn take(&mut self, text: &[u8]) -> Result<(), Cause>;
+}
+
+/// A session of a server, for a thread that may block. It ends when it is dropped.
+pub trait Session: Send {
+    /// Runs one statement and returns its rows as text, `None` for NULL.
+    ///
+    /// # Errors
+    /// The server refuses, or is gone.
+    fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, PortError>;
+
+    /// Runs `COPY … TO STDOUT` and returns how many rows the server says it sent.
+    ///
+    /// # Errors
+    /// The server refuses, or is gone, or `sink` refuses. The session is of no use then.
+    fn copy_out(&mut self, statement: &str, sink: &mut dyn RowSink) -> Result<u64, PortError>;
+
+    /// Ends the session from another thread: whatever it waits for fails.
+    ///
+    /// # Errors
+    /// The operating system has no handle left.
+    fn stopper(&self) -> Result<Stopper, PortError>;
+}
+
+/// Ends a session.
+pub type Stopper = Box<dyn Fn() + Send + Sync>;
 
 /// How a child process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,11 +112,13 @@ pub trait PgDump: Send + Sync {
     /// Its version.
     async fn version(&self) -> Result<ToolVersion, PortError>;
 
-    /// Starts `pg_dump -Fc -Z0` of a database; `name` appears as application name in `pg_stat_activity`.
+    /// Starts `pg_dump -Fc -Z0` of a database; `name` appears as application name in `pg_stat_activity`. With a `snapshot`
+    /// that another session has exported it dumps what that one sees.
     async fn start(
         &self,
         login: &Login,
         database: &DatabaseName,
         name: &str,
+        snapshot: Option<&str>,
     ) -> Result<Box<dyn DumpProcess>, PortError>;
 }

@@ -73,16 +73,19 @@ impl Writer {
     }
 }
 
+/// A row of such an archive, like no other.
+pub(crate) fn row(number: u64) -> String {
+    let noise = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    format!("{number}\t{noise:016x}{:016x}\n", noise.rotate_left(17).wrapping_mul(noise))
+}
+
 /// An archive of one table with so many rows, none like the other.
 pub(crate) fn archive_of_rows(rows: u64) -> Vec<u8> {
     let mut writer = Writer::new(14, 1);
     writer.entry(2, true, "t", "TABLE DATA");
     writer.bytes.push(1);
     writer.int(2);
-    for row in 0..rows {
-        let noise = row.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        writer.string(Some(&format!("{row}\t{noise:016x}{:016x}\n", noise.rotate_left(17).wrapping_mul(noise))));
-    }
+    (0..rows).for_each(|number| writer.string(Some(&row(number))));
     writer.string(Some("\\.\n\n\n"));
     writer.int(0);
     writer.bytes

@@ -13,9 +13,9 @@ use crate::domain::inventory::{Endpoint, ToolVersion};
 use crate::domain::manifest::Extension;
 use crate::ports::clock::Clock;
 use crate::ports::credentials::{Credentials, Login};
-use crate::ports::postgres::{DatabaseFacts, DumpProcess, Exit, Globals, PgDump, Postgres};
+use crate::ports::postgres::{DatabaseFacts, DumpProcess, Exit, Globals, PgDump, Postgres, RowSink, Session, Stopper};
 use crate::ports::{ErrorKind, PortError};
-use crate::testing::archive::archive_of_rows;
+use crate::testing::archive::{archive_of_rows, row};
 
 /// The password in every login: nothing that is written or printed may contain it.
 pub(crate) const PASSWORD: &str = "canary-4f1c-password";
@@ -82,6 +82,38 @@ impl Postgres for FakePostgres {
     async fn globals(&self, login: &Login, database: &DatabaseName) -> Result<Globals, PortError> {
         self.rows(login, database)?;
         Ok(Globals { sql: "CREATE ROLE owner;\n".to_owned(), roles: vec!["owner".to_owned()] })
+    }
+
+    async fn session(
+        &self,
+        login: &Login,
+        database: &DatabaseName,
+        _name: &str,
+    ) -> Result<Box<dyn Session>, PortError> {
+        Ok(Box::new(FakeSession { rows: self.rows(login, database)? }))
+    }
+}
+
+/// A session in a database of one table; nothing is rewritten under its hands.
+struct FakeSession {
+    rows: u64,
+}
+
+impl Session for FakeSession {
+    fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, PortError> {
+        let exported = sql.contains("pg_export_snapshot").then(|| vec![Some("00000003-0000001B-1".to_owned())]);
+        Ok(exported.into_iter().collect())
+    }
+
+    fn copy_out(&mut self, _statement: &str, sink: &mut dyn RowSink) -> Result<u64, PortError> {
+        for row in (0..self.rows).map(row) {
+            sink.take(row.as_bytes()).map_err(|cause| PortError::new("copy", ErrorKind::Other).because(cause))?;
+        }
+        Ok(self.rows)
+    }
+
+    fn stopper(&self) -> Result<Stopper, PortError> {
+        Ok(Box::new(|| {}))
     }
 }
 
@@ -155,6 +187,7 @@ impl PgDump for FakePgDump {
         login: &Login,
         database: &DatabaseName,
         name: &str,
+        _snapshot: Option<&str>,
     ) -> Result<Box<dyn DumpProcess>, PortError> {
         let found = self.servers.rows(login, database);
         let mut state = self.state.lock().unwrap();

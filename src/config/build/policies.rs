@@ -126,16 +126,20 @@ fn build_snapshot(
     Some(Promise { timing: timing?, keeping })
 }
 
+/// Connections of the parallel engine where the configuration names no number.
+const DEFAULT_JOBS: usize = 4;
+
 fn build_dump(policy: &str, dump: &raw::Dump, diagnosis: &mut Diagnosis) -> Option<(Promise, DumpSettings)> {
     let key = format!("{policy}.dump");
     let engine = match dump.engine {
-        raw::Engine::PgDump => Some(Engine::PgDump),
-        raw::Engine::Parallel => {
-            let advice = "write `engine = \"pg_dump\"` or leave it out";
-            diagnosis.report(&format!("{key}.engine"), "the parallel engine is not available in this version", advice);
-            None
-        }
+        raw::Engine::PgDump => Engine::PgDump,
+        raw::Engine::Parallel => Engine::Parallel,
     };
+    if engine == Engine::PgDump && dump.jobs.is_some() {
+        let advice = "write `engine = \"parallel\"`, or leave `jobs` out";
+        diagnosis.report(&format!("{key}.jobs"), "one pg_dump has one connection", advice);
+    }
+    let jobs = dump.jobs.map_or(DEFAULT_JOBS, |jobs| jobs.get() as usize);
     let keys = Keys {
         schedule: dump.schedule.as_ref(),
         jitter: &dump.jitter,
@@ -153,7 +157,7 @@ fn build_dump(policy: &str, dump: &raw::Dump, diagnosis: &mut Diagnosis) -> Opti
     let keeping = Keeping { retention: retention?, replica_retention: replica_retention?, copies: Vec::new() };
     Some((
         Promise { timing: timing?, keeping },
-        DumpSettings { engine: engine?, compression_level: dump.compression_level },
+        DumpSettings { engine, compression_level: dump.compression_level, jobs },
     ))
 }
 

@@ -15,9 +15,6 @@ pub(super) fn report(file: &raw::File, diagnosis: &mut Diagnosis) {
     }
     for (name, policy) in &file.policies {
         let key = join("policies", name);
-        if policy.dump.as_ref().is_some_and(|dump| dump.jobs.is_some()) {
-            note(&format!("{key}.dump.jobs"), "dumping over several connections", diagnosis);
-        }
         if policy.drill.is_some() {
             note(&format!("{key}.drill"), "the drill", diagnosis);
         }

@@ -145,7 +145,8 @@ with_retention! {
         #[serde(default = "default_compression_level")]
         #[schemars(range(min = 1, max = 19))]
         pub(in crate::config) compression_level: i32,
-        /// Connections of the parallel engine.
+        /// Connections that the parallel engine reads rows with; 4 unless told. Each costs one more part of memory.
+        #[schemars(range(min = 1, max = 64))]
         pub(in crate::config) jobs: Option<Count>,
     }
 }
@@ -162,7 +163,7 @@ pub(in crate::config) enum Engine {
     /// One pg_dump, streamed.
     #[default]
     PgDump,
-    /// Several connections. Not available in this version.
+    /// Several connections in one snapshot; large tables are split.
     Parallel,
 }
 

@@ -16,11 +16,40 @@ pub(super) struct ByteReader<'a, R, S> {
     filled: usize,
     bytes: u64,
     rows: u64,
+    /// What was parsed, where it is to be written again.
+    transcript: Option<Vec<u8>>,
 }
 
 impl<'a, R: Read, S: ArchiveSink> ByteReader<'a, R, S> {
     pub(super) fn new(input: R, sink: &'a mut S) -> Self {
-        ByteReader { input, sink, buffer: vec![0; BUFFER_BYTES], position: 0, filled: 0, bytes: 0, rows: 0 }
+        ByteReader {
+            input,
+            sink,
+            buffer: vec![0; BUFFER_BYTES],
+            position: 0,
+            filled: 0,
+            bytes: 0,
+            rows: 0,
+            transcript: None,
+        }
+    }
+
+    /// The same, which keeps what it parses.
+    pub(super) fn transcribing(input: R, sink: &'a mut S) -> Self {
+        ByteReader { transcript: Some(Vec::new()), ..ByteReader::new(input, sink) }
+    }
+
+    /// What was parsed so far, with what was replaced in it.
+    pub(super) fn into_transcript(self) -> Vec<u8> {
+        self.transcript.unwrap_or_default()
+    }
+
+    /// Puts something else in the place of the last bytes that were parsed, if they are kept.
+    pub(super) fn replace_last(&mut self, count: usize, with: &[u8]) {
+        if let Some(transcript) = &mut self.transcript {
+            transcript.truncate(transcript.len().saturating_sub(count));
+            transcript.extend_from_slice(with);
+        }
     }
 
     /// Bytes parsed so far.
@@ -57,6 +86,9 @@ impl<'a, R: Read, S: ArchiveSink> ByteReader<'a, R, S> {
     }
 
     fn advance(&mut self, count: usize) {
+        if let Some(transcript) = &mut self.transcript {
+            transcript.extend_from_slice(self.buffer.get(self.position..self.position + count).unwrap_or_default());
+        }
         self.position += count;
         self.bytes += count as u64;
     }

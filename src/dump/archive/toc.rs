@@ -28,13 +28,40 @@ pub struct TocEntry {
     pub dump_id: i32,
     /// Whether the archive holds data for it.
     pub has_data: bool,
+    /// The OID of what it is of, in decimal; of table data that of the table.
+    pub oid: String,
     /// Its name.
     pub tag: String,
     /// What it is, such as `TABLE DATA`.
     pub description: String,
     /// Its schema.
     pub namespace: String,
+    /// Of table data: `COPY schema.table (columns) FROM stdin;`.
+    pub copy_statement: String,
 }
+
+impl TocEntry {
+    /// The file that holds its data in an archive of the directory format; empty where it has none.
+    ///
+    /// Large objects have a list of their files; it is named after the entry since several entries can have some
+    /// (`pg_backup_directory.c`, PostgreSQL 17).
+    #[must_use]
+    pub fn file_name(&self, version: (u8, u8)) -> String {
+        match self.description.as_str() {
+            _ if !self.has_data => String::new(),
+            LARGE_OBJECTS if version >= (1, 16) => format!("blobs_{}.toc", self.dump_id),
+            LARGE_OBJECTS => "blobs.toc".to_owned(),
+            _ => format!("{}.dat", self.dump_id),
+        }
+    }
+}
+
+/// Description of an entry whose data are large objects.
+pub const LARGE_OBJECTS: &str = "BLOBS";
+/// Format byte of a directory's `toc.dat`, which says that it is of a tar file.
+const FORMAT_TAR: u8 = 3;
+/// Bytes of a custom archive's offset: a flag, and eight bytes.
+const OFFSET_BYTES: usize = 9;
 
 pub(super) fn read<R: Read, S: ArchiveSink>(reader: &mut ByteReader<'_, R, S>) -> Result<Toc, ArchiveError> {
     let header = "the header";
@@ -55,6 +82,7 @@ pub(super) fn read<R: Read, S: ArchiveSink>(reader: &mut ByteReader<'_, R, S>) -
     if reader.byte(header)? != 1 {
         return Err(ArchiveError::NotAnArchive("its format is not custom"));
     }
+    reader.replace_last(1, &[FORMAT_TAR]);
     let compressed = if minor >= 15 { i32::from(reader.byte(header)?) } else { reader.int(header)? };
     if compressed != 0 {
         return Err(ArchiveError::NotAnArchive("it is compressed; strongroom asks pg_dump for -Z0"));
@@ -72,24 +100,28 @@ pub(super) fn read<R: Read, S: ArchiveSink>(reader: &mut ByteReader<'_, R, S>) -
     }
     let mut entries = Vec::new();
     for _ in 0..count {
-        entries.push(read_entry(reader, minor)?);
+        entries.push(read_entry(reader, (major, minor))?);
     }
     Ok(Toc { version: (major, minor), entries })
 }
 
-fn read_entry<R: Read, S: ArchiveSink>(reader: &mut ByteReader<'_, R, S>, minor: u8) -> Result<TocEntry, ArchiveError> {
+fn read_entry<R: Read, S: ArchiveSink>(
+    reader: &mut ByteReader<'_, R, S>,
+    version: (u8, u8),
+) -> Result<TocEntry, ArchiveError> {
+    let (_, minor) = version;
     let place = "an entry of the table of contents";
     let dump_id = reader.int(place)?;
     let has_data = reader.int(place)? != 0;
     let string = |reader: &mut ByteReader<'_, R, S>| reader.string(STRING_BYTES_MAX, place);
     string(reader)?; // OID of the catalog.
-    string(reader)?; // OID in it.
+    let oid = string(reader)?.unwrap_or_default();
     let tag = string(reader)?.unwrap_or_default();
     let description = string(reader)?.unwrap_or_default();
     reader.int(place)?; // Section.
-    for _definition_drop_copy in 0..3 {
-        reader.string(STRING_BYTES_MAX, place)?;
-    }
+    string(reader)?; // Definition.
+    string(reader)?; // How it is dropped.
+    let copy_statement = string(reader)?.unwrap_or_default();
     let namespace = reader.string(STRING_BYTES_MAX, place)?.unwrap_or_default();
     reader.string(STRING_BYTES_MAX, place)?; // Tablespace.
     if minor >= 14 {
@@ -108,8 +140,14 @@ fn read_entry<R: Read, S: ArchiveSink>(reader: &mut ByteReader<'_, R, S>, minor:
         }
     }
     // Where the data lies: a flag and an offset. In a pipe nobody can go back to fill it in, so it says "not known".
-    for _ in 0..9 {
+    for _ in 0..OFFSET_BYTES {
         reader.byte(place)?;
     }
-    Ok(TocEntry { dump_id, has_data, tag, description, namespace })
+    let entry = TocEntry { dump_id, has_data, oid, tag, description, namespace, copy_statement };
+    let file_name = entry.file_name(version);
+    let mut written = vec![0];
+    written.extend(u32::try_from(file_name.len()).unwrap_or(0).to_le_bytes());
+    written.extend(file_name.as_bytes());
+    reader.replace_last(OFFSET_BYTES, &written);
+    Ok(entry)
 }

@@ -46,7 +46,7 @@ impl Bench {
             parts_in_flight: 4,
             progress: Arc::default(),
         };
-        let mut process = self.pg_dump.start(&login_to("db"), &database(), "one").await.unwrap();
+        let mut process = self.pg_dump.start(&login_to("db"), &database(), "one", None).await.unwrap();
         assert_eq!(self.pg_dump.running(), ["one"]);
         stream_archive(process.as_mut(), &request, token).await
     }

@@ -37,6 +37,7 @@ pub(crate) enum Operation {
     Bucket,
     DatabaseFacts,
     Globals,
+    Session,
 }
 
 impl Operation {
@@ -45,13 +46,13 @@ impl Operation {
         use Operation::{
             AbortUpload, Bucket, CompleteUpload, CopyFrom, CopySnapshot, CreateSnapshot, CreateUpload, DatabaseFacts,
             DeleteSnapshot, DeleteVersions, Get, Globals, Head, HeadVersion, InstanceEvents, Instances, ListUploads,
-            ListVersions, Put, ReadVersion, Snapshot, Snapshots, UploadPart,
+            ListVersions, Put, ReadVersion, Session, Snapshot, Snapshots, UploadPart,
         };
         match self {
             CreateSnapshot | CopySnapshot | DeleteSnapshot | Put | CreateUpload | UploadPart | CompleteUpload
             | AbortUpload | DeleteVersions | CopyFrom => true,
             Instances | Snapshots | Snapshot | InstanceEvents | ListVersions | ListUploads | Get | Head
-            | HeadVersion | ReadVersion | Bucket | DatabaseFacts | Globals => false,
+            | HeadVersion | ReadVersion | Bucket | DatabaseFacts | Globals | Session => false,
         }
     }
 }

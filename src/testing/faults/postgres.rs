@@ -6,7 +6,7 @@ use super::{Faulty, Operation};
 use crate::domain::id::DatabaseName;
 use crate::ports::PortError;
 use crate::ports::credentials::Login;
-use crate::ports::postgres::{DatabaseFacts, Globals, Postgres};
+use crate::ports::postgres::{DatabaseFacts, Globals, Postgres, Session};
 
 #[async_trait]
 impl Postgres for Faulty<dyn Postgres> {
@@ -16,5 +16,9 @@ impl Postgres for Faulty<dyn Postgres> {
 
     async fn globals(&self, login: &Login, database: &DatabaseName) -> Result<Globals, PortError> {
         self.faults.around(Operation::Globals, database.as_str(), self.port.globals(login, database)).await
+    }
+
+    async fn session(&self, login: &Login, database: &DatabaseName, name: &str) -> Result<Box<dyn Session>, PortError> {
+        self.faults.around(Operation::Session, database.as_str(), self.port.session(login, database, name)).await
     }
 }

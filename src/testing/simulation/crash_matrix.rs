@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::id::Kind;
+use crate::domain::manifest::Engine;
 use crate::policy::Task;
 use crate::policy::retention::{Retention, RetentionPolicy};
 use crate::testing::faults::Operation;
@@ -18,6 +19,10 @@ const DONE_LATER: &str = "2026-11-04T12:00:00Z";
 /// One source with a snapshot and a dump each day, of which one is kept, in two regions: from the second day on everything
 /// that there is happens: snapshot, copy, dump, replication, verification, deletion in both planes.
 fn world() -> World {
+    world_of(Engine::PgDump)
+}
+
+fn world_of(engine: Engine) -> World {
     World::of(&[("accounts", &["accounts"])])
         .starting_at(at(BEGIN))
         .encrypted()
@@ -32,6 +37,9 @@ fn world() -> World {
                 obligation.schedule = schedule.parse().unwrap();
                 obligation.retention = keep_one();
                 obligation.replica_retention = keep_one();
+                if let Task::Dump { settings, .. } = &mut obligation.task {
+                    settings.engine = engine;
+                }
             }
         })
         .build()
@@ -77,14 +85,14 @@ async fn undisturbed_everything_that_there_is_happens() {
 }
 
 /// Every step-th k, from an offset: the whole matrix is these for all offsets.
-async fn die_after_each(offset: usize, step: usize) {
-    let undisturbed = world();
+async fn die_after_each(engine: Engine, offset: usize, step: usize) {
+    let undisturbed = world_of(engine);
     let daemon = undisturbed.daemon("pod-1");
     daemon.run_until(done()).await;
     let effects = daemon.faults.effects().len();
     assert!(effects > 50, "{effects}");
     for k in (offset..=effects).step_by(step) {
-        let world = world();
+        let world = world_of(engine);
         let first = world.daemon("pod-1");
         first.faults.die_after(k);
         first.run_until(done()).await;
@@ -96,12 +104,12 @@ async fn die_after_each(offset: usize, step: usize) {
     }
 }
 
-async fn lose_each_answer(offset: usize, step: usize) {
-    let undisturbed = world();
+async fn lose_each_answer(engine: Engine, offset: usize, step: usize) {
+    let undisturbed = world_of(engine);
     let daemon = undisturbed.daemon("pod-1");
     daemon.run_until(done()).await;
     for k in (1 + offset..=daemon.faults.effects().len()).step_by(step) {
-        let world = world();
+        let world = world_of(engine);
         let daemon = world.daemon("pod-1");
         daemon.faults.lose_response(k);
         daemon.run_until(at(DONE_LATER)).await;
@@ -111,24 +119,27 @@ async fn lose_each_answer(offset: usize, step: usize) {
 }
 
 macro_rules! shares {
-    ($($number:literal: $dies:ident $loses:ident),+ $(,)?) => {
+    ($($engine:path, $number:literal in $step:literal: $dies:ident $loses:ident),+ $(,)?) => {
         $(
             #[tokio::test(start_paused = true)]
             async fn $dies() {
-                die_after_each($number, 4).await;
+                die_after_each($engine, $number, $step).await;
             }
 
             #[tokio::test(start_paused = true)]
             async fn $loses() {
-                lose_each_answer($number, 4).await;
+                lose_each_answer($engine, $number, $step).await;
             }
         )+
     };
 }
 
 shares! {
-    0: whoever_dies_has_a_successor_that_gets_it_done_1_of_4 whatever_answer_is_lost_it_gets_done_1_of_4,
-    1: whoever_dies_has_a_successor_that_gets_it_done_2_of_4 whatever_answer_is_lost_it_gets_done_2_of_4,
-    2: whoever_dies_has_a_successor_that_gets_it_done_3_of_4 whatever_answer_is_lost_it_gets_done_3_of_4,
-    3: whoever_dies_has_a_successor_that_gets_it_done_4_of_4 whatever_answer_is_lost_it_gets_done_4_of_4,
+    Engine::PgDump, 0 in 4: whoever_dies_has_a_successor_that_gets_it_done_1_of_4 whatever_answer_is_lost_it_gets_done_1_of_4,
+    Engine::PgDump, 1 in 4: whoever_dies_has_a_successor_that_gets_it_done_2_of_4 whatever_answer_is_lost_it_gets_done_2_of_4,
+    Engine::PgDump, 2 in 4: whoever_dies_has_a_successor_that_gets_it_done_3_of_4 whatever_answer_is_lost_it_gets_done_3_of_4,
+    Engine::PgDump, 3 in 4: whoever_dies_has_a_successor_that_gets_it_done_4_of_4 whatever_answer_is_lost_it_gets_done_4_of_4,
+    Engine::Parallel, 0 in 3: whoever_dies_in_parallel_has_a_successor_1_of_3 whatever_answer_is_lost_in_parallel_1_of_3,
+    Engine::Parallel, 1 in 3: whoever_dies_in_parallel_has_a_successor_2_of_3 whatever_answer_is_lost_in_parallel_2_of_3,
+    Engine::Parallel, 2 in 3: whoever_dies_in_parallel_has_a_successor_3_of_3 whatever_answer_is_lost_in_parallel_3_of_3,
 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::standing::{CLOCK_SLACK, Good, Shelf, Standing};
 use crate::collect::{Collector, OwnWork};
-use crate::domain::id::{ATTEMPT_MAX, Kind, RegionName, RunId, Slot, SnapshotId, SourceId};
+use crate::domain::id::{Kind, RegionName, RunId, Slot, SnapshotId, SourceId};
 use crate::domain::inventory::Snapshot;
 use crate::domain::key::{KeyRole, Layout, MANIFEST, ObjectKey};
 use crate::domain::manifest::Manifest;
@@ -189,8 +189,11 @@ impl Model {
     /// The run that made a snapshot.
     fn run_of(&self, source: &SourceId, slot: &str, id: &SnapshotId) -> Option<RunId> {
         let slot: Slot = slot.parse().ok()?;
-        let prefix = &self.world.policy.snapshot_prefix;
-        let attempt = (1..=ATTEMPT_MAX).find(|attempt| SnapshotId::for_slot(prefix, source, slot, *attempt) == *id)?;
+        let first = SnapshotId::for_slot(&self.world.policy.snapshot_prefix, source, slot, 1);
+        let attempt = match id.as_str().strip_prefix(first.as_str())? {
+            "" => 1,
+            later => later.strip_prefix('-')?.parse().ok()?,
+        };
         Some(RunId { slot, kind: Kind::Snapshot, database: None, attempt })
     }
 

@@ -1,0 +1,408 @@
+//! A session for a thread that may block, made for `COPY … TO STDOUT`: rows are read in large pieces.
+//!
+//! A server sends a message for each row. tokio-postgres hands each of them out on its own, which costs more than reading
+//! them; here a whole buffer of them becomes a run of rows in one pass.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use fallible_iterator::FallibleIterator;
+use postgres_protocol::authentication::{md5_hash, sasl};
+use postgres_protocol::message::backend::{ErrorResponseBody, Message};
+use postgres_protocol::message::frontend;
+use rustix::net::sockopt;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use secrecy::ExposeSecret;
+
+use crate::domain::id::DatabaseName;
+use crate::ports::credentials::Login;
+use crate::ports::postgres::{RowSink, Session, Stopper};
+use crate::ports::{ErrorKind, PortError};
+
+/// What is read at once and handed on at once.
+const BUFFER_BYTES: usize = 256 << 10;
+/// What the kernel is asked for at once, below TLS, whose own reads are of a few kilobytes.
+const WIRE_BYTES: usize = 128 << 10;
+/// A server sends many small writes. To let the socket fill between two reads spares system calls on both sides: a third of
+/// the server's time and half of ours.
+const LET_FILL: Duration = Duration::from_micros(300);
+/// A read that brought less than this was too early.
+const SMALL_READ: usize = WIRE_BYTES / 2;
+
+/// Type bytes of the messages that come by the million.
+const COPY_DATA: u8 = b'd';
+/// Length of a message's head: its type, and its length without the type.
+const HEAD: usize = 5;
+
+/// One session of a server, over verified TLS.
+pub(super) struct DumpSession {
+    stream: StreamOwned<ClientConnection, LettingFill>,
+    buffer: Vec<u8>,
+    /// What is in the buffer and not yet understood.
+    start: usize,
+    end: usize,
+    named: String,
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the protocol has forty messages, and those that have no place here are all alike"
+)]
+impl DumpSession {
+    /// Connects and logs in; `options` are settings for the session.
+    pub(super) fn open(
+        login: &Login,
+        database: &DatabaseName,
+        tls: Arc<ClientConfig>,
+        name: &str,
+        timeout: Duration,
+    ) -> Result<DumpSession, PortError> {
+        let named = format!("database {database} at {}:{}", login.endpoint.host, login.endpoint.port);
+        let opened = || -> Result<DumpSession, Broken> {
+            let tcp = connect(login, timeout)?;
+            let host = ServerName::try_from(login.endpoint.host.clone()).map_err(io::Error::other)?;
+            let session = ClientConnection::new(tls, host).map_err(io::Error::other)?;
+            let mut connection = DumpSession {
+                stream: StreamOwned::new(session, LettingFill::of(tcp)),
+                buffer: vec![0; BUFFER_BYTES],
+                start: 0,
+                end: 0,
+                named: named.clone(),
+            };
+            connection.log_in(login, database, name)?;
+            Ok(connection)
+        };
+        opened().map_err(|broken| broken.into_port(format!("connect to {named}")))
+    }
+
+    fn log_in(&mut self, login: &Login, database: &DatabaseName, name: &str) -> Result<(), Broken> {
+        let parameters = [
+            ("user", login.user.as_str()),
+            ("database", database.as_str()),
+            ("application_name", name),
+            ("client_encoding", "UTF8"),
+            ("options", OPTIONS),
+        ];
+        self.send(|buffer| frontend::startup_message(parameters, buffer))?;
+        let password = login.password.expose_secret().as_bytes();
+        let mut scram = None;
+        loop {
+            match self.message()? {
+                Message::AuthenticationOk | Message::ParameterStatus(_) | Message::BackendKeyData(_) => {}
+                Message::AuthenticationCleartextPassword => {
+                    self.send(|buffer| frontend::password_message(password, buffer))?;
+                }
+                Message::AuthenticationMd5Password(body) => {
+                    let hash = md5_hash(login.user.as_bytes(), password, body.salt());
+                    self.send(|buffer| frontend::password_message(hash.as_bytes(), buffer))?;
+                }
+                Message::AuthenticationSasl(_) => {
+                    let begun = sasl::ScramSha256::new(password, sasl::ChannelBinding::unsupported());
+                    let mechanism = sasl::SCRAM_SHA_256;
+                    self.send(|buffer| frontend::sasl_initial_response(mechanism, begun.message(), buffer))?;
+                    scram = Some(begun);
+                }
+                Message::AuthenticationSaslContinue(body) => {
+                    let scram = scram.as_mut().ok_or(Broken::Unexpected)?;
+                    scram.update(body.data())?;
+                    self.send(|buffer| frontend::sasl_response(scram.message(), buffer))?;
+                }
+                Message::AuthenticationSaslFinal(body) => {
+                    scram.as_mut().ok_or(Broken::Unexpected)?.finish(body.data())?;
+                }
+                Message::NoticeResponse(_) => {}
+                Message::ErrorResponse(body) => return Err(refusal(&body)),
+                Message::ReadyForQuery(_) => return Ok(()),
+                _ => return Err(Broken::Unexpected),
+            }
+        }
+    }
+
+    fn send(&mut self, form: impl FnOnce(&mut BytesMut) -> io::Result<()>) -> Result<(), Broken> {
+        let mut message = BytesMut::new();
+        form(&mut message)?;
+        self.stream.write_all(&message)?;
+        self.stream.flush()?;
+        Ok(())
+    }
+
+    /// The next message, whatever it is.
+    fn message(&mut self) -> Result<Message, Broken> {
+        loop {
+            let unread = self.buffer.get(self.start..self.end).unwrap_or_default();
+            let mut bytes = BytesMut::from(unread);
+            if let Some(message) = Message::parse(&mut bytes)? {
+                self.start = self.end - bytes.len();
+                return Ok(message);
+            }
+            self.fill()?;
+        }
+    }
+
+    /// Reads more, behind what is not understood yet.
+    fn fill(&mut self) -> Result<(), Broken> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        if self.end == self.buffer.len() {
+            // A message of the slow kind that does not fit: an error with a long query in it.
+            self.buffer.resize(self.buffer.len() * 2, 0);
+        }
+        let room = self.buffer.get_mut(self.end..).unwrap_or_default();
+        match self.stream.read(room)? {
+            0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            read => {
+                self.end += read;
+                Ok(())
+            }
+        }
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the protocol has forty messages, and those that have no place here are all alike"
+)]
+impl DumpSession {
+    fn rows(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, Broken> {
+        self.send(|buffer| frontend::query(sql, buffer))?;
+        let (mut rows, mut refused) = (Vec::new(), None);
+        loop {
+            match self.message()? {
+                Message::DataRow(body) => {
+                    let mut row = Vec::new();
+                    let mut ranges = body.ranges();
+                    while let Some(range) = ranges.next()? {
+                        let text = range.map(|range| body.buffer().get(range).unwrap_or_default());
+                        row.push(text.map(|text| String::from_utf8_lossy(text).into_owned()));
+                    }
+                    rows.push(row);
+                }
+                // What comes after it is only that the session is ready again.
+                Message::ErrorResponse(body) => refused = Some(refusal(&body)),
+                Message::ReadyForQuery(_) => return refused.map_or(Ok(rows), Err),
+                _ => {}
+            }
+        }
+    }
+
+    fn copy(&mut self, sql: &str, sink: &mut dyn RowSink) -> Result<u64, Broken> {
+        self.send(|buffer| frontend::query(sql, buffer))?;
+        let mut counted = None;
+        // Bytes of a row that are still to come.
+        let mut left = 0;
+        loop {
+            let (run, is_other) = self.join_rows(&mut left);
+            let text = self.buffer.get(run).unwrap_or_default();
+            if !text.is_empty() {
+                sink.take(text).map_err(Broken::Sink)?;
+            }
+            if !is_other {
+                self.fill()?;
+                continue;
+            }
+            match self.message()? {
+                Message::CommandComplete(body) => {
+                    counted = body.tag()?.strip_prefix("COPY ").and_then(|count| count.parse().ok());
+                }
+                Message::ReadyForQuery(_) => return counted.ok_or(Broken::Unexpected),
+                Message::ErrorResponse(body) => return Err(refusal(&body)),
+                Message::CopyOutResponse(_) | Message::CopyDone | Message::NoticeResponse(_) => {}
+                Message::ParameterStatus(_) => {}
+                _ => return Err(Broken::Unexpected),
+            }
+        }
+    }
+
+    /// Moves the rows in the buffer together, over the heads of their messages; says where they are now, and whether a
+    /// message of another kind comes next.
+    fn join_rows(&mut self, left: &mut usize) -> (std::ops::Range<usize>, bool) {
+        let begin = self.start;
+        let (mut read, mut write) = (begin, begin);
+        let is_other = loop {
+            let take = (*left).min(self.end - read);
+            self.buffer.copy_within(read..read + take, write);
+            read += take;
+            write += take;
+            *left -= take;
+            let Some(&[kind, a, b, c, d]) = self.buffer.get(read..self.end.min(read + HEAD)) else { break false };
+            if *left > 0 {
+                break false;
+            }
+            if kind != COPY_DATA {
+                break true;
+            }
+            // The length counts itself.
+            *left = (u32::from_be_bytes([a, b, c, d]) as usize).saturating_sub(4);
+            read += HEAD;
+        };
+        self.start = read;
+        (begin..write, is_other)
+    }
+}
+
+impl Session for DumpSession {
+    fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, PortError> {
+        let what = format!("query {}", self.named);
+        self.rows(sql).map_err(|broken| broken.into_port(what))
+    }
+
+    fn copy_out(&mut self, statement: &str, sink: &mut dyn RowSink) -> Result<u64, PortError> {
+        self.copy(statement, sink).map_err(|broken| broken.into_port(format!("read rows of {}", self.named)))
+    }
+
+    fn stopper(&self) -> Result<Stopper, PortError> {
+        let tcp = self.stream.sock.tcp.try_clone();
+        let tcp = tcp.map_err(|error| Broken::Io(error).into_port(format!("watch {}", self.named)))?;
+        // One that is closed already is as well.
+        Ok(Box::new(move || drop(tcp.shutdown(Shutdown::Both))))
+    }
+}
+
+/// A socket that is read in large pieces.
+#[derive(Debug)]
+struct LettingFill {
+    tcp: TcpStream,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    is_early: bool,
+}
+
+impl LettingFill {
+    fn of(tcp: TcpStream) -> LettingFill {
+        LettingFill { tcp, buffer: vec![0; WIRE_BYTES], start: 0, end: 0, is_early: false }
+    }
+}
+
+impl Read for LettingFill {
+    #[expect(clippy::disallowed_methods, reason = "this thread may block, and waits for a socket and not for a time")]
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.start == self.end {
+            if self.is_early {
+                std::thread::sleep(LET_FILL);
+            }
+            self.end = self.tcp.read(&mut self.buffer)?;
+            self.start = 0;
+            self.is_early = self.end < SMALL_READ;
+        }
+        let ready = self.buffer.get(self.start..self.end).unwrap_or_default();
+        let taken = ready.len().min(into.len());
+        if let (Some(to), Some(from)) = (into.get_mut(..taken), ready.get(..taken)) {
+            to.copy_from_slice(from);
+        }
+        self.start += taken;
+        Ok(taken)
+    }
+}
+
+impl Write for LettingFill {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.tcp.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.tcp.flush()
+    }
+}
+
+/// As pg_dump sets them (`setup_connection` in pg_dump.c), so that the text is the same, and so that a row which policies
+/// hide is an error.
+const OPTIONS: &str = "-c DateStyle=ISO -c IntervalStyle=POSTGRES -c extra_float_digits=3 -c synchronize_seqscans=off \
+     -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c row_security=off \
+     -c search_path=";
+
+/// Opens the socket, and asks for TLS as PostgreSQL has it.
+fn connect(login: &Login, timeout: Duration) -> Result<TcpStream, Broken> {
+    let addresses = (login.endpoint.host.as_str(), login.endpoint.port).to_socket_addrs()?;
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, timeout) {
+            Ok(mut tcp) => {
+                tcp.set_nodelay(true)?;
+                // A peer that is gone is noticed: by the kernel within minutes, and before that by our deadline.
+                keep_alive(&tcp)?;
+                let mut request = BytesMut::new();
+                frontend::ssl_request(&mut request);
+                tcp.write_all(&request)?;
+                let mut answer = [0];
+                tcp.read_exact(&mut answer)?;
+                if answer != *b"S" {
+                    return Err(io::Error::other("the server does not offer TLS").into());
+                }
+                return Ok(tcp);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last.into())
+}
+
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+fn keep_alive(tcp: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(tcp, true)?;
+    sockopt::set_tcp_keepidle(tcp, KEEPALIVE)?;
+    sockopt::set_tcp_keepintvl(tcp, KEEPALIVE)?;
+    Ok(())
+}
+
+/// Why a connection is of no use any more.
+#[derive(Debug)]
+enum Broken {
+    Io(io::Error),
+    /// In the server's words.
+    Refused {
+        code: String,
+        message: String,
+    },
+    /// A message that has no place here.
+    Unexpected,
+    /// The rows could not be taken.
+    Sink(crate::ports::Cause),
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Broken {
+        Broken::Io(error)
+    }
+}
+
+impl Broken {
+    fn into_port(self, what: String) -> PortError {
+        match self {
+            Broken::Io(error) => PortError::new(what, ErrorKind::Transient).because(error),
+            Broken::Refused { code, message } => {
+                PortError::new(what, super::kind_of_code(Some(&code))).because(format!("{message} (SQLSTATE {code})"))
+            }
+            Broken::Unexpected => {
+                PortError::new(what, ErrorKind::Other).because("the server's answer has an unknown form")
+            }
+            Broken::Sink(cause) => PortError::new(what, ErrorKind::Other).because(cause),
+        }
+    }
+}
+
+/// The server's words without its details: those can hold values of rows.
+fn refusal(body: &ErrorResponseBody) -> Broken {
+    let (mut code, mut message) = (String::new(), String::new());
+    let mut fields = body.fields();
+    while let Ok(Some(field)) = fields.next() {
+        match field.type_() {
+            b'C' => code = String::from_utf8_lossy(field.value_bytes()).into_owned(),
+            b'M' => message = String::from_utf8_lossy(field.value_bytes()).into_owned(),
+            _ => {}
+        }
+    }
+    Broken::Refused { code, message }
+}
+
+impl std::fmt::Debug for DumpSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DumpSession({})", self.named)
+    }
+}

@@ -1,0 +1,260 @@
+//! The parallel engine: several connections in one snapshot, each table an object of pg_dump's directory format.
+//!
+//! ```text
+//! coordinator   BEGIN, export snapshot ─ lock, look for rewritten tables ─────────────── large objects ─ end
+//! pg_dump -Fc   └─ table of contents ─ blocked on a full pipe, holding its locks ───────────────────── killed
+//! N workers        └─ enter the snapshot, COPY ranges ─▶ frames ─▶ parts ─▶ uploads
+//! ```
+//! The table of contents is pg_dump's own, so that ids, order, dependencies and definitions are as well. What it would write
+//! after it is never read: rows come over our own connections.
+
+mod frozen;
+mod object;
+mod range_writer;
+mod workers;
+
+use std::io::Read;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use super::DumpError;
+use super::archive::{self, Head, Toc};
+use super::parts::PartSizes;
+use super::row_meter::RowCount;
+use crate::domain::id::RunId;
+use crate::domain::inventory::Endpoint;
+use crate::domain::key::{DumpId, Layout, ObjectKey};
+use crate::domain::manifest::{LargeObjects, StoredObject, Table};
+use crate::domain::progress::Progress;
+use crate::ports::credentials::Credentials;
+use crate::ports::object_store::ObjectStore;
+use crate::ports::postgres::{DumpProcess, PgDump, Postgres, Session};
+use crate::ports::{ErrorKind, PortError};
+
+/// Ends of the names of objects that are compressed.
+pub const COMPRESSED: &str = ".zst";
+/// Name of the table of contents in a run's directory.
+pub const TOC_DAT: &str = "toc.dat";
+/// A dump is begun so many times when tables are rewritten under its hands.
+const ATTEMPTS: u32 = 3;
+
+/// What is to be dumped, from where to where, and how.
+#[derive(Clone)]
+pub struct ParallelRequest {
+    /// Servers.
+    pub postgres: Arc<dyn Postgres>,
+    /// The client whose table of contents is taken.
+    pub pg_dump: Arc<dyn PgDump>,
+    /// Makes the login of each connection.
+    pub credentials: Arc<dyn Credentials>,
+    /// Where the server is.
+    pub endpoint: Endpoint,
+    /// The name of the connections in `pg_stat_activity`.
+    pub name: String,
+    /// The store.
+    pub store: Arc<dyn ObjectStore>,
+    /// Forms the keys.
+    pub layout: Layout,
+    /// The dump.
+    pub dump: DumpId,
+    /// The run that makes it.
+    pub run: RunId,
+    /// The KMS key that objects must turn out to be encrypted with, where one is configured.
+    pub kms_key: Option<String>,
+    /// zstd level.
+    pub compression_level: i32,
+    /// Connections that read rows.
+    pub jobs: usize,
+    /// Sizes of the parts of an object.
+    pub sizes: PartSizes,
+    /// Parts that may be on their way to the store, beside the one that each connection fills.
+    pub parts_in_flight: usize,
+    /// Bytes of a table's file that one piece of work reads.
+    pub range_bytes: u64,
+    /// Counters to move.
+    pub progress: Arc<Progress>,
+}
+
+/// A dump whose objects are stored and checked.
+#[derive(Debug, Clone)]
+pub struct ParallelDump {
+    /// The table of contents.
+    pub toc: Toc,
+    /// Tables in its order.
+    pub tables: Vec<Table>,
+    /// Large objects.
+    pub large_objects: LargeObjects,
+    /// Every object; the table of contents comes first.
+    pub objects: Vec<StoredObject>,
+    /// Rows of all tables, and their bytes.
+    pub count: RowCount,
+    /// What pg_dump wrote to standard error before it was stopped.
+    pub warnings: Option<String>,
+}
+
+/// Dumps a database over several connections.
+///
+/// # Errors
+/// See [`DumpError`]; uploads are aborted then, and whole objects that were stored belong to no manifest.
+pub async fn dump_in_parallel(request: &ParallelRequest, token: &CancellationToken) -> Result<ParallelDump, DumpError> {
+    let mut attempt = 1;
+    loop {
+        match dump_once(request, token).await {
+            Err(DumpError::Rewritten { tables }) if attempt < ATTEMPTS => {
+                tracing::warn!(tables, "tables were rewritten while the dump began; it begins anew");
+                attempt += 1;
+            }
+            ended => return ended,
+        }
+    }
+}
+
+async fn dump_once(request: &ParallelRequest, token: &CancellationToken) -> Result<ParallelDump, DumpError> {
+    let coordinator = request.session().await?;
+    let stop = coordinator.stopper()?;
+    let stopping = token.child_token();
+    let held = hold(request, coordinator, &stopping);
+    tokio::pin!(held);
+    let held = tokio::select! {
+        held = &mut held => held?,
+        () = token.cancelled() => {
+            stop();
+            // Ends the client and the thread that reads it.
+            drop(held.await);
+            return Err(DumpError::Cancelled);
+        }
+    };
+    let Held { mut process, archive, coordinator, snapshot, head, contents } = held;
+    let made = make_objects(request, &snapshot, &head, &contents, token).await;
+    // Until here it held the locks, and the client waited for somebody to read its rows.
+    drop((coordinator, archive));
+    process.kill().await;
+    let (copied, lists) = made?;
+    let stderr = process.wait().await.map(|exit| exit.stderr).unwrap_or_default();
+    let count = copied.tables.iter().map(|(_, count)| *count).fold(RowCount::default(), RowCount::and);
+    Ok(ParallelDump {
+        toc: head.toc,
+        tables: copied.tables.into_iter().map(|(table, _)| table).collect(),
+        large_objects: copied.large_objects,
+        objects: lists.into_iter().chain(copied.objects).collect(),
+        count,
+        warnings: Some(stderr).filter(|stderr| !stderr.is_empty()),
+    })
+}
+
+/// A database that stands still.
+struct Held {
+    process: Box<dyn DumpProcess>,
+    /// Held open and not read: the client keeps its locks and its place in the snapshot.
+    archive: Box<dyn Read + Send>,
+    coordinator: Box<dyn Session>,
+    snapshot: String,
+    head: Head,
+    contents: frozen::Contents,
+}
+
+async fn hold(
+    request: &ParallelRequest,
+    mut coordinator: Box<dyn Session>,
+    token: &CancellationToken,
+) -> Result<Held, DumpError> {
+    let (coordinator, snapshot) = blocking(move || {
+        let snapshot = frozen::begin(coordinator.as_mut())?;
+        Ok((coordinator, snapshot))
+    })
+    .await?;
+    let login = request.credentials.login(&request.dump.source, &request.endpoint).await?;
+    let mut process = request.pg_dump.start(&login, &request.dump.database, &request.name, Some(&snapshot)).await?;
+    let mut archive = process.take_archive().ok_or_else(|| {
+        PortError::new("take the archive of pg_dump", ErrorKind::Invalid).because("it was taken before")
+    })?;
+    let head = blocking(move || Ok((archive::read_head(&mut archive), archive)));
+    let (head, archive) = tokio::select! {
+        head = head => head?,
+        () = token.cancelled() => {
+            process.kill().await;
+            return Err(DumpError::Cancelled);
+        }
+    };
+    let head = match head {
+        Ok(head) => head,
+        Err(error) => {
+            drop(archive);
+            let exit = process.wait().await?;
+            if exit.success {
+                return Err(DumpError::Archive(error));
+            }
+            // The client's own words say more than the cut that they explain.
+            return Err(DumpError::Client { status: exit.status, stderr: exit.stderr });
+        }
+    };
+    let contents = blocking(move || {
+        let mut coordinator = coordinator;
+        let contents = frozen::hold(coordinator.as_mut(), &head.toc)?;
+        Ok((coordinator, head, contents))
+    })
+    .await;
+    match contents {
+        Ok((coordinator, head, contents)) => Ok(Held { process, archive, coordinator, snapshot, head, contents }),
+        Err(error) => {
+            drop(archive);
+            process.kill().await;
+            Err(error)
+        }
+    }
+}
+
+/// Stores everything: tables and large objects, the lists of the latter, and the table of contents, which comes first.
+async fn make_objects(
+    request: &ParallelRequest,
+    snapshot: &str,
+    head: &Head,
+    contents: &frozen::Contents,
+    token: &CancellationToken,
+) -> Result<(workers::Copied, Vec<StoredObject>), DumpError> {
+    let copied = workers::copy(request, snapshot, contents, token).await?;
+    let mut lists = vec![request.put(TOC_DAT, head.toc_dat.clone()).await?];
+    let mut large: String =
+        contents.large_objects.iter().map(|id| format!("{id} {}\n", frozen::large_object_file(id))).collect();
+    // Where several entries have large objects the first takes all: each only names the files that it reads.
+    for entry in frozen::large_object_entries(&head.toc) {
+        let list = std::mem::take(&mut large);
+        lists.push(request.put(&entry.file_name(head.toc.version), list.into_bytes()).await?);
+    }
+    Ok((copied, lists))
+}
+
+impl ParallelRequest {
+    /// A session of its own, with a login of its own: tokens expire.
+    async fn session(&self) -> Result<Box<dyn Session>, PortError> {
+        let login = self.credentials.login(&self.dump.source, &self.endpoint).await?;
+        self.postgres.session(&login, &self.dump.database, &self.name).await
+    }
+
+    fn key(&self, name: &str) -> ObjectKey {
+        self.layout.dump_object(&self.dump, &self.run, name)
+    }
+
+    /// Writes a small object whole, and checks what the store has of it.
+    async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<StoredObject, DumpError> {
+        super::put_new(self.store.as_ref(), self.key(name), Bytes::from(bytes), self.kms_key.as_deref()).await
+    }
+}
+
+/// Runs what blocks on a thread that may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, DumpError> + Send + 'static,
+) -> Result<T, DumpError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| DumpError::Panicked)?
+}
+
+impl std::fmt::Debug for ParallelRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ParallelRequest({})", self.run)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,299 @@
+//! A database held still: the snapshot that every worker reads in, and what it holds.
+
+use std::collections::BTreeMap;
+
+use crate::dump::DumpError;
+use crate::dump::archive::{LARGE_OBJECTS, Toc, TocEntry};
+use crate::ports::postgres::Session;
+use crate::ports::{ErrorKind, PortError};
+
+/// Tables that one statement locks.
+const LOCKS_AT_ONCE: usize = 500;
+/// To wait longer for a lock would keep everybody else waiting behind us.
+const LOCK_TIMEOUT: &str = "10s";
+
+/// Where a piece of a table is read from: pages from the first up to, not including, the second.
+pub(super) type Pages = (u64, u64);
+
+/// Data of one table, as it is to be copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TableData {
+    pub(super) entry: TocEntry,
+    /// Pages of its heap; 0 where it cannot be split.
+    pub(super) pages: u64,
+    /// Of a table that an extension owns: which of its rows are the user's, as `WHERE …`.
+    condition: Option<String>,
+}
+
+/// What a snapshot holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Contents {
+    /// In the order of the table of contents.
+    pub(super) tables: Vec<TableData>,
+    /// Ids in decimal.
+    pub(super) large_objects: Vec<String>,
+}
+
+/// Begins the transaction and exports its snapshot.
+pub(super) fn begin(session: &mut dyn Session) -> Result<String, PortError> {
+    begin_transaction(session)?;
+    let exported = session.query("SELECT pg_catalog.pg_export_snapshot()")?;
+    let snapshot = exported.into_iter().flatten().flatten().next();
+    snapshot.ok_or_else(|| PortError::new("export a snapshot", ErrorKind::Other).because("the server named none"))
+}
+
+/// What newer servers have and older ones do not know, as pg_dump sets it: no limit on the whole transaction (17), and no
+/// view or foreign table in the place of a table that was swapped since (CVE-2024-7348).
+const NEWER_SETTINGS: &str = "SELECT pg_catalog.set_config(s.name, w.value, false) FROM pg_catalog.pg_settings s \
+     JOIN (VALUES ('transaction_timeout', '0'), ('restrict_nonsystem_relation_kind', 'view, foreign-table')) \
+     AS w(name, value) ON w.name = s.name";
+
+fn begin_transaction(session: &mut dyn Session) -> Result<(), PortError> {
+    session.query(NEWER_SETTINGS)?;
+    session.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+    Ok(())
+}
+
+/// Enters the snapshot of another session.
+pub(super) fn enter(session: &mut dyn Session, snapshot: &str) -> Result<(), PortError> {
+    begin_transaction(session)?;
+    session.query(&format!("SET TRANSACTION SNAPSHOT {}", quoted_text(snapshot)))?;
+    Ok(())
+}
+
+/// Locks every table that has data, and makes sure that none was rewritten between the snapshot and its lock: a snapshot
+/// sees nothing of a table that was truncated since (PostgreSQL, MVCC caveats).
+pub(super) fn hold(session: &mut dyn Session, toc: &Toc) -> Result<Contents, DumpError> {
+    let tables: Vec<&TocEntry> =
+        toc.entries.iter().filter(|entry| entry.has_data && entry.description != LARGE_OBJECTS).collect();
+    session.query(&format!("SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))?;
+    for some in tables.chunks(LOCKS_AT_ONCE) {
+        let names: Vec<String> = some.iter().map(|entry| format!("ONLY {}", qualified(entry))).collect();
+        session.query(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", ")))?;
+    }
+    let rewritten = session.query(REWRITTEN)?;
+    let rewritten: Vec<String> = rewritten.into_iter().flatten().flatten().collect();
+    if !rewritten.is_empty() {
+        return Err(DumpError::Rewritten { tables: rewritten.join(", ") });
+    }
+    let by_oid = |rows: Vec<Vec<Option<String>>>| -> BTreeMap<String, String> {
+        let pairs = rows.into_iter().filter_map(|row| {
+            let mut fields = row.into_iter();
+            Some((fields.next()??, fields.next()??))
+        });
+        pairs.collect()
+    };
+    let pages = by_oid(session.query(PAGES)?);
+    let conditions = by_oid(session.query(CONDITIONS)?);
+    let data = tables.into_iter().map(|entry| TableData {
+        pages: pages.get(&entry.oid).and_then(|pages| pages.parse().ok()).unwrap_or(0),
+        condition: conditions.get(&entry.oid).filter(|condition| !condition.is_empty()).cloned(),
+        entry: entry.clone(),
+    });
+    let tables = data.collect();
+    let large_objects = match large_object_entries(toc).next() {
+        Some(_) => session.query(LARGE)?.into_iter().flatten().flatten().collect(),
+        None => Vec::new(),
+    };
+    Ok(Contents { tables, large_objects })
+}
+
+/// The entries whose data are large objects.
+pub(super) fn large_object_entries(toc: &Toc) -> impl Iterator<Item = &TocEntry> {
+    toc.entries.iter().filter(|entry| entry.has_data && entry.description == LARGE_OBJECTS)
+}
+
+/// The file of a large object in a directory (`pg_backup_directory.c`).
+pub(super) fn large_object_file(id: &str) -> String {
+    format!("blob_{id}.dat")
+}
+
+/// Tables whose file is another than the one in the snapshot: the catalog's row is what the snapshot sees, the function
+/// says what is now. Some catalogs have their file named elsewhere, and 0 here.
+const REWRITTEN: &str = "SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c \
+     WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND c.relfilenode <> 0 \
+     AND pg_catalog.pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode ORDER BY 1";
+/// Heaps can be read by ranges of their pages. Another access method need not have any.
+const PAGES: &str = "SELECT c.oid::text, (pg_catalog.pg_relation_size(c.oid) / \
+     pg_catalog.current_setting('block_size')::int)::text \
+     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_am a ON a.oid = c.relam WHERE c.relkind = 'r' AND a.amname = 'heap'";
+/// Rows of an extension's table that pg_dump takes along (PostgreSQL, extension configuration tables).
+const CONDITIONS: &str = "SELECT c.oid::text, c.condition FROM pg_catalog.pg_extension e, \
+     LATERAL unnest(e.extconfig, e.extcondition) AS c(oid, condition)";
+/// Every large object.
+const LARGE: &str = "SELECT oid::text FROM pg_catalog.pg_largeobject_metadata ORDER BY oid";
+/// Bytes of a large object that are asked for at once.
+const LARGE_PIECE: u64 = 4 << 20;
+
+impl TableData {
+    /// The ranges that it is read in, each of about so many pages.
+    pub(super) fn ranges(&self, pages_each: u64) -> Vec<Option<Pages>> {
+        if self.pages <= pages_each.saturating_mul(2) || self.condition.is_some() {
+            return vec![None];
+        }
+        let count = self.pages.div_ceil(pages_each);
+        // The last one has no end: a table grows while it is dumped, and pages that were not there hold no row of ours, but
+        // rows of ours must not hang on a size that was asked for a moment ago.
+        (0..count)
+            .map(|index| {
+                Some((index * pages_each, if index + 1 == count { PAGES_MAX } else { (index + 1) * pages_each }))
+            })
+            .collect()
+    }
+
+    /// The statement that gives its rows, or those of a range.
+    ///
+    /// # Errors
+    /// The archive's own statement has an unknown form.
+    pub(super) fn copy_statement(&self, pages: Option<Pages>) -> Result<String, DumpError> {
+        let unknown = || {
+            let what = format!("copy {}.{}", self.entry.namespace, self.entry.tag);
+            PortError::new(what, ErrorKind::Other).because("pg_dump's COPY statement has an unknown form")
+        };
+        let target = self.entry.copy_statement.trim_end().strip_prefix("COPY ").ok_or_else(unknown)?;
+        let target = target.strip_suffix(" FROM stdin;").ok_or_else(unknown)?.trim_end();
+        if pages.is_none() && self.condition.is_none() {
+            return Ok(format!("COPY {target} TO STDOUT"));
+        }
+        let columns = columns(target).ok_or_else(unknown)?;
+        let mut conditions: Vec<String> = Vec::new();
+        if let Some((from, to)) = pages {
+            conditions.push(format!("ctid >= '({from},0)'::pg_catalog.tid"));
+            if to < PAGES_MAX {
+                conditions.push(format!("ctid < '({to},0)'::pg_catalog.tid"));
+            }
+        }
+        let filter = match &self.condition {
+            Some(condition) => condition.clone(),
+            None => format!("WHERE {}", conditions.join(" AND ")),
+        };
+        Ok(format!("COPY (SELECT {columns} FROM ONLY {} {filter}) TO STDOUT", qualified(&self.entry)))
+    }
+
+    /// `schema.table`, for people.
+    pub(super) fn name(&self) -> String {
+        format!("{}.{}", self.entry.namespace, self.entry.tag)
+    }
+}
+
+/// Block numbers have 32 bits, and the last of them is none (PostgreSQL, storage/block.h).
+const PAGES_MAX: u64 = 0xFFFF_FFFE;
+
+/// The column list of `schema.table (a, b)`; empty for a table without columns.
+fn columns(target: &str) -> Option<&str> {
+    let mut is_quoted = false;
+    for (at, byte) in target.bytes().enumerate() {
+        match byte {
+            b'"' => is_quoted = !is_quoted,
+            b'(' if !is_quoted => return target.get(at + 1..)?.strip_suffix(')'),
+            _ => {}
+        }
+    }
+    Some("")
+}
+
+fn qualified(entry: &TocEntry) -> String {
+    format!("{}.{}", quoted(&entry.namespace), quoted(&entry.tag))
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn quoted_text(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Reads a large object, piece by piece.
+pub(super) fn read_large_object(
+    session: &mut dyn Session,
+    id: &str,
+    mut take: impl FnMut(&[u8]) -> Result<(), DumpError>,
+) -> Result<(), DumpError> {
+    let mut offset = 0;
+    loop {
+        let sql = format!("SELECT pg_catalog.encode(pg_catalog.lo_get({id}, {offset}, {LARGE_PIECE}), 'hex')");
+        let hex = session.query(&sql)?.into_iter().flatten().flatten().next().unwrap_or_default();
+        let bytes = from_hex(&hex).ok_or_else(|| {
+            PortError::new(format!("read large object {id}"), ErrorKind::Other).because("the server's answer is no hex")
+        })?;
+        take(&bytes)?;
+        offset += bytes.len() as u64;
+        if (bytes.len() as u64) < LARGE_PIECE {
+            return Ok(());
+        }
+    }
+}
+
+fn from_hex(hex: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pairs = hex.as_bytes().chunks(2);
+    pairs.map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn table(copy_statement: &str) -> TableData {
+        let entry = TocEntry {
+            dump_id: 7,
+            has_data: true,
+            oid: "16385".to_owned(),
+            tag: "T \"x\"".to_owned(),
+            description: "TABLE DATA".to_owned(),
+            namespace: "bank".to_owned(),
+            copy_statement: copy_statement.to_owned(),
+        };
+        TableData { entry, pages: 0, condition: None }
+    }
+
+    #[rstest]
+    #[case::plain("COPY bank.t (a, b) FROM stdin;\n", None, "COPY bank.t (a, b) TO STDOUT")]
+    #[case::no_columns("COPY bank.t  FROM stdin;\n", None, "COPY bank.t TO STDOUT")]
+    #[case::a_range(
+        "COPY bank.\"T (x)\" (a, \"b)\") FROM stdin;\n",
+        Some((10, 20)),
+        "COPY (SELECT a, \"b)\" FROM ONLY \"bank\".\"T \"\"x\"\"\" WHERE ctid >= '(10,0)'::pg_catalog.tid AND ctid < '(20,0)'::pg_catalog.tid) TO STDOUT"
+    )]
+    #[case::the_last_range(
+        "COPY bank.t  FROM stdin;\n",
+        Some((10, PAGES_MAX)),
+        "COPY (SELECT  FROM ONLY \"bank\".\"T \"\"x\"\"\" WHERE ctid >= '(10,0)'::pg_catalog.tid) TO STDOUT"
+    )]
+    fn rows_are_asked_for_as_pg_dump_does(
+        #[case] statement: &str,
+        #[case] pages: Option<Pages>,
+        #[case] expected: &str,
+    ) {
+        assert_eq!(table(statement).copy_statement(pages).unwrap(), expected);
+    }
+
+    #[test]
+    fn of_an_extensions_table_only_the_users_rows_are_taken_and_it_is_not_split() {
+        let table = TableData {
+            pages: 1 << 20,
+            condition: Some("WHERE mine".to_owned()),
+            ..table("COPY e.t (a) FROM stdin;\n")
+        };
+        assert_eq!(table.ranges(10), [None]);
+        let expected = "COPY (SELECT a FROM ONLY \"bank\".\"T \"\"x\"\"\" WHERE mine) TO STDOUT";
+        assert_eq!(table.copy_statement(None).unwrap(), expected);
+    }
+
+    #[test]
+    fn ranges_meet_and_the_last_one_has_no_end() {
+        let table = |pages| TableData { pages, ..table("") };
+        assert_eq!(table(20).ranges(10), [None], "two ranges are not worth a second statement");
+        assert_eq!(table(21).ranges(10), [Some((0, 10)), Some((10, 20)), Some((20, PAGES_MAX))]);
+        assert_eq!(table(30).ranges(10).len(), 3);
+    }
+
+    #[test]
+    fn a_statement_of_another_form_is_refused_by_name() {
+        let error = table("INSERT INTO t").copy_statement(None).unwrap_err();
+        assert!(crate::ports::Chain(&error).to_string().contains("copy bank.T \"x\""), "{error:?}");
+    }
+}

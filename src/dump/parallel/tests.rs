@@ -1,0 +1,136 @@
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+
+use super::*;
+use crate::domain::id::{DatabaseName, Kind, RunId};
+use crate::dump::parts::SEGMENT_BYTES;
+use crate::dump::row_meter::RowMeter;
+use crate::ports::clock::Clock;
+use crate::testing::archive::row;
+use crate::testing::fake_postgres::{FakeCredentials, FakePgDump, FakePostgres};
+use crate::testing::fake_store::{Call, FakeObjectStore, Strikes};
+use crate::testing::now;
+use crate::testing::sim_clock::SimClock;
+
+const ROWS: u64 = 60_000;
+
+struct Bench {
+    store: Arc<FakeObjectStore>,
+    pg_dump: Arc<FakePgDump>,
+    request: ParallelRequest,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let clock = SimClock::starting_at(now());
+        let servers = FakePostgres::new(clock as Arc<dyn Clock>);
+        let database: DatabaseName = "accounts".parse().unwrap();
+        servers.set_rows("db", &database, ROWS);
+        let pg_dump = Arc::new(FakePgDump::of(Arc::clone(&servers)));
+        pg_dump.set_takes(SignedDuration::from_hours(2));
+        let store = Arc::new(FakeObjectStore::default());
+        let slot = "20261101t040000z".parse().unwrap();
+        let request = ParallelRequest {
+            postgres: servers,
+            pg_dump: Arc::clone(&pg_dump) as Arc<_>,
+            credentials: Arc::new(FakeCredentials::default()),
+            endpoint: Endpoint { host: "db".to_owned(), port: 5432 },
+            name: "one".to_owned(),
+            store: Arc::clone(&store) as Arc<_>,
+            layout: Layout::new("strongroom"),
+            dump: DumpId { source: "accounts".parse().unwrap(), database: database.clone(), slot },
+            run: RunId { slot, kind: Kind::Dump, database: Some(database), attempt: 1 },
+            kms_key: None,
+            compression_level: 1,
+            jobs: 2,
+            sizes: PartSizes::for_dump(SEGMENT_BYTES as u64, 0),
+            parts_in_flight: 2,
+            range_bytes: 64 << 20,
+            progress: Arc::default(),
+        };
+        Bench { store, pg_dump, request }
+    }
+
+    async fn dump(&self) -> Result<ParallelDump, DumpError> {
+        dump_in_parallel(&self.request, &CancellationToken::new()).await
+    }
+
+    #[track_caller]
+    fn nothing_is_left(&self) {
+        assert_eq!(self.store.open_uploads(), 0);
+        assert!(self.store.bytes(&self.request.key("2.dat.zst")).is_none());
+        assert!(self.pg_dump.running().is_empty(), "the client is gone");
+    }
+}
+
+fn decompress(bytes: &[u8]) -> Vec<u8> {
+    use async_compression::tokio::bufread::ZstdDecoder;
+    use futures_util::FutureExt;
+    use tokio::io::AsyncReadExt;
+    let mut decoder = ZstdDecoder::new(bytes);
+    decoder.multiple_members(true);
+    let mut plain = Vec::new();
+    decoder.read_to_end(&mut plain).now_or_never().unwrap().unwrap();
+    plain
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_an_object_of_whole_frames_and_whole_rows() {
+    let bench = Bench::new();
+    let made = bench.dump().await.unwrap();
+    let mut text: String = (0..ROWS).map(row).collect();
+    let mut meter = RowMeter::default();
+    meter.take(text.as_bytes());
+    text.push_str("\\.\n\n\n");
+    let key = bench.request.key("2.dat.zst");
+    let bytes = bench.store.bytes(&key).unwrap();
+    assert_eq!(decompress(&bytes), text.as_bytes());
+    let [table] = made.tables.as_slice() else { panic!("{:?}", made.tables) };
+    assert_eq!((table.rows, table.hash.clone()), (ROWS, Some(meter.count().hash_hex())));
+    assert_eq!(made.count, meter.count());
+    assert!(table.parts.len() > 3, "{:?}", table.parts);
+    for part in &table.parts {
+        let at = |offset: u64| usize::try_from(offset).unwrap();
+        let (from, to) = (at(part.offset), at(part.offset + part.size_bytes));
+        let mut meter = RowMeter::default();
+        let plain = decompress(&bytes[from..to]);
+        meter.take(plain.strip_suffix(b"\\.\n\n\n").unwrap_or(&plain));
+        assert!(meter.is_between_rows());
+        assert_eq!((part.rows, part.hash.clone()), (meter.count().rows, meter.count().hash_hex()));
+    }
+    let toc = bench.store.bytes(&made.objects[0].key).unwrap();
+    assert!(toc.starts_with(b"PGDMP"));
+    assert_eq!(made.objects.len(), 2);
+    let stored: u64 = bytes.len() as u64;
+    let count = bench.request.progress.count();
+    assert_eq!((count.rows, count.read_bytes, count.stored_bytes), (ROWS, made.count.bytes, stored));
+    assert!(bench.pg_dump.running().is_empty(), "the client, which would have taken hours, is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_cannot_be_stored_ends_everything_and_leaves_nothing() {
+    let bench = Bench::new();
+    bench.store.fail_next(Call::Part, Strikes::Before);
+    let error = bench.dump().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Transient, "{error:?}");
+    bench.nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_cannot_be_completed_leaves_nothing() {
+    let bench = Bench::new();
+    bench.store.fail_next(Call::Complete, Strikes::Before);
+    bench.dump().await.unwrap_err();
+    bench.nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_that_is_cancelled_leaves_nothing() {
+    let bench = Bench::new();
+    let token = CancellationToken::new();
+    token.cancel();
+    let ended = dump_in_parallel(&bench.request, &token).await;
+    assert!(matches!(ended, Err(DumpError::Cancelled)), "{ended:?}");
+    bench.nothing_is_left();
+}
