@@ -69,18 +69,27 @@ const CALM_DAYS: i64 = 12;
 /// faults have left is cleared up.
 async fn calm(world: &Arc<World>, model: &Arc<Model>, from: Timestamp, logged: &Logged) -> u64 {
     const CLEARING_UP: SignedDuration = SignedDuration::from_hours(2 * 24);
-    const CALM: SignedDuration = SignedDuration::from_hours(CALM_DAYS * 24);
+    // All slots are in the morning: in the evening nothing is due just now, or still under way.
+    let until = evening_after(from + SignedDuration::from_hours(CALM_DAYS * 24));
     model.people_are_gone();
     let daemon = world.daemon("calm");
     daemon.policies.send_replace(Arc::new(model.policy()));
     model.watch(&daemon);
-    let (_, ()) = tokio::join!(daemon.run_until(from + CALM), async {
+    let (_, ()) = tokio::join!(daemon.run_until(until), async {
         world.pass_until(from + CLEARING_UP).await;
         model.check_log(&logged.take(), &EXPECTED_OF_FAULTS);
     });
     model.check_log(&logged.take(), &[]);
-    model.check_done(&daemon.ports, from + CALM).await;
+    model.check_done(&daemon.ports, until).await;
     daemon.observer.looks().0
+}
+
+/// The next 22:00 UTC.
+fn evening_after(instant: Timestamp) -> Timestamp {
+    const HOUR_S: i64 = 3600;
+    let evening = 22 * HOUR_S;
+    let since = (instant.as_second() - evening).rem_euclid(24 * HOUR_S);
+    instant + SignedDuration::from_secs(24 * HOUR_S - since)
 }
 
 /// What may be logged while things go wrong, as WARN or ERROR. A panic in a task, a dump that reads back bad and whatever
