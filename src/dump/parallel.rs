@@ -126,12 +126,16 @@ async fn dump_once(request: &ParallelRequest, token: &CancellationToken) -> Resu
             return Err(DumpError::Cancelled);
         }
     };
-    let Held { mut process, archive, coordinator, snapshot, head, contents } = held;
+    let Held { mut process, archive, mut coordinator, snapshot, head, contents } = held;
     let made = make_objects(request, &snapshot, &head, &contents, token).await;
-    // Until here it held the locks, and the client waited for somebody to read its rows.
-    drop((coordinator, archive));
+    // If the session is still there, so were its locks all the time: without them a table could have been emptied before a
+    // worker came to it, and nobody would have noticed.
+    let still_held = blocking(move || Ok(coordinator.query("SELECT 1").map(drop)?)).await;
+    // Until here the client waited for somebody to read its rows.
+    drop(archive);
     process.kill().await;
     let (copied, lists) = made?;
+    still_held?;
     let stderr = process.wait().await.map(|exit| exit.stderr).unwrap_or_default();
     let count = copied.tables.iter().map(|(_, count)| *count).fold(RowCount::default(), RowCount::and);
     Ok(ParallelDump {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use async_trait::async_trait;
@@ -24,6 +25,8 @@ pub(crate) const PASSWORD: &str = "canary-4f1c-password";
 pub(crate) struct FakePostgres {
     clock: Arc<dyn Clock>,
     servers: Mutex<BTreeMap<String, Server>>,
+    loses_sessions: AtomicBool,
+    copied: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -35,7 +38,8 @@ struct Server {
 impl FakePostgres {
     /// No server yet.
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Arc<FakePostgres> {
-        Arc::new(FakePostgres { clock, servers: Mutex::default() })
+        let (loses_sessions, copied) = (AtomicBool::default(), Arc::default());
+        Arc::new(FakePostgres { clock, servers: Mutex::default(), loses_sessions, copied })
     }
 
     /// Sets how many rows a database has; it is created where it is not there.
@@ -47,6 +51,11 @@ impl FakePostgres {
     /// Whether a server answers.
     pub(crate) fn set_reachable(&self, host: &str, reachable: bool) {
         self.servers.lock().unwrap().entry(host.to_owned()).or_default().unreachable = !reachable;
+    }
+
+    /// From the first copy on, sessions answer no queries any more.
+    pub(crate) fn lose_sessions_after_the_copy(&self) {
+        self.loses_sessions.store(true, Ordering::SeqCst);
     }
 
     fn rows(&self, login: &Login, database: &DatabaseName) -> Result<u64, PortError> {
@@ -90,22 +99,30 @@ impl Postgres for FakePostgres {
         database: &DatabaseName,
         _name: &str,
     ) -> Result<Box<dyn Session>, PortError> {
-        Ok(Box::new(FakeSession { rows: self.rows(login, database)? }))
+        let rows = self.rows(login, database)?;
+        let is_lost_after_copy = self.loses_sessions.load(Ordering::SeqCst);
+        Ok(Box::new(FakeSession { rows, copied: Arc::clone(&self.copied), is_lost_after_copy }))
     }
 }
 
 /// A session in a database of one table; nothing is rewritten under its hands.
 struct FakeSession {
     rows: u64,
+    copied: Arc<AtomicBool>,
+    is_lost_after_copy: bool,
 }
 
 impl Session for FakeSession {
     fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, PortError> {
+        if self.is_lost_after_copy && self.copied.load(Ordering::SeqCst) {
+            return Err(PortError::new("query", ErrorKind::Transient).because("connection reset"));
+        }
         let exported = sql.contains("pg_export_snapshot").then(|| vec![Some("00000003-0000001B-1".to_owned())]);
         Ok(exported.into_iter().collect())
     }
 
     fn copy_out(&mut self, _statement: &str, sink: &mut dyn RowSink) -> Result<u64, PortError> {
+        self.copied.store(true, Ordering::SeqCst);
         for row in (0..self.rows).map(row) {
             sink.take(row.as_bytes()).map_err(|cause| PortError::new("copy", ErrorKind::Other).because(cause))?;
         }

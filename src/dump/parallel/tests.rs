@@ -16,6 +16,7 @@ use crate::testing::sim_clock::SimClock;
 const ROWS: u64 = 60_000;
 
 struct Bench {
+    servers: Arc<FakePostgres>,
     store: Arc<FakeObjectStore>,
     pg_dump: Arc<FakePgDump>,
     request: ParallelRequest,
@@ -32,7 +33,7 @@ impl Bench {
         let store = Arc::new(FakeObjectStore::default());
         let slot = "20261101t040000z".parse().unwrap();
         let request = ParallelRequest {
-            postgres: servers,
+            postgres: Arc::clone(&servers) as Arc<_>,
             pg_dump: Arc::clone(&pg_dump) as Arc<_>,
             credentials: Arc::new(FakeCredentials::default()),
             endpoint: Endpoint { host: "db".to_owned(), port: 5432 },
@@ -49,7 +50,7 @@ impl Bench {
             range_bytes: 64 << 20,
             progress: Arc::default(),
         };
-        Bench { store, pg_dump, request }
+        Bench { servers, store, pg_dump, request }
     }
 
     async fn dump(&self) -> Result<ParallelDump, DumpError> {
@@ -123,6 +124,18 @@ async fn an_upload_that_cannot_be_completed_leaves_nothing() {
     bench.store.fail_next(Call::Complete, Strikes::Before);
     bench.dump().await.unwrap_err();
     bench.nothing_is_left();
+}
+
+/// Whoever lost the locks cannot know whether a table was emptied before it was read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_whose_locks_were_lost_is_no_dump() {
+    let mut bench = Bench::new();
+    bench.request.jobs = 1;
+    bench.servers.lose_sessions_after_the_copy();
+    let error = bench.dump().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Transient, "{error:?}");
+    assert_eq!(bench.store.open_uploads(), 0);
+    assert!(bench.pg_dump.running().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
