@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,15 @@ def run(command: list[str] | str, environment: dict[str, str], directory: Path |
     done = subprocess.run(words, env=environment, cwd=directory, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout
+
+
+def follow_restore_md(text: str, sandbox: Sandbox, target: str, database: str, directory: Path) -> None:
+    """Does word for word what a dump's own instructions say, in a directory made for it."""
+    steps = re.findall(r"^```sh\n(.*?)^```", text, flags=re.S | re.M)
+    assert len(steps) == 3, text
+    script = "".join(steps).replace("HOST", "localhost").replace("MASTER", MASTER).replace("TARGET", database)
+    directory.mkdir()
+    run(script, tools_environment(sandbox, target), directory)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 import threading
 from pathlib import Path
 
@@ -14,11 +13,10 @@ from postgres_tools import (
     LARGE_OBJECTS,
     MASTER,
     SCHEMA_OBJECTS,
+    follow_restore_md,
     fresh_instance,
     psql,
     row_counts,
-    run,
-    tools_environment,
 )
 from sandbox_process import MASTER_PASSWORD, Sandbox
 
@@ -36,11 +34,7 @@ def in_parallel(case: Case, source: str, **more: object) -> Config:
 def restored(case: Case, manifest: Config, sandbox: Sandbox, target: str, directory: Path) -> str:
     """Restores a dump word for word as its own instructions say; returns the name of the database."""
     text = case.get(next(key for key in case.keys() if key.endswith("/RESTORE.md"))).decode()
-    steps = re.findall(r"^```sh\n(.*?)^```", text, flags=re.S | re.M)
-    assert len(steps) == 3, text
-    script = "".join(steps).replace("HOST", "localhost").replace("MASTER", MASTER).replace("TARGET", "found_again")
-    directory.mkdir()
-    run(script, tools_environment(sandbox, target), directory)
+    follow_restore_md(text, sandbox, target, "found_again", directory)
     return "found_again"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from postgres_tools import (
     LARGE_OBJECTS,
     MASTER,
     SCHEMA_OBJECTS,
+    follow_restore_md,
     fresh_instance,
     psql,
     row_counts,
@@ -100,13 +100,8 @@ def test_the_instructions_in_restore_md_restore_the_dump_word_for_word(
     job: Job, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     text = download(job, "accounts", "RESTORE.md", tmp_path).read_text()
-    steps = re.findall(r"^```sh\n(.*?)^```", text, flags=re.S | re.M)
-    assert len(steps) == 3, text
     with fresh_instance(sandbox) as target:
-        script = "".join(steps).replace("HOST", "localhost").replace("MASTER", MASTER).replace("TARGET", "found_again")
-        directory = tmp_path / "a person's laptop"
-        directory.mkdir()
-        run(script, tools_environment(sandbox, target), directory)
+        follow_restore_md(text, sandbox, target, "found_again", tmp_path / "a person's laptop")
         assert_same_as_source(job, "accounts", target, "found_again")
 
 

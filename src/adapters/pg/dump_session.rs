@@ -53,7 +53,7 @@ pub(super) struct DumpSession {
     reason = "the protocol has forty messages, and those that have no place here are all alike"
 )]
 impl DumpSession {
-    /// Connects and logs in; `options` are settings for the session.
+    /// Connects and logs in; `name` appears as application name in `pg_stat_activity`.
     pub(super) fn open(
         login: &Login,
         database: &DatabaseName,
@@ -161,13 +161,7 @@ impl DumpSession {
             }
         }
     }
-}
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "the protocol has forty messages, and those that have no place here are all alike"
-)]
-impl DumpSession {
     fn rows(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, Broken> {
         self.send(|buffer| frontend::query(sql, buffer))?;
         let (mut rows, mut refused) = (Vec::new(), None);
