@@ -109,7 +109,10 @@ fn unseen_sections(inventory: &Inventory) -> Vec<(&'static str, Unseen)> {
     let instances = inventory.instances.as_ref().err().map(|unseen| (section::INSTANCES, unseen.clone()));
     let snapshots = inventory.snapshots.as_ref().err().map(|unseen| (section::SNAPSHOTS, unseen.clone()));
     let pg_dump = inventory.pg_dump.as_ref().err().map(|unseen| (section::PG_DUMP, unseen.clone()));
-    let stores = inventory.stores.values().filter_map(|store| store.as_ref().err());
+    let stores = inventory.stores.values().filter_map(|store| match store {
+        Ok(store) => store.refused.as_ref(),
+        Err(unseen) => Some(unseen),
+    });
     let stores = stores.map(|unseen| (section::STORE, unseen.clone()));
     let copies = inventory.copies.values().filter_map(|seen| seen.as_ref().err());
     let copies = copies.map(|unseen| (section::COPIES, unseen.clone()));

@@ -199,6 +199,7 @@ pub(crate) fn store(dumps: Vec<RecoveryPoint>, runs: Vec<StoredRun>, remains: Ve
         runs: Complete::after_last_page(runs),
         remains: Complete::after_last_page(remains),
         uploads: Complete::after_last_page(Vec::new()),
+        refused: None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::future::Future;
 
 use futures_util::StreamExt;
 
+use super::read::Read;
 use crate::domain::key::ObjectKey;
 use crate::ports::PortError;
 use crate::ports::object_store::ListedObject;
@@ -22,7 +23,7 @@ pub(super) enum Freshness {
 /// What was read of one kind of object.
 #[derive(Debug)]
 pub(super) struct Cache<T> {
-    known: BTreeMap<ObjectKey, (String, T)>,
+    known: BTreeMap<ObjectKey, Read<T>>,
 }
 
 impl<T> Default for Cache<T> {
@@ -34,15 +35,20 @@ impl<T> Default for Cache<T> {
 impl<T> Cache<T> {
     /// What was read of an object.
     pub(super) fn get(&self, key: &ObjectKey) -> Option<&T> {
-        self.known.get(key).map(|(_, value)| value)
+        self.known.get(key).map(|read| &read.value)
     }
 
     /// Everything that was read, with the entity tag of what was read.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &str, &T)> {
-        self.known.iter().map(|(key, (etag, value))| (key, etag.as_str(), value))
+        self.known.iter().map(|(key, read)| (key, read.etag.as_str(), &read.value))
     }
 
-    /// Reads what is new or has changed, and forgets what is gone. What was read stays known, whatever fails after it.
+    /// What was refused in this look, and why.
+    pub(super) fn refused(&self) -> impl Iterator<Item = (&ObjectKey, &str)> {
+        self.known.iter().filter_map(|(key, read)| Some((key, read.refused.as_deref()?)))
+    }
+
+    /// Reads what is new, has changed or was refused, and forgets what is gone. What was read stays known, whatever fails after it.
     ///
     /// # Errors
     /// An object could not be read this time.
@@ -53,13 +59,15 @@ impl<T> Cache<T> {
     ) -> Result<Freshness, PortError>
     where
         S: 'a,
-        F: Future<Output = Result<(String, T), PortError>>,
+        F: Future<Output = Result<Read<T>, PortError>>,
     {
         let listing: BTreeMap<&ObjectKey, ()> = listed.iter().map(|(_, object)| (&object.key, ())).collect();
         self.known.retain(|key, _| listing.contains_key(key));
         let stale: Vec<&'a (S, ListedObject)> = listed
             .iter()
-            .filter(|(_, object)| self.known.get(&object.key).is_none_or(|(etag, _)| *etag != object.etag))
+            .filter(|(_, object)| {
+                self.known.get(&object.key).is_none_or(|read| read.refused.is_some() || read.etag != object.etag)
+            })
             .collect();
         let read = &read;
         let mut reads = futures_util::stream::iter(stale)
@@ -67,11 +75,11 @@ impl<T> Cache<T> {
             .buffer_unordered(READS_AT_ONCE);
         let mut freshness = Freshness::AsListed;
         while let Some((value, object)) = reads.next().await {
-            let (etag, value) = value?;
-            if etag != object.etag {
+            let value = value?;
+            if value.etag != object.etag {
                 freshness = Freshness::ChangedSince;
             }
-            self.known.insert(object.key.clone(), (etag, value));
+            self.known.insert(object.key.clone(), value);
         }
         Ok(freshness)
     }

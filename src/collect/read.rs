@@ -1,9 +1,11 @@
 //! Reads single objects of the store. One that cannot be read says so about itself and about nothing else: a damaged or
 //! archived object must not keep a source from being backed up.
 
+use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::domain::id::{InstallationId, ResourceId, RunId, SourceId};
+use super::store::Look;
+use crate::domain::id::{InstallationId, Kind, ResourceId, RunId, SourceId};
 use crate::domain::key::{DumpId, ObjectKey};
 use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use crate::domain::pin::{PIN_BYTES_MAX, PIN_VERSION, Pin};
@@ -11,6 +13,7 @@ use crate::domain::prune_record::{PRUNE_RECORD_BYTES_MAX, PRUNE_RECORD_VERSION, 
 use crate::domain::recovery_point::Plane;
 use crate::domain::run::{Failure, ProcessIdentity, RUN_RECORD_BYTES_MAX, RUN_RECORD_VERSION, RunRecord, RunState};
 use crate::domain::verification::{Level, VERIFICATION_BYTES_MAX, VERIFICATION_VERSION, Verification};
+use crate::policy::DEFAULT_COMPLETION_DEADLINE;
 use crate::ports::object_store::{ListedObject, ObjectStore};
 use crate::ports::{Chain, ErrorKind, PortError, Ports};
 
@@ -32,12 +35,60 @@ pub(super) struct KnownObject {
     pub(super) size_bytes: u64,
 }
 
-/// Whether an error may be over the next time. Anything else is a property of the object.
-fn may_pass(error: &PortError) -> bool {
-    matches!(error.kind(), ErrorKind::Transient | ErrorKind::Throttled | ErrorKind::NotFound)
+/// What was read of an object.
+#[derive(Debug)]
+pub(super) struct Read<T> {
+    /// The entity tag of what was read.
+    pub(super) etag: String,
+    pub(super) value: T,
+    /// Why the store refused it. What was read holds until the object changes, a refusal only for one look: keys and roles
+    /// are mended, and now and then one request in many is refused by chance.
+    pub(super) refused: Option<String>,
 }
 
-/// The entity tag of a manifest, and the manifest or why it is none.
+impl<T> Read<T> {
+    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Read<U> {
+        Read { etag: self.etag, value: change(self.value), refused: self.refused }
+    }
+}
+
+/// What it means that an object is refused.
+#[derive(Debug, Clone, Copy)]
+enum IfRefused {
+    /// It cannot be read: the rest of the source is not held up by it.
+    Unreadable,
+    /// The source cannot be seen this time: what the object says may still be happening.
+    Unseen,
+}
+
+/// The bytes of a small object, or why it cannot be read.
+///
+/// # Errors
+/// The store could not be asked this time.
+async fn read(
+    store: &dyn ObjectStore,
+    object: &ListedObject,
+    size_bytes_max: u64,
+    if_refused: IfRefused,
+) -> Result<Read<Result<Bytes, String>>, PortError> {
+    let error = match store.get(&object.key, size_bytes_max).await {
+        Ok(found) => return Ok(Read { etag: found.etag, value: Ok(found.bytes), refused: None }),
+        Err(error) => error,
+    };
+    let why = Chain(&error).to_string();
+    let refused = match error.kind() {
+        ErrorKind::NotFound | ErrorKind::Transient | ErrorKind::Throttled | ErrorKind::Cancelled => return Err(error),
+        // Too large, or moved to an archive.
+        ErrorKind::Invalid | ErrorKind::WrongState => None,
+        ErrorKind::PermissionDenied | ErrorKind::AlreadyExists | ErrorKind::Other => match if_refused {
+            IfRefused::Unseen => return Err(error),
+            IfRefused::Unreadable => Some(why.clone()),
+        },
+    };
+    Ok(Read { etag: object.etag.clone(), value: Err(why), refused })
+}
+
+/// A manifest, or why it is none.
 ///
 /// # Errors
 /// The store could not be asked this time.
@@ -46,17 +97,12 @@ pub(super) async fn read_manifest(
     installation: &InstallationId,
     dump: &DumpId,
     object: &ListedObject,
-) -> Result<(String, Result<KnownManifest, String>), PortError> {
-    let found = match store.get(&object.key, MANIFEST_BYTES_MAX).await {
-        Ok(found) => found,
-        Err(error) if may_pass(&error) => return Err(error),
-        Err(error) => return Ok((object.etag.clone(), Err(Chain(&error).to_string()))),
-    };
-    let manifest = match Manifest::read(&found.bytes, dump) {
-        Ok(manifest) => manifest,
-        Err(error) => return Ok((found.etag, Err(Chain(&error).to_string()))),
-    };
-    Ok((found.etag, check(manifest, installation, object)))
+) -> Result<Read<Result<KnownManifest, String>>, PortError> {
+    let found = read(store, object, MANIFEST_BYTES_MAX, IfRefused::Unreadable).await?;
+    Ok(found.map(|bytes| {
+        let manifest = Manifest::read(&bytes?, dump).map_err(|error| Chain(&error).to_string())?;
+        check(manifest, installation, object)
+    }))
 }
 
 fn check(manifest: Manifest, installation: &InstallationId, object: &ListedObject) -> Result<KnownManifest, String> {
@@ -81,26 +127,29 @@ fn check(manifest: Manifest, installation: &InstallationId, object: &ListedObjec
     })
 }
 
-/// The entity tag of a run record, and the record; as an error what stands in for one that cannot be read.
+/// A run record; as an error what stands in for one that cannot be read.
+///
+/// A record that is refused may be of a run that is under way, as long as the run may take at all: to count it as failed
+/// would start the next attempt beside it.
 ///
 /// # Errors
 /// The store could not be asked this time, or the record is of another installation: two of them under one prefix would
 /// close each other's runs.
 pub(super) async fn read_record(
-    ports: &Ports,
-    installation: &InstallationId,
-    source: &SourceId,
+    look: Look<'_>,
     run: &RunId,
     object: &ListedObject,
-) -> Result<(String, Result<RunRecord, Box<RunRecord>>), PortError> {
-    let unreadable = |why: &str| Err(Box::new(unreadable(installation, source, run, object, why)));
-    let found = match ports.store.get(&object.key, RUN_RECORD_BYTES_MAX).await {
-        Ok(found) => found,
-        Err(error) if may_pass(&error) => return Err(error),
-        Err(error) => return Ok((object.etag.clone(), unreadable(&Chain(&error).to_string()))),
-    };
-    let record = match serde_json::from_slice::<RunRecord>(&found.bytes) {
-        Ok(record) if record.installation != *installation => {
+) -> Result<Read<Result<RunRecord, Box<RunRecord>>>, PortError> {
+    let Look { ports, policy, source, .. } = look;
+    let kind = if run.database.is_some() { Kind::Dump } else { Kind::Snapshot };
+    let deadline = policy.sources.get(source).map_or(DEFAULT_COMPLETION_DEADLINE, |own| own.completion_deadline(kind));
+    let since = object.modified_at.unwrap_or(run.slot.instant());
+    let if_refused =
+        if ports.clock.now().duration_since(since) < deadline { IfRefused::Unseen } else { IfRefused::Unreadable };
+    let found = read(ports.store.as_ref(), object, RUN_RECORD_BYTES_MAX, if_refused).await?;
+    let installation = &policy.installation;
+    let record = match found.value.as_ref().map(|bytes| serde_json::from_slice::<RunRecord>(bytes)) {
+        Ok(Ok(record)) if record.installation != *installation => {
             let named = format!("use the prefix of source {source}");
             let why = format!(
                 "{} is of installation {}: give each its own `destination.prefix`",
@@ -108,12 +157,19 @@ pub(super) async fn read_record(
             );
             return Err(PortError::new(named, ErrorKind::Invalid).because(why));
         }
-        Ok(record) if record.version > RUN_RECORD_VERSION => unreadable(&format!("its version is {}", record.version)),
-        Ok(record) if record.run == *run && record.source == *source => Ok(record),
-        Ok(record) => unreadable(&format!("it is of run {} of {}", record.run, record.source)),
-        Err(error) => unreadable(&error.to_string()),
+        Ok(Ok(record)) if record.version > RUN_RECORD_VERSION => Err(format!("its version is {}", record.version)),
+        Ok(Ok(record)) if record.run == *run && record.source == *source => Ok(record),
+        Ok(Ok(record)) => Err(format!("it is of run {} of {}", record.run, record.source)),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(why) => Err(why.clone()),
     };
-    Ok((found.etag, record))
+    let record = record.map_err(|why| {
+        if found.refused.is_none() {
+            tracing::warn!(source.id = %source, run.key = %object.key, error = why, "a run record cannot be read and counts as failed");
+        }
+        Box::new(unreadable(installation, source, run, object, &why))
+    });
+    Ok(found.map(|_| record))
 }
 
 /// A record that cannot be read counts as a failed attempt: the next attempt gets another number, and the backup is made.
@@ -124,7 +180,6 @@ fn unreadable(
     object: &ListedObject,
     why: &str,
 ) -> RunRecord {
-    tracing::warn!(source.id = %source, run.key = %object.key, error = why, "a run record cannot be read and counts as failed");
     let at = object.modified_at.unwrap_or(run.slot.instant());
     let owner = ProcessIdentity { host: "unknown".to_owned(), pid_space: String::new(), pid: 0, start_ticks: 0 };
     let failure = Failure { message: format!("its record cannot be read: {why}"), rds_events: Vec::new() };
@@ -132,22 +187,24 @@ fn unreadable(
         .closed(RunState::Failed { finished_at: at, failure })
 }
 
-/// The entity tag of a pin, and the pin. One that cannot be read holds all the same: somebody has set it.
+/// A pin. One that cannot be read holds all the same: somebody has set it.
 ///
 /// # Errors
 /// The store could not be asked this time.
-pub(super) async fn read_pin(ports: &Ports, point: &str, object: &ListedObject) -> Result<(String, Pin), PortError> {
-    let (etag, pin) = read_json::<Pin>(ports, object, PIN_BYTES_MAX, |pin| pin.version <= PIN_VERSION).await?;
-    let pin = pin.unwrap_or_else(|why| Pin {
-        version: PIN_VERSION,
-        point: point.to_owned(),
-        reason: Some(format!("the pin itself cannot be read: {why}")),
-        pinned_at: object.modified_at.unwrap_or(Timestamp::UNIX_EPOCH),
-    });
-    Ok((etag, Pin { point: point.to_owned(), ..pin }))
+pub(super) async fn read_pin(ports: &Ports, point: &str, object: &ListedObject) -> Result<Read<Pin>, PortError> {
+    let found = read_json::<Pin>(ports, object, PIN_BYTES_MAX, |pin| pin.version <= PIN_VERSION).await?;
+    Ok(found.map(|pin| {
+        let pin = pin.unwrap_or_else(|why| Pin {
+            version: PIN_VERSION,
+            point: point.to_owned(),
+            reason: Some(format!("the pin itself cannot be read: {why}")),
+            pinned_at: object.modified_at.unwrap_or(Timestamp::UNIX_EPOCH),
+        });
+        Pin { point: point.to_owned(), ..pin }
+    }))
 }
 
-/// The entity tag of a prune record, and the record; `None` where it is not ours, or says something else than its key.
+/// A prune record; `None` where it is not ours, or says something else than its key.
 ///
 /// # Errors
 /// The store could not be asked this time.
@@ -156,18 +213,17 @@ pub(super) async fn read_prune(
     installation: &InstallationId,
     subject: &(DumpId, Plane),
     object: &ListedObject,
-) -> Result<(String, Option<PruneRecord>), PortError> {
+) -> Result<Read<Option<PruneRecord>>, PortError> {
     let usable = |record: &PruneRecord| {
         record.version <= PRUNE_RECORD_VERSION
             && record.installation == *installation
             && (&record.dump, record.plane) == (&subject.0, subject.1)
     };
-    let (etag, record) = read_json(ports, object, PRUNE_RECORD_BYTES_MAX, usable).await?;
-    Ok((etag, record.map_err(|why| ignored(object, &why)).ok()))
+    let found = read_json(ports, object, PRUNE_RECORD_BYTES_MAX, usable).await?;
+    Ok(or_ignored(found, object))
 }
 
-/// The entity tag of a verification record, and the record; `None` where it is not ours, or says something else than its
-/// key.
+/// A verification record; `None` where it is not ours, or says something else than its key.
 ///
 /// # Errors
 /// The store could not be asked this time.
@@ -176,18 +232,21 @@ pub(super) async fn read_verification(
     installation: &InstallationId,
     subject: &(DumpId, Plane, Level),
     object: &ListedObject,
-) -> Result<(String, Option<Verification>), PortError> {
+) -> Result<Read<Option<Verification>>, PortError> {
     let usable = |record: &Verification| {
         record.version <= VERIFICATION_VERSION
             && record.installation == *installation
             && (&record.dump, record.plane, record.level) == (&subject.0, subject.1, subject.2)
     };
-    let (etag, record) = read_json(ports, object, VERIFICATION_BYTES_MAX, usable).await?;
-    Ok((etag, record.map_err(|why| ignored(object, &why)).ok()))
+    let found = read_json(ports, object, VERIFICATION_BYTES_MAX, usable).await?;
+    Ok(or_ignored(found, object))
 }
 
-fn ignored(object: &ListedObject, why: &str) {
-    tracing::warn!(record.key = %object.key, error = why, "a record cannot be used and is ignored");
+fn or_ignored<T>(found: Read<Result<T, String>>, object: &ListedObject) -> Read<Option<T>> {
+    if let (Err(why), None) = (&found.value, &found.refused) {
+        tracing::warn!(record.key = %object.key, error = why, "a record cannot be used and is ignored");
+    }
+    found.map(Result::ok)
 }
 
 /// A small JSON object, or why it cannot be used.
@@ -196,16 +255,11 @@ async fn read_json<T: serde::de::DeserializeOwned>(
     object: &ListedObject,
     size_bytes_max: u64,
     usable: impl Fn(&T) -> bool,
-) -> Result<(String, Result<T, String>), PortError> {
-    let found = match ports.store.get(&object.key, size_bytes_max).await {
-        Ok(found) => found,
-        Err(error) if may_pass(&error) => return Err(error),
-        Err(error) => return Ok((object.etag.clone(), Err(Chain(&error).to_string()))),
-    };
-    let value = match serde_json::from_slice::<T>(&found.bytes) {
+) -> Result<Read<Result<T, String>>, PortError> {
+    let found = read(ports.store.as_ref(), object, size_bytes_max, IfRefused::Unreadable).await?;
+    Ok(found.map(|bytes| match serde_json::from_slice::<T>(&bytes?) {
         Ok(value) if usable(&value) => Ok(value),
         Ok(_) => Err("it is of another installation, of another dump, or of a later version".to_owned()),
         Err(error) => Err(error.to_string()),
-    };
-    Ok((found.etag, value))
+    }))
 }

@@ -123,6 +123,7 @@ impl StoreCache {
         let open = records.deletions.iter().copied().cloned().collect();
         let pins = records.pins.iter().copied().cloned().collect();
         Ok(SourceStore {
+            refused: self.refused(),
             dumps: of(&listed, dumps),
             replica,
             prunes: of(&listed, open),
@@ -137,23 +138,23 @@ impl StoreCache {
 
     /// Reads what is new or has changed in the primary bucket.
     async fn read_new(&mut self, look: Look<'_>, sorted: &Sorted) -> Result<Freshness, PortError> {
-        let Look { ports, policy, source, .. } = look;
+        let Look { ports, policy, .. } = look;
         let installation = &policy.installation;
         let store = ports.store.as_ref();
         let manifests =
             self.manifests.refresh(&sorted.manifests, |dump, object| read_manifest(store, installation, dump, object));
         let manifests = manifests.await?;
         let records = self.runs.refresh(&sorted.records, |run, object| async move {
-            let (etag, record) = read_record(ports, installation, source, run, object).await?;
-            let readable = record.is_ok();
-            let record = record.unwrap_or_else(|unreadable| *unreadable);
-            Ok((etag, KnownRun { record, readable, first_seen: Instant::now() }))
+            Ok(read_record(look, run, object).await?.map(|record| {
+                let readable = record.is_ok();
+                let record = record.unwrap_or_else(|unreadable| *unreadable);
+                KnownRun { record, readable, first_seen: Instant::now() }
+            }))
         });
         let records = records.await?;
         self.pins.refresh(&sorted.pins, |point, object| read_pin(ports, point, object)).await?;
         let prunes = self.prunes.refresh(&sorted.prunes, |subject, object| async move {
-            let (etag, record) = read_prune(ports, installation, subject, object).await?;
-            Ok((etag, KnownDeletion::of(record)))
+            Ok(read_prune(ports, installation, subject, object).await?.map(KnownDeletion::of))
         });
         prunes.await?;
         let verifications = self
@@ -162,6 +163,18 @@ impl StoreCache {
         verifications.await?;
         let as_listed = [manifests, records].iter().all(|freshness| *freshness == Freshness::AsListed);
         Ok(if as_listed { Freshness::AsListed } else { Freshness::ChangedSince })
+    }
+
+    fn refused(&self) -> Option<Unseen> {
+        let manifests = self.manifests.refused().chain(self.replica_manifests.refused());
+        let records = self.runs.refused().chain(self.pins.refused()).chain(self.prunes.refused());
+        let mut all = manifests.chain(records).chain(self.verifications.refused());
+        let (key, why) = all.next()?;
+        let others = match all.count() {
+            0 => String::new(),
+            others => format!(", and {others} more like it"),
+        };
+        Some(Unseen(format!("{key} is refused: {why}{others}")))
     }
 
     fn records(&self) -> Records<'_> {

@@ -299,6 +299,9 @@ pub struct SourceStore {
     pub uploads: Complete<OpenUpload>,
     /// Records that are older than evidence is kept; none where it is kept for ever.
     pub old_records: Complete<OldRecord>,
+    /// Manifests and records that the store refused to show, in either bucket. What they say is not known, so nothing of the
+    /// source is deleted; it is backed up all the same.
+    pub refused: Option<Unseen>,
 }
 
 /// What a record is about.

@@ -138,7 +138,10 @@ impl Holds<'_> {
         let of_all = instances.into_iter().chain(snapshots).chain(copies).next().cloned();
         of_all.or_else(|| match inventory.store(&source.id) {
             Err(unseen) => Some(unseen),
-            Ok(store) => store.replica.as_ref().and_then(|replica| replica.as_ref().err().cloned()),
+            Ok(store) => {
+                let replica = store.replica.as_ref().and_then(|replica| replica.as_ref().err());
+                replica.or(store.refused.as_ref()).cloned()
+            }
         })
     }
 

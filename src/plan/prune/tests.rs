@@ -144,6 +144,7 @@ type Trouble = fn(&mut Policy, &mut Inventory);
 #[rstest]
 #[case::instances_unseen(|_: &mut Policy, seen: &mut Inventory| seen.instances = Err(blind()), Hold::Unseen(blind()))]
 #[case::copies_unseen(|_: &mut Policy, seen: &mut Inventory| { seen.copies.insert("us-west-2".parse().unwrap(), Err(blind())); }, Hold::Unseen(blind()))]
+#[case::record_refused(|_: &mut Policy, seen: &mut Inventory| of_accounts(seen).refused = Some(blind()), Hold::Unseen(blind()))]
 #[case::replica_unseen(|_: &mut Policy, seen: &mut Inventory| of_accounts(seen).replica = Some(Err(blind())), Hold::Unseen(blind()))]
 #[case::aws_time_unknown(|_: &mut Policy, seen: &mut Inventory| seen.clock_skew = None, Hold::ClockSkew { ahead: None })]
 #[case::clock_behind(
