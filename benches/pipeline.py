@@ -4,10 +4,13 @@
 It makes a PostgreSQL 15 cluster of its own (TLS, certificate checked), loads the bank of tests/fixtures/bank, starts
 null_s3, and measures each pipeline several times in alternating order:
 
-  dump     pg_dump -Fc -Z0                       the floor: what reading costs
-  zstd     pg_dump -Fc -Z0 | zstd                the baseline for CPU
-  aws      … | zstd -3 | aws s3 cp - s3://…      the baseline for time
-  daemon   strongroom backup dump                the same work, and a manifest
+  dump       pg_dump -Fc -Z0                          what reading costs
+  zstd       pg_dump -Fc -Z0 | zstd                   the baseline for CPU
+  aws        … | zstd -3 | aws s3 cp - s3://…         the baseline for time of engine "pg_dump"
+  threads    … | zstd -T0 | aws s3 cp - s3://…        the baseline for time of engine "parallel"
+  directory  pg_dump -Fd -j2; aws s3 cp --recursive   what its manual suggests for speed
+  daemon     strongroom backup dump, "pg_dump"        the same work, and a manifest
+  parallel   strongroom backup dump, "parallel"       the same work, hashed row by row
 
 There are no assertions on time: a shared machine lies about seconds. Read the ratios.
 `--memory` measures the daemon's memory at two sizes, `--idle` what a daemon with nothing to do costs.
@@ -21,6 +24,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from harness import idle, report
@@ -32,6 +36,8 @@ from harness.store import BUCKET, NullStore, aws_cli, build
 
 # About 300 MB and 3 GB of COPY text.
 MEMORY_SCALES = (2.0, 20.0)
+STRONGROOM = ["daemon", "parallel"]
+PIPELINES = ["dump", "zstd", "aws", "threads", "directory", *STRONGROOM]
 
 
 def main() -> int:
@@ -57,11 +63,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--null-s3", help="a built null_s3; without it cargo builds one")
     parser.add_argument("--scale", type=float, default=20, help="size of the bank, 1 = 160 MB of COPY text (default: %(default)s)")
     parser.add_argument("--repetitions", type=int, default=3, help="runs of each pipeline; medians are shown (default: %(default)s)")
-    parser.add_argument("--engine", default="pg_dump", help="the daemon's dump engine (default: %(default)s)")
+    parser.add_argument("--engine", default="pg_dump", choices=["pg_dump", "parallel"], help="of --memory and --idle (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=4, help="connections of the parallel engine (default: %(default)s)")
     parser.add_argument("--level", type=int, default=3, help="zstd level of the daemon and its baseline (default: %(default)s)")
     parser.add_argument("--parts-in-flight", type=int, default=4, help="of the daemon's upload (default: %(default)s)")
     parser.add_argument("--part-mib", type=int, default=16, help="part size of the daemon's upload (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", choices=["dump", "zstd", "aws", "daemon"], help="only these pipelines")
+    parser.add_argument("--only", nargs="+", choices=PIPELINES, help="only these pipelines")
     parser.add_argument("--json", metavar="FILE", help="write every figure of every run there")
     parser.add_argument("--folder", type=Path, help="where to make the cluster (default: a temporary folder)")
     mode = parser.add_mutually_exclusive_group()
@@ -85,7 +92,7 @@ def workplace(parent: Path | None) -> Iterator[Path]:
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     binary = Path(options.binary).resolve()
     null_s3 = Path(options.null_s3).resolve() if options.null_s3 else build()
-    tuning = Tuning(options.engine, options.level, options.parts_in_flight, options.part_mib)
+    tuning = Tuning(options.engine, options.level, options.parts_in_flight, options.part_mib, options.jobs)
     if options.idle:
         require(binary)
         return idle.measure(binary, null_s3, folder, tuning, options.idle_seconds)
@@ -98,8 +105,11 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
         sources = [load(cluster, f"bank{number}", scale) for number, scale in enumerate(scales, 1)]
         store = NullStore(null_s3, write_account(folder / "account.json", sources))
         try:
-            config = write_config(folder / "strongroom.toml", sources, tuning, cluster.ca_file)
-            bench = Bench(cluster, store, binary, config)
+            configs = {
+                engine: write_config(folder / f"{engine}.toml", sources, replace(tuning, engine=engine), cluster.ca_file)
+                for engine in ("pg_dump", "parallel")
+            }
+            bench = Bench(cluster, store, binary, configs, folder)
             if options.memory:
                 return bench.memory(sources, scales, tuning)
             return bench.compare(sources[0], options)
@@ -122,45 +132,56 @@ def load(cluster: Cluster, name: str, scale: float) -> Source:
 class Bench:
     """The pipelines over one cluster and one store."""
 
-    def __init__(self, cluster: Cluster, store: NullStore, binary: Path, config: Path) -> None:
+    def __init__(self, cluster: Cluster, store: NullStore, binary: Path, configs: dict[str, Path], folder: Path) -> None:
         self.cluster = cluster
         self.store = store
         self.binary = binary
-        self.config = config
+        # By engine.
+        self.configs = configs
+        self.folder = folder
         self.gauges = Gauges(cluster.cpu_seconds, store.cpu_seconds, lambda: int(store.stats()["stored_bytes"]))
 
     def stages(self, name: str, source: Source, level: int, attempt: int) -> list[list[str]]:
-        dump = [str(self.cluster.bin / "pg_dump"), "-Fc", "-Z0"]
-        zstd = [tool("zstd"), "-q", "-T1", "-c"]
+        pg_dump = str(self.cluster.bin / "pg_dump")
+        dump = [pg_dump, "-Fc", "-Z0"]
+        zstd = [tool("zstd"), "-q", "-c"]
+        upload = [aws_cli(), "s3", "cp", "-", f"s3://{BUCKET}/by-hand/{name}-{attempt}.dump.zst"]
         match name:
             case "dump":
                 return [dump]
             case "zstd":
-                return [dump, [*zstd, f"-{level}"]]
+                return [dump, [*zstd, "-T1", f"-{level}"]]
             case "aws":
                 # As people write it: level 3, and what the aws command does by default.
-                return [dump, [*zstd, "-3"], [aws_cli(), "s3", "cp", "-", f"s3://{BUCKET}/by-hand/{attempt}.dump.zst"]]
+                return [dump, [*zstd, "-T1", "-3"], upload]
+            case "threads":
+                return [dump, [*zstd, "-T0", f"-{level}"], upload]
+            case "directory":
+                target = self.folder / "directory"
+                script = f"rm -rf '{target}'; '{pg_dump}' -Fd -j2 -f '{target}' && '{aws_cli()}' s3 cp --quiet --recursive '{target}' s3://{BUCKET}/by-hand/{attempt}/"
+                return [["sh", "-c", script]]
             case _:
-                return [[str(self.binary), "--config", str(self.config), "backup", "dump", source.name]]
+                engine = "parallel" if name == "parallel" else "pg_dump"
+                return [[str(self.binary), "--config", str(self.configs[engine]), "backup", "dump", source.name]]
 
     def run(self, name: str, source: Source, level: int, attempt: int) -> Figures:
         environment = self.cluster.environment(source.database)
-        if name == "daemon":
+        if name in STRONGROOM:
             # It must find its way by itself: endpoint from RDS, password from Secrets Manager.
             environment = {key: value for key, value in environment.items() if not key.startswith("PG")}
             environment["PATH"] = f"{self.cluster.bin}:{environment['PATH']}"
         environment |= self.store.environment()
         figures = pipeline(self.stages(name, source, level, attempt), environment, self.gauges)
-        if name in ("aws", "daemon") and figures.stored_bytes == 0:
+        if name not in ("dump", "zstd") and figures.stored_bytes == 0:
             raise BenchError(f"{name} ended well but stored nothing")
         say(f"{name}: {figures.wall_seconds:.1f} s, client CPU {figures.client_cpu_seconds:.1f} s")
         return figures
 
     def compare(self, source: Source, options: argparse.Namespace) -> dict[str, object]:
-        names = options.only or ["dump", "zstd", "aws", "daemon"]
-        if "daemon" in names and not self.binary.exists():
-            say(f"there is no {self.binary}, so `daemon` is left out: `cargo build --release` makes it, --binary names another")
-            names = [name for name in names if name != "daemon"]
+        names = options.only or PIPELINES
+        if not self.binary.exists():
+            say(f"there is no {self.binary}, so strongroom is left out: `cargo build --release` makes it, --binary names another")
+            names = [name for name in names if name not in STRONGROOM]
         say("warming up")
         self.run("dump", source, options.level, 0)
         runs: dict[str, list[Figures]] = {name: [] for name in names}
@@ -169,12 +190,13 @@ class Bench:
             for name in names if attempt % 2 else reversed(names):
                 runs[name].append(self.run(name, source, options.level, attempt))
         medians = {name: median(figures) for name, figures in runs.items()}
-        print(report.comparison(medians, options.level, options.engine))
+        print(report.comparison(medians, options.level, options.jobs))
         every_run = {name: [figures.as_dict() for figures in each] for name, each in runs.items()}
-        return {"scale": options.scale, "level": options.level, "engine": options.engine, "runs": every_run}
+        return {"scale": options.scale, "level": options.level, "jobs": options.jobs, "runs": every_run}
 
     def memory(self, sources: list[Source], scales: tuple[float, ...], tuning: Tuning) -> dict[str, object]:
-        figures = {scale: self.run("daemon", source, tuning.level, 1) for scale, source in zip(scales, sources, strict=True)}
+        name = "parallel" if tuning.engine == "parallel" else "daemon"
+        figures = {scale: self.run(name, source, tuning.level, 1) for scale, source in zip(scales, sources, strict=True)}
         print(report.memory(figures, tuning))
         return {"memory": {f"{scale:g}": each.as_dict() for scale, each in figures.items()}}
 

@@ -7,6 +7,7 @@ pub mod aws_rds;
 mod globals;
 pub mod host_processes;
 pub mod pg;
+pub mod pg_restore;
 pub mod pg_tools;
 pub mod s3;
 pub mod system_clock;

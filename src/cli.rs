@@ -6,6 +6,7 @@ mod list;
 mod pin;
 mod plan;
 mod prune;
+mod restore;
 mod status;
 mod text;
 mod verify;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use jiff::SignedDuration;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::collect::OwnWork;
 use crate::config::{Config, Environment};
@@ -73,6 +75,8 @@ enum Command {
     ///
     /// `suspend`, back-off and `limits.concurrent_runs` do not hold it back. It fills the slot before it.
     Backup(backup::Backup),
+    /// Restore what was backed up.
+    Restore(restore::Restore),
     /// Look at stored dumps again. Exit code 3 if one is bad.
     ///
     /// What is found is recorded; a dump that is bad counts no more, and nothing of its database is pruned.
@@ -167,6 +171,7 @@ async fn execute(cli: Cli) -> anyhow::Result<Exit> {
         | Command::Plan(_)
         | Command::Status(_)
         | Command::List(_)
+        | Command::Restore(_)
         | Command::Verify(_)
         | Command::Prune(_)
         | Command::Pin(_)
@@ -193,6 +198,7 @@ async fn execute(cli: Cli) -> anyhow::Result<Exit> {
         Command::Status(status) => status.run(config).await,
         Command::List(list) => list.run(config).await,
         Command::Backup(backup) => backup.run(config).await,
+        Command::Restore(restore) => restore.run(config).await,
         Command::Verify(verify) => verify.run(config).await,
         Command::Prune(prune) => prune.run(config).await,
         Command::Pin(pin) => pin.run(config).await,
@@ -228,6 +234,15 @@ async fn collect(assembly: &mut Assembly) -> Inventory {
     let mut inventory = assembly.collector.collect(&assembly.ports, &assembly.policy, OwnWork::default()).await;
     inventory.retention_known_for.values_mut().for_each(|known_for| *known_for = SignedDuration::MAX);
     inventory
+}
+
+/// Ctrl-C on a terminal, SIGTERM from whatever else has started the command.
+async fn interrupted() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        signal = tokio::signal::ctrl_c() => signal,
+        _ = terminate.recv() => Ok(()),
+    }
 }
 
 /// Tells a person how things go.

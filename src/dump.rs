@@ -14,7 +14,13 @@ pub mod parallel;
 pub mod parts;
 pub mod read_back;
 pub mod row_meter;
+pub mod rows;
 mod stream;
 
 pub use check_stored::{Sent, check_stored, put_new};
 pub use stream::{Archive, ArchiveRequest, DumpError, stream_archive};
+
+/// Name of the archive of the engine `pg_dump` in a run's directory.
+pub const ARCHIVE: &str = "archive.dump.zst";
+/// Name of the roles and settings in a run's directory.
+pub const GLOBALS: &str = "globals.sql";

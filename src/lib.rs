@@ -50,6 +50,7 @@ pub mod collect;
 pub mod dump;
 pub mod execute;
 pub mod reconcile;
+pub mod restore;
 
 pub mod adapters;
 pub mod telemetry;

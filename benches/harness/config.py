@@ -32,6 +32,8 @@ class Tuning:
     level: int
     parts_in_flight: int
     part_mib: int
+    # Of the parallel engine only.
+    jobs: int = 4
     http_port: int = 0
 
 
@@ -76,6 +78,8 @@ def write_config(path: Path, sources: list[Source], tuning: Tuning, ca_file: Pat
         f'engine = "{tuning.engine}"',
         f"compression_level = {tuning.level}",
     ]
+    if tuning.engine == "parallel":
+        lines.append(f"jobs = {tuning.jobs}")
     for source in sources:
         lines += [
             f"[sources.{source.name}]",

@@ -1,5 +1,7 @@
 """Figures as tables for people."""
 
+import os
+
 from .config import Tuning
 from .measure import Figures
 
@@ -7,14 +9,17 @@ from .measure import Figures
 RSS_BASE_MIB = 64
 
 
-def comparison(medians: dict[str, Figures], level: int, engine: str) -> str:
+def comparison(medians: dict[str, Figures], level: int, jobs: int) -> str:
     titles = {
         "dump": "pg_dump -Fc -Z0",
         "zstd": f"pg_dump -Fc -Z0 | zstd -{level} -T1",
         "aws": "… | zstd -3 -T1 | aws s3 cp -",
-        "daemon": f"strongroom, {engine}, level {level}",
+        "threads": f"… | zstd -{level} -T0 | aws s3 cp -",
+        "directory": "pg_dump -Fd -j2; aws s3 cp --recursive",
+        "daemon": f"strongroom, pg_dump, level {level}",
+        "parallel": f"strongroom, parallel, level {level}, {jobs} jobs",
     }
-    head = ["pipeline (medians)", "wall s", "client CPU s", "server CPU s", "store CPU s", "peak RSS MiB", "stored MB", "CPU : zstd", "wall : aws"]
+    head = ["pipeline (medians)", "wall s", "client CPU s", "server CPU s", "store CPU s", "peak RSS MiB", "stored MB"]
     rows = [head]
     for name, figures in medians.items():
         rows.append(
@@ -26,15 +31,46 @@ def comparison(medians: dict[str, Figures], level: int, engine: str) -> str:
                 f"{figures.store_cpu_seconds:.1f}",
                 f"{figures.peak_rss_mib:.0f}",
                 f"{figures.stored_bytes / 1e6:.0f}",
-                ratio(figures.client_cpu_seconds, medians.get("zstd"), "client_cpu_seconds"),
-                ratio(figures.wall_seconds, medians.get("aws"), "wall_seconds"),
             ]
         )
+    rows_of_ratios = [["ratio", "is", "wanted"], *ratios(medians, titles, level)]
     lines = [table(rows)]
-    if "daemon" in medians and {"zstd", "aws"} <= medians.keys():
-        lines.append("wanted of strongroom: CPU : zstd at most 1.15, wall : aws at most 1.00")
-        lines.append(f"strongroom alone, without its child: {medians['daemon'].last_stage_rss_mib:.0f} MiB")
-    return "\n".join(lines)
+    if len(rows_of_ratios) > 1:
+        lines.append(table(rows_of_ratios))
+    if "daemon" in medians:
+        lines.append(f"strongroom alone, engine pg_dump, without its child: {medians['daemon'].last_stage_rss_mib:.0f} MiB")
+    return "\n\n".join(lines)
+
+
+def ratios(medians: dict[str, Figures], titles: dict[str, str], level: int) -> list[list[str]]:
+    """What the issues ask for, of what was measured."""
+    wall, cpu = "wall_seconds", "client_cpu_seconds"
+    # At other levels than these nothing was promised.
+    threads = {1: 0.60, 3: 0.80}.get(level)
+    wanted: list[tuple[str, str, str, float | None]] = [
+        ("daemon", wall, "aws", 1.00),
+        ("daemon", cpu, "zstd", 1.15),
+        ("parallel", wall, "threads", threads),
+        ("parallel", wall, "directory", 0.35),
+        ("parallel", cpu, "zstd", 0.80),
+        ("parallel", cpu, "threads", 0.60),
+        ("parallel", wall, "daemon", None),
+    ]
+    words = {wall: "wall", cpu: "client CPU"}
+    rows = [
+        [f"{words[field]} of {titles[name]} : {titles[baseline]}", f"{getattr(medians[name], field) / getattr(medians[baseline], field):.2f}", limit(most)]
+        for name, field, baseline, most in wanted
+        if {name, baseline} <= medians.keys()
+    ]
+    if {"dump", "zstd", "parallel"} <= medians.keys():
+        floor = (medians["dump"].server_cpu_seconds + medians["zstd"].client_cpu_seconds) / (os.cpu_count() or 1)
+        title = f"wall of {titles['parallel']} : floor of {floor:.1f} s, (server + reader + zstd CPU) / cores"
+        rows.append([title, f"{medians['parallel'].wall_seconds / floor:.2f}", limit(1.15)])
+    return rows
+
+
+def limit(most: float | None) -> str:
+    return "" if most is None else f"at most {most:.2f}"
 
 
 def memory(figures: dict[float, Figures], tuning: Tuning) -> str:
@@ -58,7 +94,3 @@ def table(rows: list[list[str]]) -> str:
         lines.append("  ".join(cells))
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
-
-
-def ratio(value: float, baseline: Figures | None, field: str) -> str:
-    return "" if baseline is None else f"{value / getattr(baseline, field):.2f}"

@@ -93,6 +93,10 @@ impl Credentials for AwsCredentials {
             PortError::new(format!("log in to source {source}"), ErrorKind::Invalid)
                 .because("the configuration gives no `credentials` for it")
         })?;
+        self.login_by(reference, endpoint).await
+    }
+
+    async fn login_by(&self, reference: &LoginRef, endpoint: &Endpoint) -> Result<Login, PortError> {
         let (user, password) = match reference {
             LoginRef::Secret { id } => self.secret(id).await?,
             LoginRef::PasswordFile { user, path } => (user.clone(), read_password(path).await?),

@@ -33,42 +33,31 @@ const STDERR_BYTES: u64 = 2000;
 /// Where Debian and Ubuntu put each major version of PostgreSQL.
 const VERSIONED_DIR: &str = "/usr/lib/postgresql";
 
-/// The stock `pg_dump`.
+/// A stock client program.
 #[derive(Debug, Clone)]
-pub struct StockPgDump {
+pub(super) struct Client {
     program: PathBuf,
 }
 
-impl StockPgDump {
-    /// `pg_dump` in `bin_dir`, or the newest that Debian's packages have installed, or the one that is found by name.
-    #[must_use]
-    pub fn find(bin_dir: Option<&Path>) -> StockPgDump {
+impl Client {
+    /// The program in `bin_dir`, or the newest that Debian's packages have installed, or the one that is found by name.
+    pub(super) fn find(name: &str, bin_dir: Option<&Path>) -> Client {
         let program = match bin_dir {
-            Some(dir) => dir.join("pg_dump"),
-            None => newest_installed().unwrap_or_else(|| PathBuf::from("pg_dump")),
+            Some(dir) => dir.join(name),
+            None => newest_installed(name).unwrap_or_else(|| PathBuf::from(name)),
         };
-        StockPgDump { program }
+        Client { program }
     }
 
-    fn named(&self) -> String {
+    pub(super) fn named(&self) -> String {
         format!("run {}", self.program.display())
     }
 
-    fn invalid(&self, error: impl Into<crate::ports::Cause>) -> PortError {
+    pub(super) fn invalid(&self, error: impl Into<crate::ports::Cause>) -> PortError {
         PortError::new(self.named(), ErrorKind::Invalid).because(error)
     }
-}
 
-fn newest_installed() -> Option<PathBuf> {
-    let majors = std::fs::read_dir(VERSIONED_DIR).ok()?;
-    let majors = majors.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    let programs = majors.map(|major| (major, Path::new(VERSIONED_DIR).join(major.to_string()).join("bin/pg_dump")));
-    programs.filter(|(_, program)| program.exists()).max().map(|(_, program)| program)
-}
-
-#[async_trait]
-impl PgDump for StockPgDump {
-    async fn version(&self) -> Result<ToolVersion, PortError> {
+    pub(super) async fn version(&self) -> Result<ToolVersion, PortError> {
         let mut command = Command::new(&self.program);
         let asked = command.arg("--version").env_clear().stdin(Stdio::null()).kill_on_drop(true).output();
         let answered = tokio::time::timeout(VERSION_TIMEOUT, asked).await;
@@ -81,6 +70,59 @@ impl PgDump for StockPgDump {
             Ok(major) if output.status.success() => Ok(ToolVersion { major, text }),
             Ok(_) | Err(_) => Err(self.invalid(format!("it does not say its version, but `{text}`"))),
         }
+    }
+
+    /// A command that logs in with a password file: in an environment of its own, and in a process group of its own, since
+    /// Ctrl-C in a terminal is ours to handle and reaches the child as an order from us.
+    pub(super) fn command(&self, login: &Login, password_file: &Path, name: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .arg("--no-password")
+            .env_clear()
+            .env("PGHOST", &login.endpoint.host)
+            .env("PGPORT", login.endpoint.port.to_string())
+            .env("PGUSER", &login.user)
+            .env("PGPASSFILE", password_file)
+            .env("PGSSLMODE", "verify-full")
+            .env("PGSSLROOTCERT", &login.ca_file)
+            .env("PGAPPNAME", name)
+            .env("PGCLIENTENCODING", "UTF8")
+            .env("PGCONNECT_TIMEOUT", "30")
+            .env("LC_ALL", "C")
+            .process_group(0)
+            .kill_on_drop(true);
+        command
+    }
+}
+
+fn newest_installed(name: &str) -> Option<PathBuf> {
+    let majors = std::fs::read_dir(VERSIONED_DIR).ok()?;
+    let majors = majors.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let program = |major: u32| Path::new(VERSIONED_DIR).join(major.to_string()).join("bin").join(name);
+    let programs = majors.map(|major| (major, program(major)));
+    programs.filter(|(_, program)| program.exists()).max().map(|(_, program)| program)
+}
+
+/// The stock `pg_dump`.
+#[derive(Debug, Clone)]
+pub struct StockPgDump(Client);
+
+impl StockPgDump {
+    /// `pg_dump` in `bin_dir`, or the newest that Debian's packages have installed, or the one that is found by name.
+    #[must_use]
+    pub fn find(bin_dir: Option<&Path>) -> StockPgDump {
+        StockPgDump(Client::find("pg_dump", bin_dir))
+    }
+
+    fn invalid(&self, error: impl Into<crate::ports::Cause>) -> PortError {
+        self.0.invalid(error)
+    }
+}
+
+#[async_trait]
+impl PgDump for StockPgDump {
+    async fn version(&self) -> Result<ToolVersion, PortError> {
+        self.0.version().await
     }
 
     async fn start(
@@ -97,34 +139,20 @@ impl PgDump for StockPgDump {
         if let Err(error) = fcntl_setpipe_size(&stdout, PIPE_BYTES) {
             tracing::debug!(error = %error, "the pipe from pg_dump keeps its default size");
         }
-        let mut command = Command::new(&self.program);
+        let mut command = self.0.command(login, password_file.path(), name);
         command
-            .args(["--format=custom", "--compress=0", "--no-password"])
+            .args(["--format=custom", "--compress=0"])
             .args(snapshot.map(|snapshot| format!("--snapshot={snapshot}")))
-            .env_clear()
-            .env("PGHOST", &login.endpoint.host)
-            .env("PGPORT", login.endpoint.port.to_string())
-            .env("PGUSER", &login.user)
             .env("PGDATABASE", database.as_str())
-            .env("PGPASSFILE", password_file.path())
-            .env("PGSSLMODE", "verify-full")
-            .env("PGSSLROOTCERT", &login.ca_file)
-            .env("PGAPPNAME", name)
-            .env("PGCLIENTENCODING", "UTF8")
-            .env("PGCONNECT_TIMEOUT", "30")
-            .env("LC_ALL", "C")
             .stdin(Stdio::null())
             .stdout(stdout)
             // A file and not a pipe: nobody has to read beside the archive, and a flood of warnings blocks nothing.
-            .stderr(stderr.try_clone().map_err(|error| self.invalid(error))?)
-            // A group of its own: Ctrl-C in a terminal is ours to handle, and reaches the child as an order from us.
-            .process_group(0)
-            .kill_on_drop(true);
+            .stderr(stderr.try_clone().map_err(|error| self.invalid(error))?);
         let child = command.spawn().map_err(|error| self.invalid(error))?;
         // The command holds the writing end; while it does, the archive has no end.
         drop(command);
         let archive = Archive { pipe: archive, password_file: Some(password_file) };
-        Ok(Box::new(RunningPgDump { program: self.named(), child, stderr, archive: Some(Box::new(archive)) }))
+        Ok(Box::new(RunningPgDump { program: self.0.named(), child, stderr, archive: Some(Box::new(archive)) }))
     }
 }
 
@@ -147,7 +175,7 @@ pub fn sweep_password_files() {
 }
 
 /// A password file in libpq's form, for this user only; it is deleted when the process has ended.
-fn write_password_file(login: &Login) -> std::io::Result<NamedTempFile> {
+pub(super) fn write_password_file(login: &Login) -> std::io::Result<NamedTempFile> {
     let escape = |text: &str| text.replace('\\', "\\\\").replace(':', "\\:");
     let mut file = NamedTempFile::with_prefix(format!("{PASSWORD_FILE}{}-", std::process::id()))?;
     writeln!(
@@ -194,8 +222,9 @@ impl DumpProcess for RunningPgDump {
         let status = self.child.wait().await;
         let failed = |error| PortError::new(self.program.clone(), ErrorKind::Other).because(error);
         let status = status.map_err(failed)?;
-        let stderr =
-            tail(&mut self.stderr).unwrap_or_else(|error| format!("its standard error cannot be read: {error}"));
+        let stderr = tail(&mut self.stderr, STDERR_BYTES)
+            .map(|lines| lines.join("; "))
+            .unwrap_or_else(|error| format!("its standard error cannot be read: {error}"));
         Ok(Exit { success: status.success(), status: status.to_string(), stderr })
     }
 
@@ -215,12 +244,12 @@ impl DumpProcess for RunningPgDump {
     }
 }
 
-/// The last lines of a file, in one line.
-fn tail(file: &mut File) -> std::io::Result<String> {
+/// The last lines of a file.
+pub(super) fn tail(file: &mut File, bytes_max: u64) -> std::io::Result<Vec<String>> {
     let length = file.seek(SeekFrom::End(0))?;
-    file.seek(SeekFrom::Start(length.saturating_sub(STDERR_BYTES)))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(bytes_max)))?;
     let mut bytes = Vec::new();
-    file.take(STDERR_BYTES).read_to_end(&mut bytes)?;
+    file.take(bytes_max).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
-    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; "))
+    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }

@@ -24,6 +24,7 @@ mod upload;
 mod versions;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -170,7 +171,11 @@ impl ObjectStore for S3 {
     }
 
     async fn read_version(&self, object: &ObjectVersion) -> Result<port::ByteStream, PortError> {
-        self.read_in_portions(object).await
+        self.read_in_portions(object, 0..u64::MAX).await
+    }
+
+    async fn read_range(&self, object: &ObjectVersion, bytes: Range<u64>) -> Result<port::ByteStream, PortError> {
+        self.read_in_portions(object, bytes).await
     }
 
     async fn delete_versions(&self, versions: &[ObjectVersion]) -> Result<Vec<DeletedVersion>, PortError> {

@@ -7,10 +7,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::{SignedDuration, Timestamp};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, assemble, complain, say, text};
+use super::{Exit, assemble, complain, interrupted, say, text};
 use crate::collect::OwnWork;
 use crate::config::Config;
 use crate::daemon::Assembly;
@@ -121,15 +120,6 @@ async fn carry_out(assembly: &Assembly, action: Action, token: &CancellationToke
                 token.cancel();
             }
         }
-    }
-}
-
-/// Ctrl-C on a terminal, SIGTERM from whatever else has started the command.
-async fn interrupted() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        signal = tokio::signal::ctrl_c() => signal,
-        _ = terminate.recv() => Ok(()),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::adapters::aws_credentials::AwsCredentials;
 use crate::adapters::aws_rds::AwsRds;
 use crate::adapters::host_processes::HostProcesses;
 use crate::adapters::pg::PgServers;
+use crate::adapters::pg_restore::StockPgRestore;
 use crate::adapters::pg_tools::StockPgDump;
 use crate::adapters::s3::{S3, S3Settings};
 use crate::adapters::system_clock::SystemClock;
@@ -32,6 +33,8 @@ pub struct Assembly {
     pub executor: Executor,
     /// Looks.
     pub collector: Collector,
+    /// The client that restores.
+    pub pg_restore: StockPgRestore,
     /// What is wanted.
     pub policy: Arc<Policy>,
 }
@@ -70,6 +73,7 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
         };
         Arc::new(bucket_in(&replica.region, settings).fed_by(Arc::clone(&store)))
     });
+    let bin_dir = config.postgres.bin_dir.as_deref();
     let ports = Ports {
         clock,
         rds,
@@ -79,7 +83,7 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
         store,
         credentials: Arc::new(AwsCredentials::new(&sdk, config.logins, config.postgres.ca_file, Arc::clone(&observer))),
         postgres: Arc::new(PgServers::new(config.postgres.connect_timeout)),
-        pg_dump: Arc::new(StockPgDump::find(config.postgres.bin_dir.as_deref())),
+        pg_dump: Arc::new(StockPgDump::find(bin_dir)),
         processes: Arc::new(HostProcesses::new()),
     };
     let layout = Layout::new(&destination.prefix);
@@ -98,6 +102,7 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
     Assembly {
         executor: Executor::new(ports.clone(), settings),
         collector: Collector::new(layout),
+        pg_restore: StockPgRestore::find(bin_dir),
         ports,
         policy: Arc::new(config.policy),
     }

@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 use std::io;
 
 use reader::ByteReader;
-pub use toc::{LARGE_OBJECTS, Toc, TocEntry};
+use toc::Form;
+pub use toc::{LARGE_OBJECTS, Section, Toc, TocEntry};
 
 use crate::domain::manifest::{LargeObjects, Table};
 
@@ -115,8 +116,17 @@ pub struct Head {
 pub fn read_head(input: impl io::Read) -> Result<Head, ArchiveError> {
     let mut nowhere = Nowhere;
     let mut reader = ByteReader::transcribing(input, &mut nowhere);
-    let toc = toc::read(&mut reader)?;
+    let toc = toc::read(&mut reader, Form::Custom)?;
     Ok(Head { toc, toc_dat: reader.into_transcript() })
+}
+
+/// Reads the `toc.dat` of an archive of the directory format.
+///
+/// # Errors
+/// See [`ArchiveError`].
+pub fn read_toc_dat(bytes: &[u8]) -> Result<Toc, ArchiveError> {
+    let mut nowhere = Nowhere;
+    toc::read(&mut ByteReader::new(bytes, &mut nowhere), Form::Directory)
 }
 
 /// Takes an archive in and keeps nothing.
@@ -144,7 +154,7 @@ pub trait ArchiveSink {
 /// The archive cannot be read or is not whole, or the sink refuses. See [`ArchiveError`].
 pub fn walk(input: impl io::Read, sink: &mut impl ArchiveSink) -> Result<Walked, ArchiveError> {
     let mut reader = ByteReader::new(input, sink);
-    let toc = toc::read(&mut reader)?;
+    let toc = toc::read(&mut reader, Form::Custom)?;
     let mut expected: BTreeMap<i32, &TocEntry> =
         toc.entries.iter().filter(|entry| entry.has_data).map(|entry| (entry.dump_id, entry)).collect();
     let mut tables = Vec::new();

@@ -17,6 +17,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use bytes::Bytes;
+pub use frozen::{Pages, TableData};
 use tokio_util::sync::CancellationToken;
 
 use super::DumpError;

@@ -11,8 +11,9 @@ use tokio::io::AsyncBufRead;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use tokio_util::sync::CancellationToken;
 
-use super::archive::{self, ArchiveError, COPY_END, Nowhere, Walked};
-use super::row_meter::{RowCount, RowMeter};
+use super::archive::{self, ArchiveError, Nowhere, Walked};
+use super::row_meter::RowCount;
+use super::rows::Rows;
 use crate::domain::prune_record::ObjectVersion;
 use crate::ports::object_store::ObjectStore;
 use crate::ports::{ErrorKind, PortError};
@@ -72,7 +73,7 @@ pub async fn read_back(
             (None, None)
         }
         Content::CompressedArchive => (Some(decompressed(reader, |plain| archive::walk(plain, &mut Nowhere))), None),
-        Content::CompressedTable => (None, Some(decompressed(reader, count_rows))),
+        Content::CompressedTable => (None, Some(decompressed(reader, |plain| Rows::of(plain).count_all()))),
     });
     let read = work.await.map_err(|error| PortError::new("read an object back", ErrorKind::Other).because(error))?;
     let (archive, table) = read;
@@ -100,32 +101,6 @@ fn decompressed<T>(
     // What cannot be decompressed is hashed as it is.
     drain(SyncIoBridge::new(bridge.into_inner().into_inner()));
     done
-}
-
-/// Bytes that are decompressed at once.
-const PLAIN_BYTES: usize = 256 << 10;
-
-/// Counts the rows of a table up to the end mark behind them.
-fn count_rows(plain: &mut dyn Read) -> Result<RowCount, ArchiveError> {
-    let mut meter = RowMeter::default();
-    let mut buffer = vec![0; PLAIN_BYTES];
-    // The last bytes that were read may be the mark: they wait at the front until more have come.
-    let mut waiting = 0;
-    loop {
-        let read = match plain.read(buffer.get_mut(waiting..).unwrap_or_default()) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read.map_err(ArchiveError::Read)?,
-        };
-        let end = waiting + read;
-        if read == 0 {
-            let is_whole = buffer.get(..end) == Some(COPY_END) && meter.is_between_rows();
-            return if is_whole { Ok(meter.count()) } else { Err(ArchiveError::NoEndMark) };
-        }
-        let rows = end.saturating_sub(COPY_END.len());
-        meter.take(buffer.get(..rows).unwrap_or_default());
-        buffer.copy_within(rows..end, 0);
-        waiting = end - rows;
-    }
 }
 
 /// Reads to the end; an error is in what was seen.

@@ -17,16 +17,12 @@ use crate::domain::progress::Progress;
 use crate::domain::run::{LEASE, RunState};
 use crate::dump::parallel::{ParallelRequest, dump_in_parallel};
 use crate::dump::parts::PartSizes;
-use crate::dump::{Archive, ArchiveRequest, DumpError, put_new, stream_archive};
+use crate::dump::{ARCHIVE, Archive, ArchiveRequest, DumpError, GLOBALS, put_new, stream_archive};
 use crate::plan::action::StartDump;
 use crate::ports::object_store::ObjectStore;
 use crate::ports::postgres::{DatabaseFacts, Globals};
 use crate::ports::{Chain, ErrorKind, PortError};
 
-/// Name of the archive in a run's directory.
-pub(super) const ARCHIVE: &str = "archive.dump.zst";
-/// Name of the roles and settings.
-const GLOBALS: &str = "globals.sql";
 /// Name of the instructions.
 const RESTORE_MD: &str = "RESTORE.md";
 /// A claim is renewed this often: two renewals may fail before the lease ends.

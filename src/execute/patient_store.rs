@@ -4,6 +4,7 @@
 //! The SDK repeats a request for seconds; this repeats it for as long as is configured. Every repeated write is either the same part of
 //! the same upload, or conditional, so a repetition that meets its own effect is seen as such by the caller.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -127,6 +128,10 @@ impl ObjectStore for PatientStore {
 
     async fn read_version(&self, object: &ObjectVersion) -> Result<ByteStream, PortError> {
         patiently!(self, self.store.read_version(object))
+    }
+
+    async fn read_range(&self, object: &ObjectVersion, bytes: Range<u64>) -> Result<ByteStream, PortError> {
+        patiently!(self, self.store.read_range(object, bytes.clone()))
     }
 
     async fn delete_versions(&self, versions: &[ObjectVersion]) -> Result<Vec<DeletedVersion>, PortError> {

@@ -209,7 +209,7 @@ async fn read_objects(
         let of_table = manifest.tables.iter().find(|table| table.hash.is_some() && is_of(object, table));
         let content = match of_table {
             Some(_) => Content::CompressedTable,
-            None if object.key.file_name() == super::dump::ARCHIVE => Content::CompressedArchive,
+            None if object.key.file_name() == crate::dump::ARCHIVE => Content::CompressedArchive,
             None => Content::Plain,
         };
         let read = read_back(store, version, content, token).await?;

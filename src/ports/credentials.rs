@@ -56,4 +56,7 @@ pub enum LoginRef {
 pub trait Credentials: Send + Sync {
     /// A login for a source at its endpoint.
     async fn login(&self, source: &SourceId, endpoint: &Endpoint) -> Result<Login, PortError>;
+
+    /// A login to any server, by a reference of one's own.
+    async fn login_by(&self, reference: &LoginRef, endpoint: &Endpoint) -> Result<Login, PortError>;
 }

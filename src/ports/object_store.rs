@@ -1,5 +1,7 @@
 //! The destination: a bucket that knows conditional writes, versions and checksums.
 
+use std::ops::Range;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -173,6 +175,9 @@ pub trait ObjectStore: Send + Sync {
 
     /// Reads one version of an object, of any size.
     async fn read_version(&self, object: &ObjectVersion) -> Result<ByteStream, PortError>;
+
+    /// Reads these bytes of one version of an object. One that has fewer is an error, at the latest in the stream.
+    async fn read_range(&self, object: &ObjectVersion, bytes: Range<u64>) -> Result<ByteStream, PortError>;
 
     /// Writes a small object under a condition; `AlreadyExists` says that the condition did not hold.
     async fn put(&self, key: &ObjectKey, bytes: Bytes, condition: Condition) -> Result<Written, PortError>;

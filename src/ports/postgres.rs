@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::credentials::Login;
@@ -60,7 +61,7 @@ pub trait RowSink {
 
 /// A session of a server, for a thread that may block. It ends when it is dropped.
 pub trait Session: Send {
-    /// Runs one statement and returns its rows as text, `None` for NULL.
+    /// Runs one statement, or several as one transaction, and returns its rows as text, `None` for NULL.
     ///
     /// # Errors
     /// The server refuses, or is gone.
@@ -71,6 +72,13 @@ pub trait Session: Send {
     /// # Errors
     /// The server refuses, or is gone, or `sink` refuses. The session is of no use then.
     fn copy_out(&mut self, statement: &str, sink: &mut dyn RowSink) -> Result<u64, PortError>;
+
+    /// Runs `COPY … FROM STDIN` with the COPY text that `rows` gives, and returns how many rows the server says it took.
+    /// If `rows` fails none is taken.
+    ///
+    /// # Errors
+    /// The server refuses, or is gone, or `rows` fails. No error quotes a row.
+    fn copy_in(&mut self, statement: &str, rows: &mut dyn Read) -> Result<u64, PortError>;
 
     /// Ends the session from another thread: whatever it waits for fails.
     ///
@@ -121,4 +129,54 @@ pub trait PgDump: Send + Sync {
         name: &str,
         snapshot: Option<&str>,
     ) -> Result<Box<dyn DumpProcess>, PortError>;
+}
+
+/// What is restored by the stock client, and how.
+pub struct RestoreOrder {
+    /// The archive.
+    pub archive: RestoreArchive,
+    /// Ids of the entries to restore, in the order of the archive.
+    pub entries: Vec<i32>,
+    /// Connections; an archive that comes as a stream takes one.
+    pub jobs: usize,
+    /// Whether objects get their owners.
+    pub owners: bool,
+    /// Whether rights are granted.
+    pub privileges: bool,
+    /// The name of the connections in `pg_stat_activity`.
+    pub name: String,
+}
+
+/// An archive for the stock client.
+pub enum RestoreArchive {
+    /// The `toc.dat` of an archive of the directory format, for entries without data.
+    TocDat(Bytes),
+    /// A custom archive, read to its end.
+    Custom(Box<dyn Read + Send>),
+}
+
+impl std::fmt::Debug for RestoreOrder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RestoreOrder({} entries from {:?})", self.entries.len(), self.archive)
+    }
+}
+
+impl std::fmt::Debug for RestoreArchive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            RestoreArchive::TocDat(_) => "toc.dat",
+            RestoreArchive::Custom(_) => "a custom archive",
+        })
+    }
+}
+
+/// The stock client that restores archives.
+#[async_trait]
+pub trait PgRestore: Send + Sync {
+    /// Its version.
+    async fn version(&self) -> Result<ToolVersion, PortError>;
+
+    /// Runs `pg_restore` to its end; it goes on after errors, and tells them. What it wrote to standard error comes as
+    /// lines. Dropping the future kills the process.
+    async fn restore(&self, login: &Login, database: &DatabaseName, order: RestoreOrder) -> Result<Exit, PortError>;
 }

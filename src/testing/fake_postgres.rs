@@ -13,7 +13,7 @@ use crate::domain::id::{DatabaseName, SourceId};
 use crate::domain::inventory::{Endpoint, ToolVersion};
 use crate::domain::manifest::Extension;
 use crate::ports::clock::Clock;
-use crate::ports::credentials::{Credentials, Login};
+use crate::ports::credentials::{Credentials, Login, LoginRef};
 use crate::ports::postgres::{DatabaseFacts, DumpProcess, Exit, Globals, PgDump, Postgres, RowSink, Session, Stopper};
 use crate::ports::{ErrorKind, PortError};
 use crate::testing::archive::{archive_of_rows, row};
@@ -127,6 +127,12 @@ impl Session for FakeSession {
             sink.take(row.as_bytes()).map_err(|cause| PortError::new("copy", ErrorKind::Other).because(cause))?;
         }
         Ok(self.rows)
+    }
+
+    fn copy_in(&mut self, _statement: &str, rows: &mut dyn Read) -> Result<u64, PortError> {
+        let mut text = String::new();
+        rows.read_to_string(&mut text).map_err(|error| PortError::new("copy", ErrorKind::Other).because(error))?;
+        Ok(text.lines().count() as u64)
     }
 
     fn stopper(&self) -> Result<Stopper, PortError> {
@@ -351,6 +357,10 @@ impl Credentials for FakeCredentials {
             let refused = PortError::new(format!("read the secret of {source}"), ErrorKind::PermissionDenied);
             return Err(refused.because("AccessDeniedException"));
         }
+        Ok(login_to(&endpoint.host))
+    }
+
+    async fn login_by(&self, _reference: &LoginRef, endpoint: &Endpoint) -> Result<Login, PortError> {
         Ok(login_to(&endpoint.host))
     }
 }

@@ -15,6 +15,7 @@ const LAYERS: &[Layer] = &[
     Layer("config", &["domain", "policy", "ports"]),
     Layer("collect", &["domain", "policy", "ports"]),
     Layer("dump", &["domain", "ports"]),
+    Layer("restore", &["domain", "ports", "dump"]),
     Layer("execute", &["domain", "policy", "plan", "ports", "dump"]),
     Layer("reconcile", &["domain", "policy", "plan", "ports", "collect", "execute"]),
     Layer("adapters", &["domain", "ports"]),
@@ -23,7 +24,22 @@ const LAYERS: &[Layer] = &[
         "daemon",
         &["domain", "policy", "plan", "ports", "config", "collect", "execute", "reconcile", "adapters", "telemetry"],
     ),
-    Layer("cli", &["domain", "policy", "plan", "ports", "config", "collect", "execute", "telemetry", "daemon"]),
+    Layer(
+        "cli",
+        &[
+            "domain",
+            "policy",
+            "plan",
+            "ports",
+            "config",
+            "collect",
+            "dump",
+            "restore",
+            "execute",
+            "telemetry",
+            "daemon",
+        ],
+    ),
 ];
 
 /// Modules that decide and do nothing else.

@@ -212,6 +212,61 @@ impl DumpSession {
         }
     }
 
+    fn take_in(&mut self, sql: &str, rows: &mut dyn Read) -> Result<u64, Broken> {
+        self.send(|buffer| frontend::query(sql, buffer))?;
+        let (mut counted, mut refused) = (None, None);
+        loop {
+            match self.message()? {
+                Message::CopyInResponse(_) => {
+                    if let Err(cause) = self.send_rows(rows) {
+                        // The server takes back what it has; its answer says no more than that.
+                        self.send(|buffer| frontend::copy_fail("the rows have come to no good end", buffer))?;
+                        refused.get_or_insert(cause);
+                    }
+                }
+                Message::CommandComplete(body) => {
+                    counted = body.tag()?.strip_prefix("COPY ").and_then(|count| count.parse().ok());
+                }
+                Message::ErrorResponse(body) => {
+                    refused.get_or_insert_with(|| without_values(refusal(&body)));
+                }
+                Message::ReadyForQuery(_) => return refused.map_or(counted.ok_or(Broken::Unexpected), Err),
+                Message::NoticeResponse(_) | Message::ParameterStatus(_) => {}
+                _ => return Err(Broken::Unexpected),
+            }
+        }
+    }
+
+    fn send_rows(&mut self, rows: &mut dyn Read) -> Result<(), Broken> {
+        let mut message = vec![0; BUFFER_BYTES];
+        let mut read = HEAD;
+        loop {
+            // Full messages, whatever pieces the rows come in.
+            let room = message.get_mut(read..).unwrap_or_default();
+            let more = match rows.read(room) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                more => more.map_err(|error| Broken::Sink(error.into()))?,
+            };
+            read += more;
+            if read < message.len() && more > 0 {
+                continue;
+            }
+            if read > HEAD {
+                let length = u32::try_from(read - 1).map_err(io::Error::other)?.to_be_bytes();
+                let head = [COPY_DATA, length[0], length[1], length[2], length[3]];
+                message.get_mut(..HEAD).unwrap_or_default().copy_from_slice(&head);
+                self.stream.write_all(message.get(..read).unwrap_or_default())?;
+            }
+            if more == 0 {
+                return self.send(|buffer| {
+                    frontend::copy_done(buffer);
+                    Ok(())
+                });
+            }
+            read = HEAD;
+        }
+    }
+
     /// Moves the rows in the buffer together, over the heads of their messages; says where they are now, and whether a
     /// message of another kind comes next.
     fn join_rows(&mut self, left: &mut usize) -> (std::ops::Range<usize>, bool) {
@@ -247,6 +302,10 @@ impl Session for DumpSession {
 
     fn copy_out(&mut self, statement: &str, sink: &mut dyn RowSink) -> Result<u64, PortError> {
         self.copy(statement, sink).map_err(|broken| broken.into_port(format!("read rows of {}", self.named)))
+    }
+
+    fn copy_in(&mut self, statement: &str, rows: &mut dyn Read) -> Result<u64, PortError> {
+        self.take_in(statement, rows).map_err(|broken| broken.into_port(format!("write rows to {}", self.named)))
     }
 
     fn stopper(&self) -> Result<Stopper, PortError> {
@@ -393,6 +452,16 @@ fn refusal(body: &ErrorResponseBody) -> Broken {
         }
     }
     Broken::Refused { code, message }
+}
+
+/// A refusal of rows quotes them in its very message: only its code is kept.
+fn without_values(refused: Broken) -> Broken {
+    match refused {
+        Broken::Refused { code, .. } if code.starts_with("22") || code.starts_with("23") => {
+            Broken::Refused { code, message: "the server refuses a row".to_owned() }
+        }
+        Broken::Refused { .. } | Broken::Io(_) | Broken::Unexpected | Broken::Sink(_) => refused,
+    }
 }
 
 impl std::fmt::Debug for DumpSession {

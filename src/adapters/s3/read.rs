@@ -1,6 +1,7 @@
 //! What the store says of an object, and its bytes.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
@@ -39,13 +40,17 @@ impl S3 {
     }
 
     /// The first portion is read before this returns, so that what is not there is an error here and not in the stream.
-    pub(super) async fn read_in_portions(&self, object: &ObjectVersion) -> Result<ByteStream, PortError> {
+    pub(super) async fn read_in_portions(
+        &self,
+        object: &ObjectVersion,
+        bytes: Range<u64>,
+    ) -> Result<ByteStream, PortError> {
         let mut reader = Reader {
             s3: self.clone(),
             object: object.clone(),
             etag: None,
-            next: 0,
-            size_bytes: None,
+            next: bytes.start,
+            end: bytes.end,
             segments: VecDeque::new(),
         };
         reader.read_portion().await?;
@@ -66,13 +71,14 @@ struct Reader {
     object: ObjectVersion,
     etag: Option<String>,
     next: u64,
-    size_bytes: Option<u64>,
+    /// Where to stop; the end of the object once that is known, if `u64::MAX` was asked for.
+    end: u64,
     segments: VecDeque<Bytes>,
 }
 
 impl Reader {
     async fn piece(&mut self) -> Result<Option<Bytes>, PortError> {
-        if self.segments.is_empty() && self.size_bytes.is_some_and(|size_bytes| self.next < size_bytes) {
+        if self.segments.is_empty() && self.next < self.end {
             self.read_portion().await?;
         }
         Ok(self.segments.pop_front())
@@ -95,7 +101,7 @@ impl Reader {
 
     /// The inner error is of an answer that began well and broke off.
     async fn ask(&mut self) -> Result<Result<VecDeque<Bytes>, PortError>, PortError> {
-        let last = self.next + self.s3.portions.read_bytes - 1;
+        let last = (self.next + self.s3.portions.read_bytes).min(self.end) - 1;
         let s3 = &self.s3;
         // Without versions the object may be replaced between two portions.
         let unversioned = self.object.version_id.is_none();
@@ -107,9 +113,9 @@ impl Reader {
             .checksum_mode(ChecksumMode::Enabled);
         let mut answer = match request.send().await {
             Ok(answer) => answer,
-            Err(error) if self.next == 0 && has_code(&error, &["InvalidRange"]) => {
+            Err(error) if self.next == 0 && self.end == u64::MAX && has_code(&error, &["InvalidRange"]) => {
                 // No range can be satisfied where there are no bytes.
-                self.size_bytes = Some(0);
+                self.end = 0;
                 return Ok(Ok(VecDeque::new()));
             }
             Err(error) if has_code(&error, &["PreconditionFailed"]) => {
@@ -122,8 +128,14 @@ impl Reader {
                 .failed(ErrorKind::Other)
                 .because("the answer does not say that it holds the bytes asked for"));
         };
-        let expected_bytes = self.s3.portions.read_bytes.min(size_bytes - first);
-        self.size_bytes = Some(size_bytes);
+        if self.end == u64::MAX {
+            self.end = size_bytes;
+        }
+        if self.end > size_bytes {
+            let said = format!("the object has {size_bytes} bytes and not {}", self.end);
+            return Err(self.failed(ErrorKind::Other).because(said));
+        }
+        let expected_bytes = self.s3.portions.read_bytes.min(self.end - first);
         self.etag = Some(unquoted(answer.e_tag()));
         let (mut segments, mut read_bytes) = (VecDeque::new(), 0);
         loop {

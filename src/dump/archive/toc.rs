@@ -38,9 +38,48 @@ pub struct TocEntry {
     pub namespace: String,
     /// Of table data: `COPY schema.table (columns) FROM stdin;`.
     pub copy_statement: String,
+    /// When it is restored.
+    pub section: Section,
+    /// Of the entry `DATABASE`: the statement that creates it. Other definitions are not kept.
+    pub definition: String,
+    /// Ids of the entries that have to be restored before it.
+    pub dependencies: Vec<i32>,
+}
+
+/// The part of a restore that an entry belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Section {
+    /// Not restored by itself: settings of the session, and the database.
+    None,
+    /// What rows need: schemas, types, tables, functions.
+    PreData,
+    /// Rows, large objects, and where sequences stand.
+    Data,
+    /// What needs rows: indexes, constraints, triggers.
+    PostData,
+}
+
+impl Section {
+    /// As `pg_backup.h` numbers them.
+    fn of_number(number: i32) -> Option<Section> {
+        match number {
+            1 => Some(Section::None),
+            2 => Some(Section::PreData),
+            3 => Some(Section::Data),
+            4 => Some(Section::PostData),
+            _ => None,
+        }
+    }
 }
 
 impl TocEntry {
+    /// Of table data: `schema.table (columns)`, as `COPY` takes it; `None` where the statement has an unknown form.
+    #[must_use]
+    pub fn copy_target(&self) -> Option<&str> {
+        let target = self.copy_statement.trim_end().strip_prefix("COPY ")?;
+        Some(target.strip_suffix(" FROM stdin;")?.trim_end())
+    }
+
     /// The file that holds its data in an archive of the directory format; empty where it has none.
     ///
     /// Large objects have a list of their files; it is named after the entry since several entries can have some
@@ -58,12 +97,28 @@ impl TocEntry {
 
 /// Description of an entry whose data are large objects.
 pub const LARGE_OBJECTS: &str = "BLOBS";
+/// Description of the entry that is the database.
+const DATABASE: &str = "DATABASE";
 /// Format byte of a directory's `toc.dat`, which says that it is of a tar file.
 const FORMAT_TAR: u8 = 3;
+/// Format byte of a custom archive.
+const FORMAT_CUSTOM: u8 = 1;
 /// Bytes of a custom archive's offset: a flag, and eight bytes.
 const OFFSET_BYTES: usize = 9;
 
-pub(super) fn read<R: Read, S: ArchiveSink>(reader: &mut ByteReader<'_, R, S>) -> Result<Toc, ArchiveError> {
+/// Which archive a table of contents is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The custom format.
+    Custom,
+    /// The `toc.dat` of the directory format.
+    Directory,
+}
+
+pub(super) fn read<R: Read, S: ArchiveSink>(
+    reader: &mut ByteReader<'_, R, S>,
+    form: Form,
+) -> Result<Toc, ArchiveError> {
     let header = "the header";
     for expected in *b"PGDMP" {
         if reader.byte(header)? != expected {
@@ -79,10 +134,12 @@ pub(super) fn read<R: Read, S: ArchiveSink>(reader: &mut ByteReader<'_, R, S>) -
     if int_bytes != 4 || offset_bytes != 8 {
         return Err(ArchiveError::NotAnArchive("its integers are not of 4 bytes, or its offsets not of 8"));
     }
-    if reader.byte(header)? != 1 {
-        return Err(ArchiveError::NotAnArchive("its format is not custom"));
+    match (form, reader.byte(header)?) {
+        (Form::Custom, FORMAT_CUSTOM) => reader.replace_last(1, &[FORMAT_TAR]),
+        (Form::Directory, FORMAT_TAR) => {}
+        (Form::Custom, _) => return Err(ArchiveError::NotAnArchive("its format is not custom")),
+        (Form::Directory, _) => return Err(ArchiveError::NotAnArchive("its format is not directory")),
     }
-    reader.replace_last(1, &[FORMAT_TAR]);
     let compressed = if minor >= 15 { i32::from(reader.byte(header)?) } else { reader.int(header)? };
     if compressed != 0 {
         return Err(ArchiveError::NotAnArchive("it is compressed; strongroom asks pg_dump for -Z0"));
@@ -100,7 +157,7 @@ pub(super) fn read<R: Read, S: ArchiveSink>(reader: &mut ByteReader<'_, R, S>) -
     }
     let mut entries = Vec::new();
     for _ in 0..count {
-        entries.push(read_entry(reader, (major, minor))?);
+        entries.push(read_entry(reader, (major, minor), form)?);
     }
     Ok(Toc { version: (major, minor), entries })
 }
@@ -108,6 +165,7 @@ pub(super) fn read<R: Read, S: ArchiveSink>(reader: &mut ByteReader<'_, R, S>) -
 fn read_entry<R: Read, S: ArchiveSink>(
     reader: &mut ByteReader<'_, R, S>,
     version: (u8, u8),
+    form: Form,
 ) -> Result<TocEntry, ArchiveError> {
     let (_, minor) = version;
     let place = "an entry of the table of contents";
@@ -118,8 +176,9 @@ fn read_entry<R: Read, S: ArchiveSink>(
     let oid = string(reader)?.unwrap_or_default();
     let tag = string(reader)?.unwrap_or_default();
     let description = string(reader)?.unwrap_or_default();
-    reader.int(place)?; // Section.
-    string(reader)?; // Definition.
+    let section = Section::of_number(reader.int(place)?);
+    let section = section.ok_or(ArchiveError::NotAnArchive("an entry is of an unknown section"))?;
+    let definition = string(reader)?.filter(|_| description == DATABASE).unwrap_or_default();
     string(reader)?; // How it is dropped.
     let copy_statement = string(reader)?.unwrap_or_default();
     let namespace = reader.string(STRING_BYTES_MAX, place)?.unwrap_or_default();
@@ -132,18 +191,37 @@ fn read_entry<R: Read, S: ArchiveSink>(
     }
     reader.string(STRING_BYTES_MAX, place)?; // Owner.
     reader.string(STRING_BYTES_MAX, place)?; // "WITH OIDS": always "false" since version 1.13.
-    let mut dependencies = 0;
-    while reader.string(STRING_BYTES_MAX, place)?.is_some() {
-        dependencies += 1;
-        if dependencies > DEPENDENCIES_MAX {
+    let mut dependencies = Vec::new();
+    while let Some(dependency) = reader.string(STRING_BYTES_MAX, place)? {
+        let dependency = dependency.parse();
+        dependencies.push(dependency.map_err(|_| ArchiveError::NotAnArchive("a dependency is no number"))?);
+        if dependencies.len() > DEPENDENCIES_MAX {
             return Err(ArchiveError::Length { length: i64::MAX, place });
         }
     }
-    // Where the data lies: a flag and an offset. In a pipe nobody can go back to fill it in, so it says "not known".
-    for _ in 0..OFFSET_BYTES {
-        reader.byte(place)?;
+    if form == Form::Directory {
+        reader.string(STRING_BYTES_MAX, place)?; // The file that holds its data.
+    } else {
+        // Where the data lies: a flag and an offset. In a pipe nobody can go back to fill it in, so it says "not known".
+        for _ in 0..OFFSET_BYTES {
+            reader.byte(place)?;
+        }
     }
-    let entry = TocEntry { dump_id, has_data, oid, tag, description, namespace, copy_statement };
+    let entry = TocEntry {
+        dump_id,
+        has_data,
+        oid,
+        tag,
+        description,
+        namespace,
+        copy_statement,
+        section,
+        definition,
+        dependencies,
+    };
+    if form == Form::Directory {
+        return Ok(entry);
+    }
     let file_name = entry.file_name(version);
     let mut written = vec![0];
     written.extend(u32::try_from(file_name.len()).unwrap_or(0).to_le_bytes());

@@ -13,16 +13,17 @@ const LOCKS_AT_ONCE: usize = 500;
 const LOCK_TIMEOUT: &str = "10s";
 
 /// Where a piece of a table is read from: pages from the first up to, not including, the second.
-pub(super) type Pages = (u64, u64);
+pub type Pages = (u64, u64);
 
 /// Data of one table, as it is to be copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TableData {
-    pub(super) entry: TocEntry,
+pub struct TableData {
+    /// Its entry in the table of contents.
+    pub entry: TocEntry,
     /// Pages of its heap; 0 where it cannot be split.
-    pub(super) pages: u64,
+    pub pages: u64,
     /// Of a table that an extension owns: which of its rows are the user's, as `WHERE …`.
-    condition: Option<String>,
+    pub condition: Option<String>,
 }
 
 /// What a snapshot holds.
@@ -127,7 +128,8 @@ const LARGE_PIECE: u64 = 4 << 20;
 
 impl TableData {
     /// The ranges that it is read in, each of about so many pages.
-    pub(super) fn ranges(&self, pages_each: u64) -> Vec<Option<Pages>> {
+    #[must_use]
+    pub fn ranges(&self, pages_each: u64) -> Vec<Option<Pages>> {
         if self.pages <= pages_each.saturating_mul(2) || self.condition.is_some() {
             return vec![None];
         }
@@ -145,13 +147,12 @@ impl TableData {
     ///
     /// # Errors
     /// The archive's own statement has an unknown form.
-    pub(super) fn copy_statement(&self, pages: Option<Pages>) -> Result<String, DumpError> {
+    pub fn copy_statement(&self, pages: Option<Pages>) -> Result<String, DumpError> {
         let unknown = || {
             let what = format!("copy {}.{}", self.entry.namespace, self.entry.tag);
             PortError::new(what, ErrorKind::Other).because("pg_dump's COPY statement has an unknown form")
         };
-        let target = self.entry.copy_statement.trim_end().strip_prefix("COPY ").ok_or_else(unknown)?;
-        let target = target.strip_suffix(" FROM stdin;").ok_or_else(unknown)?.trim_end();
+        let target = self.entry.copy_target().ok_or_else(unknown)?;
         if pages.is_none() && self.condition.is_none() {
             return Ok(format!("COPY {target} TO STDOUT"));
         }
@@ -236,6 +237,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::dump::archive::Section;
 
     fn table(copy_statement: &str) -> TableData {
         let entry = TocEntry {
@@ -246,6 +248,9 @@ mod tests {
             description: "TABLE DATA".to_owned(),
             namespace: "bank".to_owned(),
             copy_statement: copy_statement.to_owned(),
+            section: Section::Data,
+            definition: String::new(),
+            dependencies: Vec::new(),
         };
         TableData { entry, pages: 0, condition: None }
     }

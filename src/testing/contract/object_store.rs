@@ -152,7 +152,18 @@ impl StoreCase<'_> {
         let written = self.store.put(&key, bytes.clone().into(), Condition::Absent).await.unwrap();
         assert_eq!(self.store.get(&key, 799_999).await.unwrap_err().kind(), ErrorKind::Invalid);
         assert_eq!(self.store.get(&key, 800_000).await.unwrap().bytes, bytes);
-        assert!(self.read(&ObjectVersion { key, version_id: written.version_id }).await == bytes);
+        let version = ObjectVersion { key, version_id: written.version_id };
+        assert!(self.read(&version).await == bytes);
+        for range in [0..1, 10..799_999, 799_999..800_000] {
+            let expected = &bytes[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
+            let pieces = self.store.read_range(&version, range).await.unwrap();
+            assert!(pieces.try_collect::<Vec<Bytes>>().await.unwrap().concat() == expected);
+        }
+        let beyond = match self.store.read_range(&version, 799_000..800_001).await {
+            Ok(pieces) => pieces.try_collect::<Vec<Bytes>>().await.err(),
+            Err(error) => Some(error),
+        };
+        assert!(beyond.is_some(), "it has fewer bytes");
     }
 
     async fn a_deletion_without_a_version_changes_nothing(&self) {

@@ -1,5 +1,6 @@
 //! The requests that the bucket takes.
 
+use std::ops::Range;
 use std::sync::Weak;
 
 use async_trait::async_trait;
@@ -58,11 +59,20 @@ impl ObjectStore for FakeObjectStore {
     }
 
     async fn read_version(&self, object: &ObjectVersion) -> Result<ByteStream, PortError> {
+        self.read_range(object, 0..u64::MAX).await
+    }
+
+    async fn read_range(&self, object: &ObjectVersion, range: Range<u64>) -> Result<ByteStream, PortError> {
         self.strike(Call::Read, Strikes::Before)?;
         let bytes = self.settled(|state, _| {
             state.check_key(&format!("read {}", object.key))?;
             Ok(state.version(object)?.1.bytes.clone())
         })?;
+        let end = if range.end == u64::MAX { bytes.len() } else { usize::try_from(range.end).unwrap() };
+        if end > bytes.len() {
+            return Err(PortError::new(format!("read {}", object.key), ErrorKind::Invalid).because("InvalidRange"));
+        }
+        let bytes = bytes.slice(usize::try_from(range.start).unwrap()..end);
         let cut = self.strike(Call::Read, Strikes::After).err();
         let given = if cut.is_some() { bytes.slice(..bytes.len() / 2) } else { bytes };
         let pieces = given.chunks(PIECE_BYTES).map(|piece| Ok(Bytes::copy_from_slice(piece)));

@@ -1,5 +1,7 @@
 //! The object store with faults.
 
+use std::ops::Range;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -38,6 +40,10 @@ impl ObjectStore for Faulty<dyn ObjectStore> {
 
     async fn read_version(&self, object: &ObjectVersion) -> Result<ByteStream, PortError> {
         self.faults.around(Operation::ReadVersion, object.key.as_str(), self.port.read_version(object)).await
+    }
+
+    async fn read_range(&self, object: &ObjectVersion, bytes: Range<u64>) -> Result<ByteStream, PortError> {
+        self.faults.around(Operation::ReadVersion, object.key.as_str(), self.port.read_range(object, bytes)).await
     }
 
     async fn put(&self, key: &ObjectKey, bytes: Bytes, condition: Condition) -> Result<Written, PortError> {

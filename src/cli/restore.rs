@@ -1,0 +1,494 @@
+//! `strongroom restore`: the way back.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, assemble, collect, complain, interrupted, say, text};
+use crate::config::Config;
+use crate::daemon::Assembly;
+use crate::domain::id::{DatabaseName, InstanceId, SourceId};
+use crate::domain::inventory::{Endpoint, Inventory, StoredDump};
+use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest};
+use crate::domain::prune_record::ObjectVersion;
+use crate::domain::recovery_point::Plane;
+use crate::dump::archive;
+use crate::policy::ReplicaMode;
+use crate::ports::credentials::LoginRef;
+use crate::ports::object_store::ObjectStore;
+use crate::ports::{Chain, PortError};
+use crate::restore::{Phase, RestoreError, RestoreRequest, Restored, Selection, Server, Target, Watch, restore_dump};
+
+/// How often the progress bar is drawn anew.
+const REDRAW: SignedDuration = SignedDuration::from_millis(200);
+
+/// What to restore.
+#[derive(Debug, Args)]
+pub(super) struct Restore {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Restore a logical dump into a database, and compare every row with what was dumped.
+    ///
+    /// Nothing is written to disk. Roles that the server lacks are made, without passwords; those that it has stay as they
+    /// are. A restore that died is run again with --create: what it had made is marked as unfinished, and is made anew.
+    Dump(Box<Dump>),
+}
+
+/// Options of `restore dump`.
+#[derive(Debug, Args)]
+struct Dump {
+    /// The source, by its name in the configuration.
+    source: SourceId,
+    /// The database to restore into.
+    #[arg(long, value_name = "DATABASE")]
+    into: DatabaseName,
+    /// The dumped database; may be left out where the source has only one.
+    #[arg(long)]
+    database: Option<DatabaseName>,
+    /// The dump, as `strongroom list` names it; without it the newest good one.
+    #[arg(long, value_name = "POINT")]
+    from: Option<String>,
+    /// Where to read the dump.
+    #[arg(long, value_enum, default_value_t = FromPlane::Primary)]
+    plane: FromPlane,
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Make the database, with the encoding and collation of the dumped one. It must not be there.
+    #[arg(long)]
+    create: bool,
+    /// Connections that load rows and make indexes.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: u16,
+    /// Only this schema, with everything in it. May be repeated.
+    #[arg(long, value_name = "SCHEMA")]
+    schema: Vec<String>,
+    /// Only this table, as schema.table, with what it needs, its partitions, indexes and constraints. May be repeated.
+    #[arg(long, value_name = "SCHEMA.TABLE")]
+    table: Vec<String>,
+    /// Only this step. May be repeated.
+    #[arg(long, value_enum)]
+    section: Vec<Section>,
+    /// Make no roles.
+    #[arg(long)]
+    no_roles: bool,
+    /// Everything belongs to the user who restores it.
+    #[arg(long)]
+    no_owner: bool,
+    /// Grant no rights.
+    #[arg(long)]
+    no_privileges: bool,
+    /// Do not compare the result with the dump.
+    #[arg(long)]
+    no_compare: bool,
+    /// Print what would be done, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Where the server is, and how to get in.
+#[derive(Debug, Args)]
+struct ServerArgs {
+    /// The server: an RDS instance of the configured account and region.
+    #[arg(long, value_name = "ID", required_unless_present = "host", conflicts_with = "host")]
+    instance: Option<InstanceId>,
+    /// The server: a host name, as its certificate has it.
+    #[arg(long)]
+    host: Option<String>,
+    /// The port at that host.
+    #[arg(long, default_value_t = 5432, requires = "host")]
+    port: u16,
+    /// Log in with a secret of AWS Secrets Manager, by name or ARN.
+    #[arg(long, value_name = "ID", required_unless_present = "user", conflicts_with = "user")]
+    secret: Option<String>,
+    /// Log in as this user, with --password-file or --iam.
+    #[arg(long)]
+    user: Option<String>,
+    /// A file that holds the user's password and nothing else.
+    #[arg(long, value_name = "FILE", requires = "user", conflicts_with = "iam")]
+    password_file: Option<PathBuf>,
+    /// Log in with an RDS IAM token.
+    #[arg(long, requires = "user")]
+    iam: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FromPlane {
+    Primary,
+    Replica,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Section {
+    /// Schemas, types, tables, functions.
+    PreData,
+    /// Rows, large objects, sequences.
+    Data,
+    /// Indexes, constraints, triggers.
+    PostData,
+}
+
+impl From<Section> for archive::Section {
+    fn from(section: Section) -> archive::Section {
+        match section {
+            Section::PreData => archive::Section::PreData,
+            Section::Data => archive::Section::Data,
+            Section::PostData => archive::Section::PostData,
+        }
+    }
+}
+
+/// Why a restore did not begin.
+enum NotBegun {
+    /// Something that was named is not there.
+    Usage(String),
+    /// It would not be safe.
+    Refused(String),
+    /// An outside thing failed.
+    Failed(PortError),
+}
+
+impl From<PortError> for NotBegun {
+    fn from(error: PortError) -> NotBegun {
+        NotBegun::Failed(error)
+    }
+}
+
+impl Restore {
+    pub(super) async fn run(self, config: Config) -> anyhow::Result<Exit> {
+        let What::Dump(dump) = self.what;
+        let mut assembly = assemble(config).await;
+        let inventory = collect(&mut assembly).await;
+        let request = match dump.request(&assembly, &inventory).await {
+            Ok(request) => request,
+            Err(not_begun) => {
+                return Ok(match not_begun {
+                    NotBegun::Usage(problem) => {
+                        complain(&problem);
+                        Exit::Usage
+                    }
+                    NotBegun::Refused(problem) => {
+                        complain(&problem);
+                        Exit::Refused
+                    }
+                    NotBegun::Failed(error) => {
+                        complain(&Chain(&error));
+                        Exit::Failed
+                    }
+                });
+            }
+        };
+        text::print(&dump.plan(&request))?;
+        if dump.dry_run {
+            return Ok(Exit::Done);
+        }
+        let began_at = assembly.ports.clock.now();
+        let ended = carry_out(&assembly, &request).await;
+        let took = assembly.ports.clock.now().duration_since(began_at);
+        match ended {
+            Ok(restored) => {
+                text::print(&report(&request, &restored, took))?;
+                Ok(Exit::Done)
+            }
+            Err(error) => {
+                complain(&Chain(&error));
+                Ok(match error {
+                    RestoreError::NotInDump(_) => Exit::Usage,
+                    RestoreError::Exists { .. } | RestoreError::NotEmpty { .. } | RestoreError::ClientTooOld { .. } => {
+                        Exit::Refused
+                    }
+                    RestoreError::Port(_)
+                    | RestoreError::Damaged(_)
+                    | RestoreError::Archive(_)
+                    | RestoreError::Read { .. }
+                    | RestoreError::Client { .. }
+                    | RestoreError::Differs(_)
+                    | RestoreError::Compare(_)
+                    | RestoreError::Cancelled
+                    | RestoreError::Panicked => Exit::Failed,
+                })
+            }
+        }
+    }
+}
+
+impl Dump {
+    async fn request(&self, assembly: &Assembly, inventory: &Inventory) -> Result<RestoreRequest, NotBegun> {
+        let ports = &assembly.ports;
+        let stored = self.choose(assembly, inventory)?;
+        let (store, same_versions) = self.bucket(assembly)?;
+        let found = store.get(&stored.manifest.key, MANIFEST_BYTES_MAX).await?;
+        let manifest = Manifest::read(&found.bytes, &stored.dump);
+        let manifest = manifest.map_err(|error| NotBegun::Refused(Chain(&error).to_string()))?;
+        let version = |own: &Option<String>| own.clone().filter(|_| same_versions);
+        let objects = manifest.objects.iter().map(|object| {
+            let standing = ObjectVersion { key: object.key.clone(), version_id: version(&object.version_id) };
+            (object.clone(), standing)
+        });
+        let sections = if self.section.is_empty() {
+            vec![archive::Section::PreData, archive::Section::Data, archive::Section::PostData]
+        } else {
+            self.section.iter().copied().map(Into::into).collect()
+        };
+        Ok(RestoreRequest {
+            objects: objects.collect(),
+            store,
+            server: Server {
+                postgres: Arc::clone(&ports.postgres),
+                credentials: Arc::clone(&ports.credentials),
+                login: self.server.login()?,
+                endpoint: self.server.endpoint(inventory)?,
+                name: format!("strongroom/restore-{}", stored.dump.slot),
+            },
+            client: Arc::new(assembly.pg_restore.clone()),
+            clock: Arc::clone(&ports.clock),
+            target: Target {
+                database: self.into.clone(),
+                create: self.create,
+                roles: !self.no_roles,
+                owners: !self.no_owner,
+                privileges: !self.no_privileges,
+            },
+            selection: Selection { schemas: self.schema.clone(), tables: self.table.clone() },
+            sections,
+            jobs: usize::from(self.jobs),
+            compare: !self.no_compare,
+            manifest,
+        })
+    }
+
+    /// The dump that is meant.
+    fn choose(&self, assembly: &Assembly, inventory: &Inventory) -> Result<StoredDump, NotBegun> {
+        let source = &self.source;
+        let policy = assembly.policy.sources.get(source);
+        let policy = policy.ok_or_else(|| NotBegun::Usage(format!("no source is called `{source}`")))?;
+        let store = inventory.store(source).map_err(|unseen| NotBegun::Usage(format!("not seen: {}", unseen.0)))?;
+        let plane = self.plane.into();
+        let dumps = store.dumps_in(plane).ok_or_else(|| {
+            NotBegun::Usage("no replica bucket is configured, or it cannot be seen: leave out --plane".to_owned())
+        })?;
+        let database = match (&self.database, &self.from, policy.databases.as_slice()) {
+            (Some(database), _, _) => Some(database),
+            (None, Some(_), _) => None,
+            (None, None, [only]) => Some(only),
+            (None, None, _) => {
+                return Err(NotBegun::Usage(format!(
+                    "source {source} has several databases: say which with --database"
+                )));
+            }
+        };
+        let of_database = |stored: &&StoredDump| database.is_none_or(|database| stored.dump.database == *database);
+        let Some(point) = &self.from else {
+            let good = dumps.iter().filter(of_database).filter(|stored| stored.point.is_good());
+            let newest = good.max_by_key(|stored| stored.point.created_at);
+            let advice = "has no good dump there: `strongroom list` shows what there is";
+            return newest.cloned().ok_or_else(|| NotBegun::Refused(format!("source {source} {advice}")));
+        };
+        let named = dumps.iter().filter(of_database).find(|stored| stored.point.id == *point);
+        let named = named.ok_or_else(|| {
+            NotBegun::Usage(format!("there is no dump {point} there: `strongroom list {source}` names them"))
+        })?;
+        if named.point.is_good() {
+            Ok(named.clone())
+        } else {
+            let advice = "what can be saved of it is saved as its RESTORE.md says";
+            Err(NotBegun::Refused(format!("dump {point} is {}: choose another one; {advice}", named.point.state)))
+        }
+    }
+
+    /// The bucket to read, and whether objects stand there under the version ids of the manifest.
+    fn bucket(&self, assembly: &Assembly) -> Result<(Arc<dyn ObjectStore>, bool), NotBegun> {
+        match self.plane {
+            FromPlane::Primary => Ok((Arc::clone(&assembly.ports.store), true)),
+            FromPlane::Replica => {
+                let store = assembly.ports.replica.as_ref();
+                let store = store.ok_or_else(|| NotBegun::Usage("no replica bucket is configured".to_owned()))?;
+                let mode = assembly.policy.destination.replica.as_ref().map(|replica| replica.mode);
+                Ok((Arc::clone(store), mode == Some(ReplicaMode::Replicated)))
+            }
+        }
+    }
+
+    fn plan(&self, request: &RestoreRequest) -> String {
+        let RestoreRequest { manifest, server, target, .. } = request;
+        let Endpoint { host, port } = &server.endpoint;
+        let mut lines = vec![
+            format!("dump      {}, data of {}", manifest.dump, text::utc(manifest.snapshot_at)),
+            format!(
+                "          {} rows in {} tables, {} stored, engine {}",
+                manifest.rows,
+                manifest.tables.len(),
+                text::size(manifest.stored_bytes),
+                manifest.engine.as_str()
+            ),
+            format!(
+                "into      database {} at {host}:{port}, {}",
+                target.database,
+                if target.create { "which is made" } else { "which must be there" }
+            ),
+        ];
+        if !self.schema.is_empty() || !self.table.is_empty() {
+            let only: Vec<&str> = self.schema.iter().chain(&self.table).map(String::as_str).collect();
+            lines.push(format!("only      {}, with what they need", only.join(", ")));
+        }
+        let without = [
+            (self.no_roles, "roles"),
+            (self.no_owner, "owners"),
+            (self.no_privileges, "rights"),
+            (self.no_compare, "comparison"),
+        ];
+        let without: Vec<&str> = without.into_iter().filter_map(|(is, what)| is.then_some(what)).collect();
+        if !without.is_empty() {
+            lines.push(format!("without   {}", without.join(", ")));
+        }
+        lines.push(format!("over      {} connections", request.jobs));
+        lines.join("\n") + "\n"
+    }
+}
+
+impl From<FromPlane> for Plane {
+    fn from(plane: FromPlane) -> Plane {
+        match plane {
+            FromPlane::Primary => Plane::Primary,
+            FromPlane::Replica => Plane::Replica,
+        }
+    }
+}
+
+impl ServerArgs {
+    fn login(&self) -> Result<LoginRef, NotBegun> {
+        match (&self.secret, &self.user, &self.password_file) {
+            (Some(id), _, _) => Ok(LoginRef::Secret { id: id.clone() }),
+            (None, Some(user), Some(path)) => Ok(LoginRef::PasswordFile { user: user.clone(), path: path.clone() }),
+            (None, Some(user), None) if self.iam => Ok(LoginRef::IamToken { user: user.clone() }),
+            (None, _, _) => {
+                Err(NotBegun::Usage("say how to log in: --secret, or --user with --password-file or --iam".to_owned()))
+            }
+        }
+    }
+
+    fn endpoint(&self, inventory: &Inventory) -> Result<Endpoint, NotBegun> {
+        let Some(id) = &self.instance else {
+            return Ok(Endpoint { host: self.host.clone().unwrap_or_default(), port: self.port });
+        };
+        let found = inventory.instance(id).map_err(|unseen| NotBegun::Usage(format!("not seen: {}", unseen.0)))?;
+        let found = found.ok_or_else(|| NotBegun::Usage(format!("RDS has no instance {id} in this region")))?;
+        let advice =
+            || NotBegun::Refused(format!("instance {id} is {} and has no endpoint yet: wait for it", found.status));
+        found.endpoint.clone().ok_or_else(advice)
+    }
+}
+
+async fn carry_out(assembly: &Assembly, request: &RestoreRequest) -> Result<Restored, RestoreError> {
+    let (watch, token) = (Arc::new(Watch::default()), CancellationToken::new());
+    let clock = Arc::clone(&assembly.ports.clock);
+    let bar = Bar::new(request.bytes());
+    let work = restore_dump(request, &watch, &token);
+    let interrupted = interrupted();
+    tokio::pin!(work, interrupted);
+    let mut told = None;
+    loop {
+        let redraw_at = clock.now().saturating_add(REDRAW).unwrap_or(Timestamp::MAX);
+        tokio::select! {
+            restored = &mut work => {
+                bar.finish();
+                return restored;
+            }
+            () = clock.sleep_until(redraw_at) => {
+                if told != watch.phase() {
+                    told = watch.phase();
+                    bar.enter(told);
+                }
+                bar.show(&watch);
+            }
+            signal = &mut interrupted, if !token.is_cancelled() => {
+                if signal.is_ok() {
+                    say("stopping");
+                }
+                token.cancel();
+            }
+        }
+    }
+}
+
+fn report(request: &RestoreRequest, restored: &Restored, took: SignedDuration) -> String {
+    let mut lines: Vec<String> = restored
+        .phases
+        .iter()
+        .map(|(phase, took)| format!("{:24} {:.1} s", phase.as_str(), took.as_secs_f64()))
+        .collect();
+    lines.extend(restored.benign.iter().map(|error| format!("passed over: {error}")));
+    if !restored.roles.is_empty() {
+        lines.push(format!("made roles without passwords: {}", restored.roles.join(", ")));
+    }
+    let proof = match restored.rows {
+        Some(rows) if request.manifest.tables.iter().all(|table| table.hash.is_some()) => {
+            format!("{rows} rows compared with the dump by count and hash, all equal")
+        }
+        Some(rows) => format!("{rows} rows compared with the dump by count, all equal; this engine keeps no hashes"),
+        None => "not compared with the dump".to_owned(),
+    };
+    lines.push(format!(
+        "restored {} into {} after {:.1} s: {} tables, {proof}",
+        request.manifest.dump,
+        request.target.database,
+        took.as_secs_f64(),
+        restored.tables
+    ));
+    lines.join("\n") + "\n"
+}
+
+/// The progress bar; it shows itself on a terminal only.
+struct Bar {
+    bar: ProgressBar,
+    bytes: u64,
+}
+
+impl Bar {
+    fn new(bytes: u64) -> Bar {
+        let visible = std::io::stderr().is_terminal();
+        let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Bar { bar, bytes }
+    }
+
+    fn enter(&self, phase: Option<Phase>) {
+        let (has_end, words) = match phase {
+            Some(phase @ (Phase::Data | Phase::Compare)) => (true, phase.as_str()),
+            Some(phase @ (Phase::Prepare | Phase::PreData | Phase::PostData | Phase::Analyze)) => {
+                (false, phase.as_str())
+            }
+            None => (false, "begins"),
+        };
+        let template = if has_end {
+            "{spinner} {msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} eta {eta}"
+        } else {
+            "{spinner} {msg}  {elapsed_precise}"
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style);
+        }
+        self.bar.set_length(self.bytes);
+        self.bar.set_position(0);
+        self.bar.reset();
+        self.bar.set_message(words);
+    }
+
+    fn show(&self, watch: &Watch) {
+        self.bar.set_position(watch.progress.count().read_bytes);
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,405 @@
+//! The way back: a stored dump into a database, without a disk in between.
+//!
+//! ```text
+//! roles ─▶ pg_restore: what rows need ─▶ N sessions: store ─▶ zstd ─▶ check ─▶ COPY ─▶ pg_restore: indexes, … ─▶ compare
+//! ```
+//! Definitions are restored by the stock client, rows over our own connections: parts of one table over several of them. What
+//! the server takes was checked against the manifest on its way, and is read back and compared when everything is there. An
+//! archive of the engine `pg_dump` is one stream, which the stock client takes whole.
+
+mod client;
+mod compare;
+mod contents;
+mod crew;
+mod error;
+mod globals;
+mod load;
+mod target;
+mod watch;
+
+use std::io::Read as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::SignedDuration;
+use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+pub use contents::{NotInDump, Selection};
+pub use error::RestoreError;
+pub use watch::{Phase, Watch};
+
+use crate::domain::id::DatabaseName;
+use crate::domain::inventory::Endpoint;
+use crate::domain::manifest::{Engine, Manifest, StoredObject};
+use crate::domain::prune_record::ObjectVersion;
+use crate::dump::archive::{self, Section, Toc};
+use crate::dump::parallel::TOC_DAT;
+use crate::dump::{ARCHIVE, GLOBALS};
+use crate::ports::clock::Clock;
+use crate::ports::credentials::{Credentials, Login, LoginRef};
+use crate::ports::object_store::ObjectStore;
+use crate::ports::postgres::{PgRestore, Postgres, RestoreArchive, RestoreOrder, Session};
+use crate::ports::{ErrorKind, PortError};
+use contents::Contents;
+
+/// Largest list, table of contents or file of roles that is read whole.
+const SMALL_BYTES_MAX: u64 = 1 << 30;
+/// Lists of large objects end so.
+const LARGE_LIST: &str = ".toc";
+
+/// A server, and how to get in.
+#[derive(Clone)]
+pub struct Server {
+    /// Servers.
+    pub postgres: Arc<dyn Postgres>,
+    /// Makes the login of each connection.
+    pub credentials: Arc<dyn Credentials>,
+    /// By this.
+    pub login: LoginRef,
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// The name of the connections in `pg_stat_activity`.
+    pub name: String,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Server({}:{})", self.endpoint.host, self.endpoint.port)
+    }
+}
+
+impl Server {
+    async fn login(&self) -> Result<Login, PortError> {
+        self.credentials.login_by(&self.login, &self.endpoint).await
+    }
+
+    async fn session(&self, database: &DatabaseName) -> Result<Box<dyn Session>, PortError> {
+        self.postgres.session(&self.login().await?, database, &self.name).await
+    }
+}
+
+/// What a dump is restored into.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The database.
+    pub database: DatabaseName,
+    /// Whether it is made: then it must not be there, or only as the remains of a restore that died.
+    pub create: bool,
+    /// Whether roles that the server has not are made.
+    pub roles: bool,
+    /// Whether objects get their owners.
+    pub owners: bool,
+    /// Whether rights are granted.
+    pub privileges: bool,
+}
+
+/// What is to be restored, from where to where, and how.
+#[derive(Clone)]
+pub struct RestoreRequest {
+    /// The dump.
+    pub manifest: Manifest,
+    /// Its objects, each with the version that stands in the store.
+    pub objects: Vec<(StoredObject, ObjectVersion)>,
+    /// The store.
+    pub store: Arc<dyn ObjectStore>,
+    /// The server.
+    pub server: Server,
+    /// The stock client.
+    pub client: Arc<dyn PgRestore>,
+    /// Measures the phases.
+    pub clock: Arc<dyn Clock>,
+    /// The database in it.
+    pub target: Target,
+    /// What of the dump is wanted.
+    pub selection: Selection,
+    /// Which steps are taken.
+    pub sections: Vec<Section>,
+    /// Connections.
+    pub jobs: usize,
+    /// Whether the result is compared with the manifest.
+    pub compare: bool,
+}
+
+/// A restore that has ended well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// Rows that were compared with the manifest and found equal; `None`: nobody compared.
+    pub rows: Option<u64>,
+    /// Tables that were restored.
+    pub tables: usize,
+    /// Roles that were made.
+    pub roles: Vec<String>,
+    /// Errors of the client that are known to do no harm.
+    pub benign: Vec<String>,
+    /// How long each phase took.
+    pub phases: Vec<(Phase, SignedDuration)>,
+}
+
+/// Restores a dump.
+///
+/// # Errors
+/// See [`RestoreError`]. A database that was made for it stays, marked as unfinished, and is made anew by the next attempt.
+pub async fn restore_dump(
+    request: &RestoreRequest,
+    watch: &Arc<Watch>,
+    token: &CancellationToken,
+) -> Result<Restored, RestoreError> {
+    let restoring = Restoring::new(request, watch, token);
+    tokio::select! {
+        restored = restoring.run() => restored,
+        // What runs beside it ends with it: sessions are stopped, and the client is killed.
+        () = token.cancelled() => Err(RestoreError::Cancelled),
+    }
+}
+
+struct Restoring<'a> {
+    request: &'a RestoreRequest,
+    watch: &'a Arc<Watch>,
+    token: CancellationToken,
+    _stop: tokio_util::sync::DropGuard,
+    done: Restored,
+}
+
+impl<'a> Restoring<'a> {
+    fn new(request: &'a RestoreRequest, watch: &'a Arc<Watch>, token: &CancellationToken) -> Restoring<'a> {
+        let token = token.child_token();
+        let done = Restored { rows: None, tables: 0, roles: Vec::new(), benign: Vec::new(), phases: Vec::new() };
+        Restoring { request, watch, _stop: token.clone().drop_guard(), token, done }
+    }
+
+    async fn run(mut self) -> Result<Restored, RestoreError> {
+        let request = self.request;
+        self.check_client().await?;
+        let (toc, toc_dat) = self.toc().await?;
+        let contents = Contents::of(&toc, &request.selection, &request.sections)?;
+        let has = |section| request.sections.contains(&section);
+        let began_at = self.begin(Phase::Prepare);
+        self.prepare(&toc).await?;
+        self.end(Phase::Prepare, began_at);
+        self.done.tables = contents.tables.len();
+        match request.manifest.engine {
+            Engine::Parallel => {
+                let began_at = self.begin(Phase::PreData);
+                self.by_client("definitions", &toc_dat, &contents.before).await?;
+                self.end(Phase::PreData, began_at);
+                if has(Section::Data) {
+                    let began_at = self.begin(Phase::Data);
+                    load::load_tables(request, &contents.tables, self.watch, &self.token).await?;
+                    self.by_client("sequences", &toc_dat, &contents.beside).await?;
+                    if contents.large_objects {
+                        let ids = self.large_objects().await?;
+                        load::load_large_objects(request, ids, self.watch, &self.token).await?;
+                    }
+                    self.end(Phase::Data, began_at);
+                }
+                let began_at = self.begin(Phase::PostData);
+                self.by_client("indexes and constraints", &toc_dat, &contents.after).await?;
+                self.end(Phase::PostData, began_at);
+            }
+            Engine::PgDump => {
+                let began_at = self.begin(Phase::Data);
+                let entries = Contents::all(&toc, &request.selection, &request.sections)?;
+                let stream = request.store.read_version(&request.object(ARCHIVE)?).await?;
+                let plain = load::plain(stream, &Handle::current());
+                self.restore_by_client("the archive", RestoreArchive::Custom(Box::new(plain)), entries).await?;
+                self.end(Phase::Data, began_at);
+            }
+        }
+        if has(Section::Data) {
+            let began_at = self.begin(Phase::Analyze);
+            self.query(&request.target.database, "ANALYZE").await?;
+            self.end(Phase::Analyze, began_at);
+        }
+        if request.compare && has(Section::Data) {
+            let began_at = self.begin(Phase::Compare);
+            self.compare(&contents).await?;
+            self.end(Phase::Compare, began_at);
+        }
+        if request.target.create {
+            let target = request.target.clone();
+            let mut session = request.server.session(&request.target.database).await?;
+            blocking(move || target::unmark(session.as_mut(), &target)).await?;
+        }
+        Ok(self.done)
+    }
+
+    fn begin(&self, phase: Phase) -> jiff::Timestamp {
+        self.watch.enter(phase);
+        self.request.clock.now()
+    }
+
+    fn end(&mut self, phase: Phase, began_at: jiff::Timestamp) {
+        self.done.phases.push((phase, self.request.clock.now().duration_since(began_at)));
+    }
+
+    /// An archive is read by a client that is as new as the one that wrote it, or newer.
+    async fn check_client(&self) -> Result<(), RestoreError> {
+        let here = self.request.client.version().await?;
+        let dumped = &self.request.manifest.versions.pg_dump;
+        let major =
+            |text: &str| text.split(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty())?.parse().ok();
+        match major(dumped) {
+            Some(dumped_major) if here.major < dumped_major => {
+                Err(RestoreError::ClientTooOld { client: here.text, dumped: dumped.clone() })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn toc(&self) -> Result<(Toc, Bytes), RestoreError> {
+        let request = self.request;
+        match request.manifest.engine {
+            Engine::Parallel => {
+                let bytes = request.read_small(TOC_DAT).await?;
+                Ok((archive::read_toc_dat(&bytes)?, bytes))
+            }
+            Engine::PgDump => {
+                let stream = request.store.read_version(&request.object(ARCHIVE)?).await?;
+                let plain = load::plain(stream, &Handle::current());
+                let head = blocking(move || Ok(archive::read_head(plain)?)).await?;
+                Ok((head.toc, Bytes::new()))
+            }
+        }
+    }
+
+    /// The database, and the roles that its objects belong to.
+    async fn prepare(&mut self, toc: &Toc) -> Result<(), RestoreError> {
+        let request = self.request;
+        let (target, dump) = (request.target.clone(), request.manifest.dump.clone());
+        if target.create {
+            let maintenance = target::MAINTENANCE
+                .parse::<DatabaseName>()
+                .map_err(|error| PortError::new("name the maintenance database", ErrorKind::Invalid).because(error))?;
+            let mut session = request.server.session(&maintenance).await?;
+            let (target, dump, toc) = (target.clone(), dump.clone(), toc.clone());
+            blocking(move || target::make(session.as_mut(), &target, &dump, &toc)).await?;
+        }
+        let globals = if target.roles { Some(request.read_small(GLOBALS).await?) } else { None };
+        let mut session = request.server.session(&target.database).await?;
+        let must_be_empty = !target.create && request.sections.contains(&Section::PreData);
+        self.done.roles = blocking(move || {
+            if must_be_empty {
+                target::check_empty(session.as_mut(), &target)?;
+            }
+            match globals {
+                Some(globals) => {
+                    target::make_roles(session.as_mut(), &target, &dump, &String::from_utf8_lossy(&globals))
+                }
+                None => Ok(Vec::new()),
+            }
+        })
+        .await?;
+        Ok(())
+    }
+
+    async fn by_client(&mut self, step: &'static str, toc_dat: &Bytes, entries: &[i32]) -> Result<(), RestoreError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.restore_by_client(step, RestoreArchive::TocDat(toc_dat.clone()), entries.to_vec()).await
+    }
+
+    async fn restore_by_client(
+        &mut self,
+        step: &'static str,
+        archive: RestoreArchive,
+        entries: Vec<i32>,
+    ) -> Result<(), RestoreError> {
+        let request = self.request;
+        let order = RestoreOrder {
+            archive,
+            entries,
+            jobs: request.jobs,
+            owners: request.target.owners,
+            privileges: request.target.privileges,
+            name: request.server.name.clone(),
+        };
+        let login = request.server.login().await?;
+        let exit = request.client.restore(&login, &request.target.database, order).await?;
+        let benign = client::benign(&exit).map_err(|errors| RestoreError::Client { step, errors })?;
+        self.done.benign.extend(benign);
+        Ok(())
+    }
+
+    /// Ids of the large objects, of the lists that an archive has of them.
+    async fn large_objects(&self) -> Result<Vec<String>, RestoreError> {
+        let names = self.request.objects.iter().map(|(object, _)| object.key.file_name());
+        let mut ids = Vec::new();
+        for name in names.filter(|name| name.ends_with(LARGE_LIST)) {
+            let list = self.request.read_small(name).await?;
+            let list = String::from_utf8_lossy(&list).into_owned();
+            ids.extend(list.lines().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())));
+        }
+        Ok(ids)
+    }
+
+    async fn compare(&mut self, contents: &Contents<'_>) -> Result<(), RestoreError> {
+        let differences = compare::differences(self.request, &contents.tables, self.watch, &self.token).await?;
+        if !differences.is_empty() {
+            return Err(RestoreError::Differs(differences.join("; ")));
+        }
+        self.done.rows = Some(self.watch.progress.count().rows);
+        Ok(())
+    }
+
+    async fn query(&self, database: &DatabaseName, sql: &'static str) -> Result<(), RestoreError> {
+        let mut session = self.request.server.session(database).await?;
+        blocking(move || Ok(session.query(sql).map(drop)?)).await
+    }
+}
+
+impl RestoreRequest {
+    /// Bytes of COPY text in the tables that are wanted; all of the dump's where that is not known before.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.manifest.tables.iter().map(|table| table.bytes).sum()
+    }
+
+    fn find(&self, name: &str) -> Result<&(StoredObject, ObjectVersion), RestoreError> {
+        let found = self.objects.iter().find(|(object, _)| object.key.file_name() == name);
+        found.ok_or_else(|| RestoreError::Damaged(format!("the manifest names no {name}")))
+    }
+
+    fn object(&self, name: &str) -> Result<ObjectVersion, RestoreError> {
+        Ok(self.find(name)?.1.clone())
+    }
+
+    /// A small object, whole, if its SHA-256 is that of the manifest.
+    async fn read_small(&self, name: &str) -> Result<Bytes, RestoreError> {
+        let (object, version) = self.find(name)?;
+        if object.size_bytes > SMALL_BYTES_MAX {
+            return Err(RestoreError::Damaged(format!("{} has {} bytes", object.key, object.size_bytes)));
+        }
+        let stream = self.store.read_version(version).await?;
+        let key = object.key.clone();
+        let runtime = Handle::current();
+        let bytes = blocking(move || {
+            let mut bytes = Vec::new();
+            let mut reader = load::as_stored(stream, &runtime);
+            reader.read_to_end(&mut bytes).map_err(|error| RestoreError::Read { key, error })?;
+            Ok(bytes)
+        })
+        .await?;
+        let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        if sha256 != object.sha256 {
+            let (key, expected) = (&object.key, &object.sha256);
+            return Err(RestoreError::Damaged(format!("{key}: SHA-256 is {sha256} instead of {expected}")));
+        }
+        Ok(Bytes::from(bytes))
+    }
+}
+
+/// Runs what blocks on a thread that may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RestoreError> + Send + 'static,
+) -> Result<T, RestoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| RestoreError::Panicked)?
+}
+
+impl std::fmt::Debug for RestoreRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RestoreRequest({} into {})", self.manifest.dump, self.target.database)
+    }
+}

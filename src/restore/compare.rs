@@ -1,0 +1,102 @@
+//! What was restored against what was dumped: every row of every table, counted and hashed on the server it is on now.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use super::crew::work_through;
+use super::globals::quoted_text;
+use super::{RestoreError, RestoreRequest, Watch};
+use crate::domain::manifest::Table;
+use crate::dump::archive::TocEntry;
+use crate::dump::parallel::TableData;
+use crate::dump::row_meter::{RowCount, RowMeter};
+use crate::ports::Cause;
+use crate::ports::postgres::{RowSink, Session};
+
+/// Pages of a table that are read at once.
+const RANGE_PAGES: u64 = 16 << 10;
+
+/// What differs, table by table.
+pub(super) async fn differences(
+    request: &RestoreRequest,
+    tables: &[&TocEntry],
+    watch: &Arc<Watch>,
+    token: &CancellationToken,
+) -> Result<Vec<String>, RestoreError> {
+    let mut session = request.server.session(&request.target.database).await?;
+    let (found, session) = super::blocking(move || {
+        let found = (by_name(session.query(PAGES)?), by_name(session.query(CONDITIONS)?));
+        Ok((found, session))
+    })
+    .await?;
+    drop(session);
+    let (pages, conditions) = found;
+    let mut ranges = Vec::new();
+    for entry in tables {
+        let name = format!("{}.{}", quoted_text(&entry.namespace), quoted_text(&entry.tag));
+        let data = TableData {
+            entry: (*entry).clone(),
+            pages: pages.get(&name).and_then(|pages| pages.parse().ok()).unwrap_or(0),
+            condition: conditions.get(&name).filter(|condition| !condition.is_empty()).cloned(),
+        };
+        for range in data.ranges(RANGE_PAGES) {
+            ranges.push((entry.dump_id, data.copy_statement(range)?));
+        }
+    }
+    let counted: Arc<Mutex<BTreeMap<i32, RowCount>>> = Arc::default();
+    let (counting, watch) = (Arc::clone(&counted), Arc::clone(watch));
+    let work = move |session: &mut dyn Session, (dump_id, statement): (i32, String)| {
+        let mut meter = Meter(RowMeter::default());
+        session.copy_out(&statement, &mut meter)?;
+        let count = meter.0.count();
+        watch.progress.add_read(count.bytes, count.rows);
+        let mut counted = counting.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = counted.entry(dump_id).or_default();
+        *sum = sum.and(count);
+        Ok(())
+    };
+    work_through(&request.server, &request.target.database, request.jobs, ranges, token, work).await?;
+    let counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
+    let dumped = request.manifest.tables.iter().filter_map(|table| Some((table, counted.get(&table.dump_id)?)));
+    Ok(dumped.filter_map(|(table, count)| difference(table, *count)).collect())
+}
+
+fn difference(table: &Table, count: RowCount) -> Option<String> {
+    let name = format!("table {}.{}", table.schema, table.name);
+    if (count.rows, count.bytes) != (table.rows, table.bytes) {
+        let (rows, bytes) = (table.rows, table.bytes);
+        return Some(format!("{name} has {} rows and {} bytes instead of {rows} and {bytes}", count.rows, count.bytes));
+    }
+    let differs = table.hash.as_ref().is_some_and(|hash| *hash != count.hash_hex());
+    differs.then(|| format!("{name} has other rows than were dumped: their hash differs"))
+}
+
+fn by_name(rows: Vec<Vec<Option<String>>>) -> BTreeMap<String, String> {
+    let named = rows.into_iter().filter_map(|row| {
+        let mut fields = row.into_iter();
+        let (schema, table) = (fields.next()??, fields.next()??);
+        Some((format!("{}.{}", quoted_text(&schema), quoted_text(&table)), fields.next()??))
+    });
+    named.collect()
+}
+
+/// Heaps can be read by ranges of their pages.
+const PAGES: &str = "SELECT n.nspname, c.relname, (pg_catalog.pg_relation_size(c.oid) / \
+     pg_catalog.current_setting('block_size')::int)::text \
+     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+     JOIN pg_catalog.pg_am a ON a.oid = c.relam WHERE c.relkind = 'r' AND a.amname = 'heap'";
+/// Rows of an extension's table that pg_dump takes along (PostgreSQL, extension configuration tables).
+const CONDITIONS: &str = "SELECT n.nspname, t.relname, c.condition FROM pg_catalog.pg_extension e, \
+     LATERAL unnest(e.extconfig, e.extcondition) AS c(oid, condition) \
+     JOIN pg_catalog.pg_class t ON t.oid = c.oid JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace";
+
+struct Meter(RowMeter);
+
+impl RowSink for Meter {
+    fn take(&mut self, text: &[u8]) -> Result<(), Cause> {
+        self.0.take(text);
+        Ok(())
+    }
+}

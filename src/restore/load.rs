@@ -1,0 +1,198 @@
+//! Rows and large objects, from the store into the server: no disk in between.
+
+use std::io::{self, Read};
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_compression::tokio::bufread::ZstdDecoder;
+use futures_util::StreamExt as _;
+use tokio::runtime::Handle;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+use tokio_util::sync::CancellationToken;
+
+use super::crew::work_through;
+use super::{RestoreError, RestoreRequest, Watch};
+use crate::domain::manifest::Table;
+use crate::domain::prune_record::ObjectVersion;
+use crate::dump::archive::TocEntry;
+use crate::dump::row_meter::RowCount;
+use crate::dump::rows::Rows;
+use crate::ports::object_store::{ByteStream, ObjectStore};
+use crate::ports::postgres::Session;
+
+/// Bytes of a large object that are written at once.
+const LARGE_PIECE: usize = 1 << 20;
+
+/// A piece of work: a table, or a part of it.
+struct Piece {
+    table: String,
+    statement: String,
+    object: ObjectVersion,
+    /// Where it is in the object; `None`: it is all of it.
+    range: Option<Range<u64>>,
+    /// What it must turn out to hold: rows, and their hash in hex.
+    rows: u64,
+    hash: Option<String>,
+    /// Whether the end mark of the table is in it.
+    is_last: bool,
+}
+
+/// Loads the rows of tables over several connections; parts of one table go over several of them.
+pub(super) async fn load_tables(
+    request: &RestoreRequest,
+    tables: &[&TocEntry],
+    watch: &Arc<Watch>,
+    token: &CancellationToken,
+) -> Result<(), RestoreError> {
+    let mut wanted = Vec::new();
+    for entry in tables {
+        let name = format!("{}.{}", entry.namespace, entry.tag);
+        let table = request.manifest.tables.iter().find(|table| table.dump_id == entry.dump_id);
+        let table = table.ok_or_else(|| RestoreError::Damaged(format!("the manifest does not know table {name}")))?;
+        wanted.push((table, name, entry));
+    }
+    // Large ones first, so that none of them is left alone at the end.
+    wanted.sort_by_key(|(table, _, _)| std::cmp::Reverse(table.bytes));
+    let mut pieces = Vec::new();
+    for (table, name, entry) in wanted {
+        pieces.extend(pieces_of(request, table, &name, entry)?);
+    }
+    let (store, watch, runtime) = (Arc::clone(&request.store), Arc::clone(watch), Handle::current());
+    let work = move |session: &mut dyn Session, piece: Piece| load(session, store.as_ref(), &piece, &watch, &runtime);
+    work_through(&request.server, &request.target.database, request.jobs, pieces, token, work).await
+}
+
+fn pieces_of(
+    request: &RestoreRequest,
+    table: &Table,
+    name: &str,
+    entry: &TocEntry,
+) -> Result<Vec<Piece>, RestoreError> {
+    let target = entry.copy_target();
+    let target =
+        target.ok_or_else(|| RestoreError::Damaged(format!("the COPY statement of {name} has an unknown form")))?;
+    let statement = format!("COPY {target} FROM STDIN");
+    let object = request.object(&format!("{}.dat.zst", entry.dump_id))?;
+    let piece = |range, rows, hash, is_last| Piece {
+        table: name.to_owned(),
+        statement: statement.clone(),
+        object: object.clone(),
+        range,
+        rows,
+        hash,
+        is_last,
+    };
+    if table.parts.len() < 2 {
+        return Ok(vec![piece(None, table.rows, table.hash.clone(), true)]);
+    }
+    let parts = table.parts.iter().enumerate().map(|(index, part)| {
+        let range = part.offset..part.offset + part.size_bytes;
+        piece(Some(range), part.rows, Some(part.hash.clone()), index + 1 == table.parts.len())
+    });
+    Ok(parts.collect())
+}
+
+fn load(
+    session: &mut dyn Session,
+    store: &dyn ObjectStore,
+    piece: &Piece,
+    watch: &Watch,
+    runtime: &Handle,
+) -> Result<(), RestoreError> {
+    let stream = runtime.block_on(async {
+        match &piece.range {
+            None => store.read_version(&piece.object).await,
+            Some(range) => store.read_range(&piece.object, range.clone()).await,
+        }
+    })?;
+    let mut rows = Checked { rows: Rows::of(plain(stream, runtime)), piece, watch, told: RowCount::default() };
+    let copied = session.copy_in(&piece.statement, &mut rows)?;
+    if copied != piece.rows {
+        let (table, rows) = (&piece.table, piece.rows);
+        return Err(RestoreError::Damaged(format!("the server took {copied} of {rows} rows of {table}")));
+    }
+    Ok(())
+}
+
+/// A compressed stream, uncompressed, for a thread that may block.
+pub(super) fn plain(stream: ByteStream, runtime: &Handle) -> impl Read + Send + use<> {
+    let mut decoder = ZstdDecoder::new(StreamReader::new(stream.map(|piece| piece.map_err(io::Error::other))));
+    decoder.multiple_members(true);
+    SyncIoBridge::new_with_handle(decoder, runtime.clone())
+}
+
+/// A stream as it is, for a thread that may block.
+pub(super) fn as_stored(stream: ByteStream, runtime: &Handle) -> impl Read + Send + use<> {
+    let reader = StreamReader::new(stream.map(|piece| piece.map_err(io::Error::other)));
+    SyncIoBridge::new_with_handle(reader, runtime.clone())
+}
+
+/// Rows that end well only if they are the ones that were dumped: otherwise the server must not keep them.
+struct Checked<'a, R> {
+    rows: Rows<R>,
+    piece: &'a Piece,
+    watch: &'a Watch,
+    told: RowCount,
+}
+
+impl<R: Read> Read for Checked<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.rows.read(into)?;
+        let count = self.rows.count();
+        self.watch.progress.add_read(count.bytes - self.told.bytes, count.rows - self.told.rows);
+        self.told = count;
+        if read == 0 {
+            self.check().map_err(io::Error::other)?;
+        }
+        Ok(read)
+    }
+}
+
+impl<R: Read> Checked<'_, R> {
+    fn check(&self) -> Result<(), String> {
+        let Piece { table, object, rows, hash, is_last, .. } = self.piece;
+        let count = self.rows.count();
+        if count.rows != *rows {
+            return Err(format!("{} has {} rows of {table} instead of {rows}", object.key, count.rows));
+        }
+        if hash.as_ref().is_some_and(|hash| *hash != count.hash_hex()) {
+            return Err(format!("{} has other rows of {table} than were dumped: their hash differs", object.key));
+        }
+        if *is_last && !self.rows.has_ended_well() {
+            return Err(format!("{} breaks off: the rows of {table} have no end mark", object.key));
+        }
+        Ok(())
+    }
+}
+
+/// Gives large objects their bytes; they are there already, and empty.
+pub(super) async fn load_large_objects(
+    request: &RestoreRequest,
+    ids: Vec<String>,
+    watch: &Arc<Watch>,
+    token: &CancellationToken,
+) -> Result<(), RestoreError> {
+    let mut wanted = Vec::new();
+    for id in ids {
+        wanted.push((request.object(&format!("blob_{id}.dat.zst"))?, id));
+    }
+    let (store, watch, runtime) = (Arc::clone(&request.store), Arc::clone(watch), Handle::current());
+    let work = move |session: &mut dyn Session, (object, id): (ObjectVersion, String)| {
+        let mut bytes = plain(runtime.block_on(store.read_version(&object))?, &runtime);
+        let mut buffer = Vec::with_capacity(LARGE_PIECE);
+        let mut offset = 0;
+        loop {
+            buffer.clear();
+            let read = bytes.by_ref().take(LARGE_PIECE as u64).read_to_end(&mut buffer);
+            let read = read.map_err(|error| RestoreError::Read { key: object.key.clone(), error })?;
+            if read == 0 {
+                return Ok(());
+            }
+            let hex: String = buffer.iter().map(|byte| format!("{byte:02x}")).collect();
+            session.query(&format!("SELECT pg_catalog.lo_put({id}, {offset}, '\\x{hex}')"))?;
+            offset += read;
+            watch.progress.add_read(read as u64, 0);
+        }
+    };
+    work_through(&request.server, &request.target.database, request.jobs, wanted, token, work).await
+}
