@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::domain::bucket::BucketFacts;
 use crate::domain::id::{Kind, RegionName, RunId, SourceId};
-use crate::domain::inventory::{Complete, Inventory, Observed, Snapshot, Unseen};
+use crate::domain::inventory::{Complete, Inventory, Observed, Snapshot, StoredDump, Unseen};
 use crate::domain::key::Layout;
 use crate::domain::recovery_point::Plane;
 use crate::policy::Policy;
@@ -51,6 +51,22 @@ impl Collector {
     #[must_use]
     pub fn new(layout: Layout) -> Collector {
         Collector { layout, caches: BTreeMap::new(), retention: BTreeMap::new(), buckets: BTreeMap::new() }
+    }
+
+    /// The dumps of a source as the replica bucket shows them by itself: what there is when the first region is gone. Those
+    /// that are whole have all of their objects there; what was verified is not known.
+    ///
+    /// # Errors
+    /// There is no replica bucket, or it cannot be seen either.
+    pub async fn dumps_in_replica(
+        &mut self,
+        ports: &Ports,
+        policy: &Policy,
+        source: &SourceId,
+    ) -> Observed<Vec<StoredDump>> {
+        let layout = &self.layout;
+        let cache = self.caches.entry(source.clone()).or_default();
+        cache.replica_alone(Look { ports, policy, layout, source }).await
     }
 
     /// Looks once.

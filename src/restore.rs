@@ -146,29 +146,18 @@ pub async fn restore_dump(
     watch: &Arc<Watch>,
     token: &CancellationToken,
 ) -> Result<Restored, RestoreError> {
-    let restoring = Restoring::new(request, watch, token);
-    tokio::select! {
-        restored = restoring.run() => restored,
-        // What runs beside it ends with it: sessions are stopped, and the client is killed.
-        () = token.cancelled() => Err(RestoreError::Cancelled),
-    }
+    let done = Restored { rows: None, tables: 0, roles: Vec::new(), benign: Vec::new(), phases: Vec::new() };
+    Restoring { request, watch, token, done }.run().await
 }
 
 struct Restoring<'a> {
     request: &'a RestoreRequest,
     watch: &'a Arc<Watch>,
-    token: CancellationToken,
-    _stop: tokio_util::sync::DropGuard,
+    token: &'a CancellationToken,
     done: Restored,
 }
 
-impl<'a> Restoring<'a> {
-    fn new(request: &'a RestoreRequest, watch: &'a Arc<Watch>, token: &CancellationToken) -> Restoring<'a> {
-        let token = token.child_token();
-        let done = Restored { rows: None, tables: 0, roles: Vec::new(), benign: Vec::new(), phases: Vec::new() };
-        Restoring { request, watch, _stop: token.clone().drop_guard(), token, done }
-    }
-
+impl Restoring<'_> {
     async fn run(mut self) -> Result<Restored, RestoreError> {
         let request = self.request;
         self.check_client().await?;
@@ -186,11 +175,11 @@ impl<'a> Restoring<'a> {
                 self.end(Phase::PreData, began_at);
                 if has(Section::Data) {
                     let began_at = self.begin(Phase::Data);
-                    load::load_tables(request, &contents.tables, self.watch, &self.token).await?;
+                    load::load_tables(request, &contents.tables, self.watch, self.token).await?;
                     self.by_client("sequences", &toc_dat, &contents.beside).await?;
                     if contents.large_objects {
                         let ids = self.large_objects().await?;
-                        load::load_large_objects(request, ids, self.watch, &self.token).await?;
+                        load::load_large_objects(request, ids, self.watch, self.token).await?;
                     }
                     self.end(Phase::Data, began_at);
                 }
@@ -202,14 +191,16 @@ impl<'a> Restoring<'a> {
                 let began_at = self.begin(Phase::Data);
                 let entries = Contents::all(&toc, &request.selection, &request.sections)?;
                 let stream = request.store.read_version(&request.object(ARCHIVE)?).await?;
-                let plain = load::plain(stream, &Handle::current());
+                let plain = load::plain(stream, &Handle::current(), self.token);
                 self.restore_by_client("the archive", RestoreArchive::Custom(Box::new(plain)), entries).await?;
                 self.end(Phase::Data, began_at);
             }
         }
         if has(Section::Data) {
             let began_at = self.begin(Phase::Analyze);
-            self.query(&request.target.database, "ANALYZE").await?;
+            let work = |session: &mut dyn Session, sql: &str| Ok(session.query(sql).map(drop)?);
+            let database = &request.target.database;
+            crew::work_through(&request.server, database, 1, vec!["ANALYZE"], self.token, work).await?;
             self.end(Phase::Analyze, began_at);
         }
         if request.compare && has(Section::Data) {
@@ -257,7 +248,7 @@ impl<'a> Restoring<'a> {
             }
             Engine::PgDump => {
                 let stream = request.store.read_version(&request.object(ARCHIVE)?).await?;
-                let plain = load::plain(stream, &Handle::current());
+                let plain = load::plain(stream, &Handle::current(), self.token);
                 let head = blocking(move || Ok(archive::read_head(plain)?)).await?;
                 Ok((head.toc, Bytes::new()))
             }
@@ -317,7 +308,10 @@ impl<'a> Restoring<'a> {
             name: request.server.name.clone(),
         };
         let login = request.server.login().await?;
-        let exit = request.client.restore(&login, &request.target.database, order).await?;
+        let exit = tokio::select! {
+            exit = request.client.restore(&login, &request.target.database, order) => exit?,
+            () = self.token.cancelled() => return Err(RestoreError::Cancelled),
+        };
         let benign = client::benign(&exit).map_err(|errors| RestoreError::Client { step, errors })?;
         self.done.benign.extend(benign);
         Ok(())
@@ -336,17 +330,12 @@ impl<'a> Restoring<'a> {
     }
 
     async fn compare(&mut self, contents: &Contents<'_>) -> Result<(), RestoreError> {
-        let differences = compare::differences(self.request, &contents.tables, self.watch, &self.token).await?;
+        let differences = compare::differences(self.request, &contents.tables, self.watch, self.token).await?;
         if !differences.is_empty() {
             return Err(RestoreError::Differs(differences.join("; ")));
         }
         self.done.rows = Some(self.watch.progress.count().rows);
         Ok(())
-    }
-
-    async fn query(&self, database: &DatabaseName, sql: &'static str) -> Result<(), RestoreError> {
-        let mut session = self.request.server.session(database).await?;
-        blocking(move || Ok(session.query(sql).map(drop)?)).await
     }
 }
 

@@ -1,15 +1,15 @@
 //! `strongroom restore`: the way back.
 
-use std::io::IsTerminal;
+mod bar;
+
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
+use self::bar::Bar;
 use super::{Exit, assemble, collect, complain, interrupted, say, text};
 use crate::config::Config;
 use crate::daemon::Assembly;
@@ -17,13 +17,13 @@ use crate::domain::id::{DatabaseName, InstanceId, SourceId};
 use crate::domain::inventory::{Endpoint, Inventory, StoredDump};
 use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use crate::domain::prune_record::ObjectVersion;
-use crate::domain::recovery_point::Plane;
+use crate::domain::recovery_point::{Plane, PointState};
 use crate::dump::archive;
 use crate::policy::ReplicaMode;
 use crate::ports::credentials::LoginRef;
 use crate::ports::object_store::ObjectStore;
 use crate::ports::{Chain, PortError};
-use crate::restore::{Phase, RestoreError, RestoreRequest, Restored, Selection, Server, Target, Watch, restore_dump};
+use crate::restore::{RestoreError, RestoreRequest, Restored, Selection, Server, Target, Watch, restore_dump};
 
 /// How often the progress bar is drawn anew.
 const REDRAW: SignedDuration = SignedDuration::from_millis(200);
@@ -168,7 +168,8 @@ impl Restore {
         let What::Dump(dump) = self.what;
         let mut assembly = assemble(config).await;
         let inventory = collect(&mut assembly).await;
-        let request = match dump.request(&assembly, &inventory).await {
+        let dumps = dump.dumps(&mut assembly, &inventory).await;
+        let request = match dump.request(&assembly, &inventory, dumps).await {
             Ok(request) => request,
             Err(not_begun) => {
                 return Ok(match not_begun {
@@ -222,9 +223,14 @@ impl Restore {
 }
 
 impl Dump {
-    async fn request(&self, assembly: &Assembly, inventory: &Inventory) -> Result<RestoreRequest, NotBegun> {
+    async fn request(
+        &self,
+        assembly: &Assembly,
+        inventory: &Inventory,
+        dumps: Result<Vec<StoredDump>, NotBegun>,
+    ) -> Result<RestoreRequest, NotBegun> {
         let ports = &assembly.ports;
-        let stored = self.choose(assembly, inventory)?;
+        let stored = self.choose(assembly, dumps?)?;
         let (store, same_versions) = self.bucket(assembly)?;
         let found = store.get(&stored.manifest.key, MANIFEST_BYTES_MAX).await?;
         let manifest = Manifest::read(&found.bytes, &stored.dump);
@@ -266,17 +272,42 @@ impl Dump {
         })
     }
 
-    /// The dump that is meant.
-    fn choose(&self, assembly: &Assembly, inventory: &Inventory) -> Result<StoredDump, NotBegun> {
+    /// The dumps of the source in the plane. If the first region is gone the replica bucket is asked by itself: a dump that is
+    /// whole there will do then, although nobody can say whether it was verified.
+    async fn dumps(&self, assembly: &mut Assembly, inventory: &Inventory) -> Result<Vec<StoredDump>, NotBegun> {
         let source = &self.source;
-        let policy = assembly.policy.sources.get(source);
-        let policy = policy.ok_or_else(|| NotBegun::Usage(format!("no source is called `{source}`")))?;
-        let store = inventory.store(source).map_err(|unseen| NotBegun::Usage(format!("not seen: {}", unseen.0)))?;
-        let plane = self.plane.into();
-        let dumps = store.dumps_in(plane).ok_or_else(|| {
-            NotBegun::Usage("no replica bucket is configured, or it cannot be seen: leave out --plane".to_owned())
-        })?;
-        let database = match (&self.database, &self.from, policy.databases.as_slice()) {
+        let policy = Arc::clone(&assembly.policy);
+        if !policy.sources.contains_key(source) {
+            return Err(NotBegun::Usage(format!("no source is called `{source}`")));
+        }
+        let unseen = match (inventory.store(source), self.plane) {
+            (Ok(store), plane) => {
+                let dumps = store.dumps_in(plane.into()).ok_or_else(|| {
+                    let advice = "or it cannot be seen: leave out --plane";
+                    NotBegun::Usage(format!("no replica bucket is configured, {advice}"))
+                })?;
+                return Ok(dumps.iter().cloned().collect());
+            }
+            (Err(unseen), FromPlane::Primary) => {
+                let advice = "--plane replica takes the dump from the second region, if there is one";
+                return Err(NotBegun::Usage(format!("the dumps cannot be seen: {}; {advice}", unseen.0)));
+            }
+            (Err(unseen), FromPlane::Replica) => unseen,
+        };
+        let dumps = assembly.collector.dumps_in_replica(&assembly.ports, &policy, source).await;
+        let mut dumps = dumps.map_err(|own| NotBegun::Usage(format!("the dumps cannot be seen: {}", own.0)))?;
+        say(&format!("the first region cannot be seen ({}): whether a dump was verified is not known", unseen.0));
+        for stored in dumps.iter_mut().filter(|stored| stored.whole && stored.point.state == PointState::Pending) {
+            stored.point.state = PointState::Good;
+        }
+        Ok(dumps)
+    }
+
+    /// The dump that is meant.
+    fn choose(&self, assembly: &Assembly, dumps: Vec<StoredDump>) -> Result<StoredDump, NotBegun> {
+        let source = &self.source;
+        let databases = assembly.policy.sources.get(source).map_or(&[][..], |policy| policy.databases.as_slice());
+        let database = match (&self.database, &self.from, databases) {
             (Some(database), _, _) => Some(database),
             (None, Some(_), _) => None,
             (None, None, [only]) => Some(only),
@@ -286,23 +317,22 @@ impl Dump {
                 )));
             }
         };
-        let of_database = |stored: &&StoredDump| database.is_none_or(|database| stored.dump.database == *database);
+        let of_database = |stored: &StoredDump| database.is_none_or(|database| stored.dump.database == *database);
+        let mut dumps = dumps.into_iter().filter(of_database);
         let Some(point) = &self.from else {
-            let good = dumps.iter().filter(of_database).filter(|stored| stored.point.is_good());
-            let newest = good.max_by_key(|stored| stored.point.created_at);
+            let newest = dumps.filter(|stored| stored.point.is_good()).max_by_key(|stored| stored.point.created_at);
             let advice = "has no good dump there: `strongroom list` shows what there is";
-            return newest.cloned().ok_or_else(|| NotBegun::Refused(format!("source {source} {advice}")));
+            return newest.ok_or_else(|| NotBegun::Refused(format!("source {source} {advice}")));
         };
-        let named = dumps.iter().filter(of_database).find(|stored| stored.point.id == *point);
+        let named = dumps.find(|stored| stored.point.id == *point);
         let named = named.ok_or_else(|| {
             NotBegun::Usage(format!("there is no dump {point} there: `strongroom list {source}` names them"))
         })?;
         if named.point.is_good() {
-            Ok(named.clone())
-        } else {
-            let advice = "what can be saved of it is saved as its RESTORE.md says";
-            Err(NotBegun::Refused(format!("dump {point} is {}: choose another one; {advice}", named.point.state)))
+            return Ok(named);
         }
+        let advice = "what can be saved of it is saved as its RESTORE.md says";
+        Err(NotBegun::Refused(format!("dump {point} is {}: choose another one; {advice}", named.point.state)))
     }
 
     /// The bucket to read, and whether objects stand there under the version ids of the manifest.
@@ -445,50 +475,4 @@ fn report(request: &RestoreRequest, restored: &Restored, took: SignedDuration) -
         restored.tables
     ));
     lines.join("\n") + "\n"
-}
-
-/// The progress bar; it shows itself on a terminal only.
-struct Bar {
-    bar: ProgressBar,
-    bytes: u64,
-}
-
-impl Bar {
-    fn new(bytes: u64) -> Bar {
-        let visible = std::io::stderr().is_terminal();
-        let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(None, target);
-        bar.enable_steady_tick(Duration::from_millis(100));
-        Bar { bar, bytes }
-    }
-
-    fn enter(&self, phase: Option<Phase>) {
-        let (has_end, words) = match phase {
-            Some(phase @ (Phase::Data | Phase::Compare)) => (true, phase.as_str()),
-            Some(phase @ (Phase::Prepare | Phase::PreData | Phase::PostData | Phase::Analyze)) => {
-                (false, phase.as_str())
-            }
-            None => (false, "begins"),
-        };
-        let template = if has_end {
-            "{spinner} {msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} eta {eta}"
-        } else {
-            "{spinner} {msg}  {elapsed_precise}"
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            self.bar.set_style(style);
-        }
-        self.bar.set_length(self.bytes);
-        self.bar.set_position(0);
-        self.bar.reset();
-        self.bar.set_message(words);
-    }
-
-    fn show(&self, watch: &Watch) {
-        self.bar.set_position(watch.progress.count().read_bytes);
-    }
-
-    fn finish(&self) {
-        self.bar.finish_and_clear();
-    }
 }

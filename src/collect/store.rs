@@ -136,6 +136,19 @@ impl StoreCache {
         })
     }
 
+    /// The dumps that the replica bucket shows by itself. What is recorded about them is in the primary bucket, so that none
+    /// of them counts as proven here.
+    pub(super) async fn replica_alone(&mut self, look: Look<'_>) -> Observed<Vec<StoredDump>> {
+        let (Some(replica), Some(store)) = (&look.policy.destination.replica, &look.ports.replica) else {
+            return Err(Unseen("no replica bucket is configured".to_owned()));
+        };
+        let prefix = look.layout.source_prefix(look.source);
+        let (_, sorted) = self.list_replica(look, store.as_ref(), &prefix).await?;
+        let same_versions = replica.mode == ReplicaMode::Replicated;
+        let side = Side { plane: Plane::Replica, region: &replica.region, same_versions };
+        Ok(side.dumps(&sorted, &self.replica_manifests, &Records::default()))
+    }
+
     /// Reads what is new or has changed in the primary bucket.
     async fn read_new(&mut self, look: Look<'_>, sorted: &Sorted) -> Result<Freshness, PortError> {
         let Look { ports, policy, .. } = look;

@@ -42,7 +42,7 @@ pub(super) enum CompressError {
 
 /// Compresses what it is given and sends it on as parts.
 pub(super) struct Compressor {
-    frame: Frame,
+    frames: Frames,
     sizes: PartSizes,
     memory: Arc<Semaphore>,
     parts: mpsc::Sender<PermittedPart>,
@@ -74,7 +74,7 @@ impl Compressor {
         progress: Arc<Progress>,
     ) -> Self {
         Compressor {
-            frame: Frame::begin(level),
+            frames: Frames::begin(level),
             sizes,
             memory,
             parts,
@@ -90,7 +90,7 @@ impl Compressor {
     }
 
     fn compress(&mut self, bytes: &[u8]) -> Result<(), CompressError> {
-        let segments = self.frame.write(bytes).map_err(CompressError::Encoder)?;
+        let segments = self.frames.write(bytes).map_err(CompressError::Encoder)?;
         segments.into_iter().try_for_each(|segment| self.add_segment(segment))
     }
 
@@ -131,9 +131,9 @@ impl Compressor {
         self.parts.blocking_send(permitted).map_err(|_| CompressError::UploadStopped)
     }
 
-    /// Ends the frame and sends the last part.
+    /// Ends the last frame and sends the last part.
     pub(super) fn finish(mut self) -> Result<Sent, CompressError> {
-        let segments = self.frame.end().map_err(CompressError::Encoder)?;
+        let segments = self.frames.end().map_err(CompressError::Encoder)?;
         segments.into_iter().try_for_each(|segment| self.add_segment(segment))?;
         if let Some(part) = self.open.take() {
             self.send_part(part)?;
@@ -152,32 +152,73 @@ impl ArchiveSink for Compressor {
     }
 }
 
-/// A zstd frame on its way into memory, in segments.
-pub(super) struct Frame(ZstdEncoder<Segments>);
+/// How far back an encoder looks, as a power of two: and each frame is made of as many bytes, so that all of it lies in one
+/// piece of memory. In a longer one the encoder's buffer wraps around, and each search goes through two pieces
+/// (`ZSTD_compressBlock_doubleFast_extDict`): that costs a fifth more time.
+///
+/// zstd itself takes 21 for levels 3 to 8. On COPY text 19, which it takes for level 1, needs an eighth less time at level 3,
+/// because window and tables stay in the processor's cache, and the result is no larger (benches/README.md). Who asks
+/// for a high level wants it small, and waits.
+fn window_log(level: i32) -> u32 {
+    match level {
+        ..=4 => 19,
+        5..=15 => 22,
+        16.. => 23,
+    }
+}
 
-impl Frame {
-    pub(super) fn begin(level: i32) -> Frame {
-        // The content checksum makes a damaged frame an error in every zstd decoder; pg_dump's own archives lack it.
-        let parameters = [CParameter::checksum_flag(true)];
-        Frame(ZstdEncoder::with_quality_and_params(Segments::default(), Level::Precise(level), &parameters))
+/// zstd frames on their way into memory, in segments.
+pub(super) struct Frames {
+    level: i32,
+    /// Bytes that each frame is made of.
+    frame_bytes: usize,
+    encoder: ZstdEncoder<Segments>,
+    /// Bytes in the frame that is open.
+    plain_bytes: usize,
+}
+
+impl Frames {
+    pub(super) fn begin(level: i32) -> Frames {
+        let frame_bytes = 1 << window_log(level);
+        Frames { level, frame_bytes, encoder: encoder(level, Segments::default()), plain_bytes: 0 }
     }
 
     /// Compresses more; returns the segments that are full.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<Vec<Bytes>> {
-        // The encoder writes into memory, so it is never pending: it can be driven on this thread without a runtime.
-        let written = self.0.write_all(bytes).now_or_never();
-        written.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))?;
-        Ok(std::mem::take(&mut self.0.get_mut().full))
+        let mut rest = bytes;
+        loop {
+            let (now, later) = rest.split_at(rest.len().min(self.frame_bytes - self.plain_bytes));
+            at_once(self.encoder.write_all(now))?;
+            self.plain_bytes += now.len();
+            rest = later;
+            if rest.is_empty() {
+                return Ok(std::mem::take(&mut self.encoder.get_mut().full));
+            }
+            at_once(self.encoder.shutdown())?;
+            let segments = std::mem::take(self.encoder.get_mut());
+            self.encoder = encoder(self.level, segments);
+            self.plain_bytes = 0;
+        }
     }
 
-    /// Ends the frame; returns the segments that are left.
+    /// Ends the last frame; returns the segments that are left.
     pub(super) fn end(&mut self) -> io::Result<Vec<Bytes>> {
-        let ended = self.0.shutdown().now_or_never();
-        ended.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))?;
-        let segments = self.0.get_mut();
+        at_once(self.encoder.shutdown())?;
+        let segments = self.encoder.get_mut();
         segments.close();
         Ok(std::mem::take(&mut segments.full))
     }
+}
+
+fn encoder(level: i32, segments: Segments) -> ZstdEncoder<Segments> {
+    // The content checksum makes a damaged frame an error in every zstd decoder; pg_dump's own archives lack it.
+    let parameters = [CParameter::checksum_flag(true), CParameter::window_log(window_log(level))];
+    ZstdEncoder::with_quality_and_params(segments, Level::Precise(level), &parameters)
+}
+
+/// The encoder writes into memory, so it is never pending: it can be driven on this thread without a runtime.
+fn at_once(work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    work.now_or_never().unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
 }
 
 /// Where the encoder writes: memory in pieces of [`SEGMENT_BYTES`], so that a part is handed on without being copied.

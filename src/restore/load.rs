@@ -57,8 +57,9 @@ pub(super) async fn load_tables(
     for (table, name, entry) in wanted {
         pieces.extend(pieces_of(request, table, &name, entry)?);
     }
-    let (store, watch, runtime) = (Arc::clone(&request.store), Arc::clone(watch), Handle::current());
-    let work = move |session: &mut dyn Session, piece: Piece| load(session, store.as_ref(), &piece, &watch, &runtime);
+    let source = Source::of(request, token);
+    let watch = Arc::clone(watch);
+    let work = move |session: &mut dyn Session, piece: Piece| load(session, &source, &piece, &watch);
     work_through(&request.server, &request.target.database, request.jobs, pieces, token, work).await
 }
 
@@ -92,20 +93,39 @@ fn pieces_of(
     Ok(parts.collect())
 }
 
-fn load(
-    session: &mut dyn Session,
-    store: &dyn ObjectStore,
-    piece: &Piece,
-    watch: &Watch,
-    runtime: &Handle,
-) -> Result<(), RestoreError> {
-    let stream = runtime.block_on(async {
-        match &piece.range {
-            None => store.read_version(&piece.object).await,
-            Some(range) => store.read_range(&piece.object, range.clone()).await,
-        }
-    })?;
-    let mut rows = Checked { rows: Rows::of(plain(stream, runtime)), piece, watch, told: RowCount::default() };
+/// The store, for a thread that may block. Whoever waits for it is let go when the restore is stopped.
+struct Source {
+    store: Arc<dyn ObjectStore>,
+    runtime: Handle,
+    token: CancellationToken,
+}
+
+impl Source {
+    fn of(request: &RestoreRequest, token: &CancellationToken) -> Source {
+        Source { store: Arc::clone(&request.store), runtime: Handle::current(), token: token.clone() }
+    }
+
+    /// An object or a range of it, uncompressed.
+    fn read(
+        &self,
+        object: &ObjectVersion,
+        range: Option<Range<u64>>,
+    ) -> Result<impl Read + Send + use<>, RestoreError> {
+        let opening = async {
+            match range {
+                None => self.store.read_version(object).await,
+                Some(range) => self.store.read_range(object, range).await,
+            }
+        };
+        let opened = self.runtime.block_on(self.token.run_until_cancelled(opening));
+        let stream = opened.ok_or(RestoreError::Cancelled)??;
+        Ok(plain(stream, &self.runtime, &self.token))
+    }
+}
+
+fn load(session: &mut dyn Session, source: &Source, piece: &Piece, watch: &Watch) -> Result<(), RestoreError> {
+    let plain = source.read(&piece.object, piece.range.clone())?;
+    let mut rows = Checked { rows: Rows::of(plain), piece, watch, told: RowCount::default() };
     let copied = session.copy_in(&piece.statement, &mut rows)?;
     if copied != piece.rows {
         let (table, rows) = (&piece.table, piece.rows);
@@ -114,9 +134,10 @@ fn load(
     Ok(())
 }
 
-/// A compressed stream, uncompressed, for a thread that may block.
-pub(super) fn plain(stream: ByteStream, runtime: &Handle) -> impl Read + Send + use<> {
-    let mut decoder = ZstdDecoder::new(StreamReader::new(stream.map(|piece| piece.map_err(io::Error::other))));
+/// A compressed stream, uncompressed, for a thread that may block. It breaks off when the restore is stopped.
+pub(super) fn plain(stream: ByteStream, runtime: &Handle, token: &CancellationToken) -> impl Read + Send + use<> {
+    let bytes = stream.map(|piece| piece.map_err(io::Error::other)).take_until(token.clone().cancelled_owned());
+    let mut decoder = ZstdDecoder::new(StreamReader::new(Box::pin(bytes)));
     decoder.multiple_members(true);
     SyncIoBridge::new_with_handle(decoder, runtime.clone())
 }
@@ -176,9 +197,10 @@ pub(super) async fn load_large_objects(
     for id in ids {
         wanted.push((request.object(&format!("blob_{id}.dat.zst"))?, id));
     }
-    let (store, watch, runtime) = (Arc::clone(&request.store), Arc::clone(watch), Handle::current());
+    let source = Source::of(request, token);
+    let watch = Arc::clone(watch);
     let work = move |session: &mut dyn Session, (object, id): (ObjectVersion, String)| {
-        let mut bytes = plain(runtime.block_on(store.read_version(&object))?, &runtime);
+        let mut bytes = source.read(&object, None)?;
         let mut buffer = Vec::with_capacity(LARGE_PIECE);
         let mut offset = 0;
         loop {

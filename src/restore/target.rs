@@ -42,10 +42,10 @@ fn creation(toc: &Toc, name: &str) -> String {
     let own = |entry: &&TocEntry| !entry.definition.is_empty();
     let definition = toc.entries.iter().find(own).map_or("", |entry| entry.definition.trim_end());
     // `CREATE DATABASE bank WITH TEMPLATE = template0 ENCODING = 'UTF8' …;`
-    let options = definition.split_once(" WITH ").map_or("TEMPLATE = template0;", |(_, options)| options);
+    let options = definition.split_once(" WITH TEMPLATE = template0").map_or("", |(_, options)| options);
     // Where its tables were kept is no matter of the new server's.
     let options = options.split(" TABLESPACE = ").next().unwrap_or(options);
-    format!("CREATE DATABASE {} WITH {}", quoted(name), options.trim_end_matches(';'))
+    format!("CREATE DATABASE {} WITH TEMPLATE = template0{}", quoted(name), options.trim_end_matches(';'))
 }
 
 /// Takes the mark away: the restore has ended.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,6 +122,22 @@ def test_a_restore_that_died_is_run_again(case: Case, sandbox: Sandbox, target: 
 MARKED = (
     "SELECT datname FROM pg_database WHERE shobj_description(oid, 'pg_database') LIKE 'strongroom: the restore of %'"
 )
+
+
+def test_a_restore_that_is_stopped_ends_at_once_and_says_what_to_do(
+    case: Case, sandbox: Sandbox, target: str, login: list[str]
+) -> None:
+    strongroom = dumped(case, "lending", engine="parallel", jobs=2)
+    with case.holding("GetObject", match={"key": "dat.zst"}):
+        process = strongroom.begin(
+            "restore", "dump", "lending", "--instance", target, *login, "--into", "stopped", "--create"
+        )
+        wait_until(lambda: psql(sandbox, target, "postgres", MARKED) == [["stopped"]], "the database is made")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "the restore was stopped; with --create it can be run again" in said
+    restore(strongroom, "lending", target, login, "--into", "stopped", "--create")
 
 
 def test_a_row_that_was_exchanged_is_not_taken(case: Case, sandbox: Sandbox, target: str, login: list[str]) -> None:

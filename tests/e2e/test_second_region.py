@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from case import Config
 from postgres_tools import MASTER, psql, row_counts, run, tools_environment
-from sandbox_process import KMS_ALIAS, REGION
+from sandbox_process import KMS_ALIAS, MASTER_PASSWORD, REGION
 from strongroom_process import Daemon
 from vault import COPIES_AT_ONCE, INSTANCE, REPLICA_BUCKET, ROWS, SOURCE, WEST, Vault, keep
+from waiting import wait_until
 
 DUMPS = {"source": SOURCE, "kind": "dump"}
 SNAPSHOTS = {"source": SOURCE, "kind": "snapshot"}
@@ -315,3 +316,42 @@ def test_a_damaged_copy_is_bad_in_its_region_only(vaults: Vault) -> None:
     assert vaults.listed(strongroom) == {dump: "good"}
     assert vaults.listed(strongroom, "replica") == {dump: "bad"}
     daemon.wait_for(lambda: points(daemon, "replica", DUMPS) == 0, "it is not counted")
+
+
+# the first region is gone
+
+
+def test_a_dump_comes_back_from_the_second_region_when_the_first_is_gone(vaults: Vault, tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text(MASTER_PASSWORD)
+    with vaults.replicating():
+        strongroom = vaults.configure_vault(
+            dump=keep(1, engine="parallel", jobs=2), destination=vaults.replica("replicated")
+        )
+        (dump,) = vaults.dump(strongroom)
+        made = len(vaults.versions_of(dump))
+        wait_until(lambda: len(vaults.versions_of(dump, REPLICA_BUCKET)) == made, "it is replicated")
+    port = str(vaults.sandbox.instance(INSTANCE)["Endpoint"]["Port"])
+    server = ["--host", "localhost", "--port", port, "--user", MASTER, "--password-file", str(password)]
+    into = ["--into", f"{vaults.name}_west", "--create"]
+    with gone(vaults):
+        ended = strongroom("restore", "dump", SOURCE, *server, *into, code=2)
+        assert "--plane replica takes the dump from the second region" in ended.err
+        ended = strongroom("restore", "dump", SOURCE, *server, *into, "--plane", "replica", seconds=120)
+    assert f"{ROWS} rows compared with the dump by count and hash, all equal" in ended.out
+    assert "whether a dump was verified is not known" in ended.err
+    psql(vaults.sandbox, INSTANCE, "postgres", f"DROP DATABASE {vaults.name}_west")
+
+
+@contextmanager
+def gone(vaults: Vault) -> Iterator[None]:
+    """The first bucket answers nobody."""
+    for operation in S3_READS:
+        vaults.fault("access_denied", operation, None, {"bucket": f"^{vaults.bucket}$"})
+    try:
+        yield
+    finally:
+        vaults.sandbox.clear_faults()
+
+
+S3_READS = ["ListObjectVersions", "GetObject", "HeadObject", "ListMultipartUploads"]

@@ -12,7 +12,7 @@ use super::object::{Frames, Outgoing, TableObject, TooManyParts};
 use crate::domain::progress::Progress;
 use crate::dump::DumpError;
 use crate::dump::archive::COPY_END;
-use crate::dump::compress::Frame;
+use crate::dump::compress;
 use crate::dump::row_meter::{RowCount, RowMeter};
 use crate::ports::Cause;
 use crate::ports::postgres::RowSink;
@@ -63,7 +63,7 @@ pub(super) struct RangeWriter {
 }
 
 struct OpenPart {
-    frame: Frame,
+    frames: compress::Frames,
     segments: Vec<Bytes>,
     size_bytes: u64,
     crc: crc_fast::Digest,
@@ -74,7 +74,7 @@ impl OpenPart {
     fn begin(outlet: &Outlet) -> Result<OpenPart, WriteError> {
         let permit = outlet.runtime.block_on(Arc::clone(&outlet.memory).acquire_owned());
         Ok(OpenPart {
-            frame: Frame::begin(outlet.level),
+            frames: compress::Frames::begin(outlet.level),
             segments: Vec::new(),
             size_bytes: 0,
             crc: crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme),
@@ -83,7 +83,7 @@ impl OpenPart {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
-        let full = self.frame.write(bytes).map_err(WriteError::Encoder)?;
+        let full = self.frames.write(bytes).map_err(WriteError::Encoder)?;
         self.keep(full);
         Ok(())
     }
@@ -97,7 +97,7 @@ impl OpenPart {
     }
 
     fn end(mut self, count: RowCount) -> Result<(Frames, OwnedSemaphorePermit), WriteError> {
-        let left = self.frame.end().map_err(WriteError::Encoder)?;
+        let left = self.frames.end().map_err(WriteError::Encoder)?;
         self.keep(left);
         let frames =
             Frames { segments: self.segments, size_bytes: self.size_bytes, crc64nvme: self.crc.finalize(), count };
@@ -201,13 +201,13 @@ impl RangeWriter {
 
 /// What pg_dump writes after the last row of a table, as a frame of its own.
 pub(super) fn end_mark(level: i32) -> Result<Frames, DumpError> {
-    let mut frame = Frame::begin(level);
-    let framed = |frame: &mut Frame| -> std::io::Result<Vec<Bytes>> {
-        let mut segments = frame.write(COPY_END)?;
-        segments.extend(frame.end()?);
+    let mut frames = compress::Frames::begin(level);
+    let framed = |frames: &mut compress::Frames| -> std::io::Result<Vec<Bytes>> {
+        let mut segments = frames.write(COPY_END)?;
+        segments.extend(frames.end()?);
         Ok(segments)
     };
-    let segments = framed(&mut frame).map_err(|error| DumpError::Compress(WriteError::Encoder(error).into()))?;
+    let segments = framed(&mut frames).map_err(|error| DumpError::Compress(WriteError::Encoder(error).into()))?;
     let bytes = Bytes::from(segments.concat());
     Ok(Frames {
         size_bytes: bytes.len() as u64,
