@@ -73,6 +73,18 @@ impl Writer {
     }
 }
 
+/// What zstd frames hold.
+pub(crate) fn decompressed(bytes: &[u8]) -> Vec<u8> {
+    use async_compression::tokio::bufread::ZstdDecoder;
+    use futures_util::FutureExt;
+    use tokio::io::AsyncReadExt;
+    let mut decoder = ZstdDecoder::new(bytes);
+    decoder.multiple_members(true);
+    let mut plain = Vec::new();
+    decoder.read_to_end(&mut plain).now_or_never().unwrap().unwrap();
+    plain
+}
+
 /// A row of such an archive, like no other.
 pub(crate) fn row(number: u64) -> String {
     let noise = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -7,7 +7,7 @@ use crate::domain::id::{DatabaseName, Kind, RunId};
 use crate::dump::parts::SEGMENT_BYTES;
 use crate::dump::row_meter::RowMeter;
 use crate::ports::clock::Clock;
-use crate::testing::archive::row;
+use crate::testing::archive::{decompressed, row};
 use crate::testing::fake_postgres::{FakeCredentials, FakePgDump, FakePostgres};
 use crate::testing::fake_store::{Call, FakeObjectStore, Strikes};
 use crate::testing::now;
@@ -65,17 +65,6 @@ impl Bench {
     }
 }
 
-fn decompress(bytes: &[u8]) -> Vec<u8> {
-    use async_compression::tokio::bufread::ZstdDecoder;
-    use futures_util::FutureExt;
-    use tokio::io::AsyncReadExt;
-    let mut decoder = ZstdDecoder::new(bytes);
-    decoder.multiple_members(true);
-    let mut plain = Vec::new();
-    decoder.read_to_end(&mut plain).now_or_never().unwrap().unwrap();
-    plain
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_is_an_object_of_whole_frames_and_whole_rows() {
     let bench = Bench::new();
@@ -86,7 +75,7 @@ async fn a_table_is_an_object_of_whole_frames_and_whole_rows() {
     text.push_str("\\.\n\n\n");
     let key = bench.request.key("2.dat.zst");
     let bytes = bench.store.bytes(&key).unwrap();
-    assert_eq!(decompress(&bytes), text.as_bytes());
+    assert_eq!(decompressed(&bytes), text.as_bytes());
     let [table] = made.tables.as_slice() else { panic!("{:?}", made.tables) };
     assert_eq!((table.rows, table.hash.clone()), (ROWS, Some(meter.count().hash_hex())));
     assert_eq!(made.count, meter.count());
@@ -95,7 +84,7 @@ async fn a_table_is_an_object_of_whole_frames_and_whole_rows() {
         let at = |offset: u64| usize::try_from(offset).unwrap();
         let (from, to) = (at(part.offset), at(part.offset + part.size_bytes));
         let mut meter = RowMeter::default();
-        let plain = decompress(&bytes[from..to]);
+        let plain = decompressed(&bytes[from..to]);
         meter.take(plain.strip_suffix(b"\\.\n\n\n").unwrap_or(&plain));
         assert!(meter.is_between_rows());
         assert_eq!((part.rows, part.hash.clone()), (meter.count().rows, meter.count().hash_hex()));

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::*;
 use crate::dump::parts::SEGMENT_BYTES;
 use crate::ports::postgres::Exit;
-use crate::testing::archive::archive_of_rows;
+use crate::testing::archive::{archive_of_rows, decompressed};
 use crate::testing::fake_store::{Call, FakeObjectStore, Strikes};
 
 /// A `pg_dump` that writes given bytes and ends as it is told.
@@ -78,16 +78,6 @@ fn request(store: &Arc<FakeObjectStore>) -> ArchiveRequest {
     }
 }
 
-fn decompress(bytes: &[u8]) -> Vec<u8> {
-    use async_compression::tokio::write::ZstdDecoder;
-    use futures_util::FutureExt;
-    use tokio::io::AsyncWriteExt;
-    let mut decoder = ZstdDecoder::new(Vec::new());
-    decoder.write_all(bytes).now_or_never().unwrap().unwrap();
-    decoder.shutdown().now_or_never().unwrap().unwrap();
-    decoder.into_inner()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_archive_is_stored_whole_in_parts_of_the_given_size() {
     let archive = archive_of_rows(60_000);
@@ -96,7 +86,7 @@ async fn an_archive_is_stored_whole_in_parts_of_the_given_size() {
     let mut process = ScriptedDump::of(archive.clone());
     let stored = stream_archive(&mut process, &request, &CancellationToken::new()).await.unwrap();
     let bytes = store.bytes(&request.key).unwrap();
-    assert_eq!(decompress(&bytes), archive);
+    assert_eq!(decompressed(&bytes), archive);
     assert_eq!(stored.object.size_bytes, bytes.len() as u64);
     assert_eq!(stored.walked.rows, 60_000);
     let sizes = store.part_sizes();
