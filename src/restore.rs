@@ -166,6 +166,8 @@ impl Restoring<'_> {
         let has = |section| request.sections.contains(&section);
         let began_at = self.begin(Phase::Prepare);
         self.prepare(&toc).await?;
+        // Whoever else would make this database anew cannot drop it while somebody is in it.
+        let _held = request.server.session(&request.target.database).await?;
         self.end(Phase::Prepare, began_at);
         self.done.tables = contents.tables.len();
         match request.manifest.engine {
@@ -302,7 +304,8 @@ impl Restoring<'_> {
         let order = RestoreOrder {
             archive,
             entries,
-            jobs: request.jobs,
+            // With several the client logs in again at its end, by a token that has expired then.
+            jobs: if matches!(request.server.login, LoginRef::IamToken { .. }) { 1 } else { request.jobs },
             owners: request.target.owners,
             privileges: request.target.privileges,
             name: request.server.name.clone(),
@@ -340,7 +343,7 @@ impl Restoring<'_> {
 }
 
 impl RestoreRequest {
-    /// Bytes of COPY text in the tables that are wanted; all of the dump's where that is not known before.
+    /// Bytes of COPY text in all tables of the dump.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.manifest.tables.iter().map(|table| table.bytes).sum()

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use async_trait::async_trait;
 
-use super::pg_tools::{Client, tail, write_password_file};
+use super::pg_tools::{Client, Group, tail, write_password_file};
 use crate::domain::id::DatabaseName;
 use crate::domain::inventory::ToolVersion;
 use crate::ports::credentials::Login;
@@ -49,6 +49,8 @@ impl PgRestore for StockPgRestore {
         command
             .arg("--dbname")
             .arg(format!("dbname='{}'", database.as_str().replace('\\', "\\\\").replace('\'', "\\'")))
+            // Where tables were kept is no matter of the new server's.
+            .arg("--no-tablespaces")
             .arg("--use-list")
             .arg(&list)
             .args((!order.owners).then_some("--no-owner"))
@@ -75,7 +77,10 @@ impl PgRestore for StockPgRestore {
         drop(command);
         let feeding = archive.map(|(archive, pipe)| tokio::task::spawn_blocking(move || feed(archive, pipe)));
         let failed = |error| PortError::new(self.0.named(), ErrorKind::Other).because(error);
+        // Its own children do not end with it.
+        let group = Group::of(&child);
         let status = child.wait().await.map_err(failed)?;
+        group.has_ended();
         if let Some(feeding) = feeding {
             let fed = feeding.await.map_err(|error| failed(error.into()))?;
             fed.map_err(|error| PortError::new("read the archive", ErrorKind::Other).because(error))?;

@@ -1,4 +1,4 @@
-//! The stock `pg_dump`, as a child process.
+//! Stock client programs as child processes, and `pg_dump` among them.
 //!
 //! What must not be seen in a process list goes through a password file that only this user can read; what is not secret
 //! goes through the environment. The child starts from an empty environment: a stray `PGSSLMODE` could undo verification.
@@ -144,6 +144,9 @@ impl PgDump for StockPgDump {
             .args(["--format=custom", "--compress=0"])
             .args(snapshot.map(|snapshot| format!("--snapshot={snapshot}")))
             .env("PGDATABASE", database.as_str())
+            // The text of a row must not hang on settings of a server, a database or a role: it is compared later, elsewhere.
+            .env("PGTZ", "UTC")
+            .env("PGOPTIONS", "-c bytea_output=hex")
             .stdin(Stdio::null())
             .stdout(stdout)
             // A file and not a pipe: nobody has to read beside the archive, and a flood of warnings blocks nothing.
@@ -153,6 +156,30 @@ impl PgDump for StockPgDump {
         drop(command);
         let archive = Archive { pipe: archive, password_file: Some(password_file) };
         Ok(Box::new(RunningPgDump { program: self.0.named(), child, stderr, archive: Some(Box::new(archive)) }))
+    }
+}
+
+/// The process group that a child leads: it is killed when this is dropped.
+pub(super) struct Group(Option<Pid>);
+
+impl Group {
+    pub(super) fn of(child: &Child) -> Group {
+        Group(child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)))
+    }
+
+    /// The child has ended, and its process id may be another's soon.
+    pub(super) fn has_ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0
+            && let Err(error) = kill_process_group(group, Signal::KILL)
+        {
+            tracing::debug!(error = %error, "a process group had ended before it was killed");
+        }
     }
 }
 
@@ -231,12 +258,7 @@ impl DumpProcess for RunningPgDump {
     async fn kill(&mut self) {
         drop(self.archive.take());
         // The whole group: where `pg_dump` is a script, its child holds the pipe open.
-        let group = self.child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-        if let Some(group) = group
-            && let Err(error) = kill_process_group(group, Signal::KILL)
-        {
-            tracing::debug!(error = %error, "the process group of pg_dump had ended before it was killed");
-        }
+        drop(Group::of(&self.child));
         // Already ended is what was wanted.
         if let Err(error) = self.child.kill().await {
             tracing::debug!(error = %error, "pg_dump had ended before it was killed");

@@ -39,7 +39,7 @@ pub(super) struct Restore {
 enum What {
     /// Restore a logical dump into a database, and compare every row with what was dumped.
     ///
-    /// Nothing is written to disk. Roles that the server lacks are made, without passwords; those that it has stay as they
+    /// No row is written to disk. Roles that the server lacks are made, without passwords; those that it has stay as they
     /// are. A restore that died is run again with --create: what it had made is marked as unfinished, and is made anew.
     Dump(Box<Dump>),
 }

@@ -10,8 +10,9 @@ const OF_STATEMENT: &str = "could not execute query: ERROR:";
 const SHOWN_MAX: usize = 3;
 
 /// What every database has already, and nobody but a superuser may change: `public` and PL/pgSQL. Managed servers give no
-/// superuser.
-const BENIGN: [&str; 4] = [
+/// superuser. And a setting that clients of version 17 make, and older servers do not know.
+const BENIGN: [&str; 5] = [
+    "unrecognized configuration parameter \"transaction_timeout\"",
     "schema \"public\" already exists",
     "language \"plpgsql\" already exists",
     "must be owner of extension plpgsql",
@@ -35,7 +36,7 @@ pub(super) fn benign(exit: &Exit) -> Result<Vec<String>, String> {
     if harmful.is_empty() && !errors.is_empty() && counted == Some(errors.len()) {
         return Ok(errors.into_iter().map(str::to_owned).collect());
     }
-    let mut shown: Vec<String> = harmful.iter().take(SHOWN_MAX).map(|error| (*error).to_owned()).collect();
+    let mut shown: Vec<String> = harmful.iter().take(SHOWN_MAX).map(|error| without_values(error).to_owned()).collect();
     if harmful.len() > SHOWN_MAX {
         shown.push(format!("and {} more errors", harmful.len() - SHOWN_MAX));
     }
@@ -43,6 +44,14 @@ pub(super) fn benign(exit: &Exit) -> Result<Vec<String>, String> {
         shown.push(format!("it ended with {}", exit.status));
     }
     Err(shown.join("; "))
+}
+
+/// An error of COPY quotes the value that it stumbles over in its first line.
+fn without_values(error: &str) -> &str {
+    match error.split_once(": ERROR:") {
+        Some((what, _)) if what.starts_with("COPY failed") => what,
+        Some(_) | None => error,
+    }
 }
 
 #[cfg(test)]
@@ -69,6 +78,9 @@ mod tests {
                     DETAIL:  Key (iban)=(DE02) is duplicated.\npg_restore: warning: errors ignored on restore: 1\n";
         let told = benign(&exit(said)).unwrap_err();
         assert_eq!(told, "could not execute query: ERROR:  could not create unique index \"a_pkey\"");
+        let of_copy =
+            "pg_restore: error: COPY failed for table \"a\": ERROR:  invalid input syntax for type numeric: \"DE02\"\n";
+        assert_eq!(benign(&exit(of_copy)).unwrap_err(), "COPY failed for table \"a\"");
         assert_eq!(benign(&exit("")).unwrap_err(), "it ended with exit status: 1");
     }
 }

@@ -42,15 +42,15 @@ impl Selection {
     }
 
     fn is_wanted(&self, entry: &TocEntry) -> bool {
-        match entry.description.as_str() {
+        let of_schema = match entry.description.as_str() {
             "SCHEMA" => self.schemas.contains(&entry.tag),
-            "TABLE" | "TABLE DATA" | "MATERIALIZED VIEW" | "VIEW" | "FOREIGN TABLE" | "SEQUENCE"
-                if self.tables.contains(&format!("{}.{}", entry.namespace, entry.tag)) =>
-            {
-                true
+            // Of `public`, which is no entry of its own where nobody has changed it.
+            "ACL" | "COMMENT" if entry.tag.starts_with("SCHEMA ") => {
+                self.schemas.iter().any(|schema| entry.tag.strip_prefix("SCHEMA ") == Some(schema))
             }
             _ => self.schemas.contains(&entry.namespace),
-        }
+        };
+        of_schema || self.tables.iter().any(|table| is_relation(entry, table))
     }
 
     /// Whether each name is in the archive.
@@ -64,8 +64,7 @@ impl Selection {
             }
         }
         for table in &self.tables {
-            let has = |entry: &TocEntry| format!("{}.{}", entry.namespace, entry.tag) == *table;
-            if !toc.entries.iter().any(has) {
+            if !toc.entries.iter().any(|entry| is_relation(entry, table)) {
                 return Err(NotInDump(format!("table {table} (tables are named schema.table)")));
             }
         }
@@ -78,46 +77,57 @@ impl Selection {
         let mut chosen = BTreeSet::new();
         let mut open: Vec<i32> =
             toc.entries.iter().filter(|entry| self.is_wanted(entry)).map(|entry| entry.dump_id).collect();
-        // A partitioned table is nothing without its partitions, which may have some themselves: those stand behind it.
-        for attached in toc.entries.iter().filter(|entry| entry.description == "TABLE ATTACH") {
-            let of_partition = |id: &&i32| by_id.get(*id).is_some_and(|entry| is_same_table(entry, attached));
-            let (partition, parent): (Vec<i32>, Vec<i32>) = attached.dependencies.iter().partition(of_partition);
-            if parent.iter().any(|id| open.contains(id)) {
-                let rows = |entry: &&TocEntry| entry.has_data && is_same_table(entry, attached);
-                open.extend(partition);
-                open.extend(toc.entries.iter().filter(rows).map(|entry| entry.dump_id));
+        while !open.is_empty() {
+            while let Some(id) = open.pop() {
+                // An archive names dependencies that are no entries of it: PostgreSQL's own types.
+                if let Some(entry) = by_id.get(&id).filter(|_| chosen.insert(id)) {
+                    open.extend(&entry.dependencies);
+                }
             }
+            let comes_along = |entry: &&TocEntry| !chosen.contains(&entry.dump_id) && hangs_on(entry, &chosen, &by_id);
+            open.extend(toc.entries.iter().filter(comes_along).map(|entry| entry.dump_id));
+            open.extend(partitions(toc, &chosen, &by_id));
         }
-        while let Some(id) = open.pop() {
-            // An archive names dependencies that are no entries of it: PostgreSQL's own types.
-            if let Some(entry) = by_id.get(&id).filter(|_| chosen.insert(id)) {
-                open.extend(&entry.dependencies);
-            }
-        }
-        // Rights, comments, rows, indexes, constraints: whatever hangs on something chosen and on nothing that is not.
-        loop {
-            let hangs_on_it = |entry: &&TocEntry| {
-                let mut known = entry.dependencies.iter().filter(|id| by_id.contains_key(id)).peekable();
-                !chosen.contains(&entry.dump_id) && known.peek().is_some() && known.all(|id| chosen.contains(id))
-            };
-            // Of a schema that is only there for a table nothing else is wanted.
-            let is_of_table = |entry: &TocEntry| {
-                let mut needed = entry.dependencies.iter().filter_map(|id| by_id.get(id));
-                entry.description == "SEQUENCE" && needed.any(|needed| needed.description == "TABLE")
-            };
-            let belongs = |entry: &&TocEntry| {
-                entry.section != Section::PreData
-                    || DESCRIPTIONS.contains(&entry.description.as_str())
-                    || is_of_table(entry)
-            };
-            let more: Vec<i32> =
-                toc.entries.iter().filter(hangs_on_it).filter(belongs).map(|entry| entry.dump_id).collect();
-            if more.is_empty() {
-                return chosen;
-            }
-            chosen.extend(more);
+        chosen
+    }
+}
+
+/// Whether an entry comes along with what is chosen: rights, comments, rows, indexes, constraints.
+fn hangs_on(entry: &TocEntry, chosen: &BTreeSet<i32>, by_id: &BTreeMap<i32, &TocEntry>) -> bool {
+    let needed = || entry.dependencies.iter().filter_map(|id| by_id.get(id));
+    let tables = || needed().filter(|needed| matches!(needed.description.as_str(), "TABLE" | "MATERIALIZED VIEW"));
+    let is_chosen = |needed: &&TocEntry| chosen.contains(&needed.dump_id);
+    let all_chosen = needed().next().is_some() && needed().all(is_chosen);
+    match entry.description.as_str() {
+        // What ties a table to others, or to nothing but its schema.
+        "FK CONSTRAINT" | "PUBLICATION TABLE" => all_chosen,
+        "DEFAULT ACL" => false,
+        // An index or a trigger may need an extension or a function, which then comes along as well.
+        _ if entry.section == Section::PostData && tables().next().is_some() => tables().all(is_chosen),
+        "SEQUENCE" => all_chosen && tables().next().is_some(),
+        // Of a schema that is only there for a table nothing else is wanted.
+        other if entry.section == Section::PreData => all_chosen && DESCRIPTIONS.contains(&other),
+        _ => all_chosen,
+    }
+}
+
+/// Partitions of what is chosen: a partitioned table is nothing without them.
+fn partitions(toc: &Toc, chosen: &BTreeSet<i32>, by_id: &BTreeMap<i32, &TocEntry>) -> Vec<i32> {
+    let mut partitions = Vec::new();
+    for attached in toc.entries.iter().filter(|entry| entry.description == "TABLE ATTACH") {
+        let of_partition = |id: &&i32| by_id.get(*id).is_some_and(|entry| is_same_table(entry, attached));
+        let (partition, parent): (Vec<i32>, Vec<i32>) = attached.dependencies.iter().partition(of_partition);
+        if parent.iter().any(|id| chosen.contains(id)) {
+            partitions.extend(partition.into_iter().filter(|id| !chosen.contains(id)));
         }
     }
+    partitions
+}
+
+/// Whether an entry is a relation, or the rows of one, that people name `schema.table`.
+fn is_relation(entry: &TocEntry, table: &str) -> bool {
+    const RELATIONS: [&str; 6] = ["TABLE", "TABLE DATA", "MATERIALIZED VIEW", "VIEW", "FOREIGN TABLE", "SEQUENCE"];
+    RELATIONS.contains(&entry.description.as_str()) && format!("{}.{}", entry.namespace, entry.tag) == table
 }
 
 /// Whether two entries are about one table.
@@ -138,18 +148,19 @@ impl<'a> Contents<'a> {
         let chosen = (!selection.is_everything()).then(|| selection.ids(toc));
         let sections_of: BTreeMap<i32, Section> =
             toc.entries.iter().map(|entry| (entry.dump_id, entry.section)).collect();
-        // Rights and comments have no section of their own: they belong to what they are about.
+        // Rights and comments have no section of their own: they belong to what they are about. What every database has, such
+        // as `public`, is no entry of the archive, and there from the beginning.
         let section_of = |entry: &TocEntry| {
             let of_others = || entry.dependencies.iter().filter_map(|id| sections_of.get(id)).max().copied();
             let has_none = entry.section == Section::None && DESCRIPTIONS.contains(&entry.description.as_str());
-            if has_none { of_others() } else { Some(entry.section) }
+            if has_none { of_others().unwrap_or(Section::PreData) } else { entry.section }
         };
         let wanted: Vec<(&TocEntry, Section)> = toc
             .entries
             .iter()
             .filter(|entry| !OF_THE_DATABASE.contains(&entry.description.as_str()))
             .filter(|entry| chosen.as_ref().is_none_or(|ids| ids.contains(&entry.dump_id)))
-            .filter_map(|entry| Some((entry, section_of(entry)?)))
+            .map(|entry| (entry, section_of(entry)))
             .filter(|(_, section)| sections.contains(section))
             .collect();
         let of_section = |wanted_section| {
@@ -253,6 +264,43 @@ mod tests {
     }
 
     #[test]
+    fn rights_on_what_every_database_has_are_not_lost() {
+        let mut toc = bank();
+        toc.entries.push(entry(90, "ACL", "SCHEMA public", Section::None, &[1000]));
+        assert!(Contents::of(&toc, &Selection::default(), &ALL).unwrap().before.contains(&90));
+        let public = Selection { schemas: vec!["public".to_owned()], tables: Vec::new() };
+        toc.entries.push(TocEntry { namespace: "public".to_owned(), ..entry(91, "TABLE", "t", Section::PreData, &[]) });
+        assert_eq!(Contents::of(&toc, &public, &ALL).unwrap().before, [90, 91]);
+    }
+
+    #[test]
+    fn partitions_of_partitions_come_along_in_whatever_order_they_stand() {
+        use Section::{Data, PreData};
+        let mut toc = bank();
+        toc.entries.extend([
+            entry(20, "TABLE", "a", PreData, &[2]),
+            entry(21, "TABLE", "z", PreData, &[2]),
+            entry(22, "TABLE", "b", PreData, &[2]),
+            entry(23, "TABLE ATTACH", "b", PreData, &[21, 22]),
+            entry(24, "TABLE ATTACH", "z", PreData, &[20, 21]),
+            entry(25, "TABLE DATA", "b", Data, &[22]),
+        ]);
+        let contents = Contents::of(&toc, &tables(&["bank.a"]), &ALL).unwrap();
+        assert_eq!(contents.before, [2, 20, 21, 22, 23, 24]);
+        assert_eq!(contents.tables.iter().map(|entry| entry.dump_id).collect::<Vec<_>>(), [25]);
+    }
+
+    #[test]
+    fn an_index_brings_the_extension_that_it_needs() {
+        let mut toc = bank();
+        toc.entries.push(entry(30, "EXTENSION", "pg_trgm", Section::PreData, &[]));
+        toc.entries.push(entry(31, "INDEX", "cards_name", Section::PostData, &[7, 30]));
+        toc.entries.push(entry(32, "DEFAULT ACL", "DEFAULT PRIVILEGES FOR TABLES", Section::PostData, &[2]));
+        let contents = Contents::of(&toc, &tables(&["bank.cards"]), &ALL).unwrap();
+        assert_eq!((contents.before, contents.after), (vec![2, 7, 30], vec![12, 14, 31]));
+    }
+
+    #[test]
     fn a_schema_comes_whole() {
         let selection = Selection { schemas: vec!["bank".to_owned()], tables: Vec::new() };
         let (before, data, after) = of(&selection).unwrap();
@@ -270,6 +318,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_named() {
         assert!(of(&tables(&["accounts"])).unwrap_err().to_string().contains("table accounts (tables are named"));
+        assert!(of(&tables(&["bank.cards_account"])).is_err(), "an index is no table");
         let selection = Selection { schemas: vec!["bnak".to_owned()], tables: Vec::new() };
         assert!(of(&selection).unwrap_err().to_string().contains("no schema bnak"));
     }

@@ -13,7 +13,9 @@ pub(super) struct Statement {
 }
 
 /// The statements of the file, without what it has as comments. `database` takes the place of the one that was dumped.
-pub(super) fn statements(globals: &str, dumped: &str, database: &str) -> Vec<Statement> {
+///
+/// `None`: the file ends within a statement.
+pub(super) fn statements(globals: &str, dumped: &str, database: &str) -> Option<Vec<Statement>> {
     let mut statements = Vec::new();
     let mut open = String::new();
     for line in globals.lines() {
@@ -25,12 +27,23 @@ pub(super) fn statements(globals: &str, dumped: &str, database: &str) -> Vec<Sta
         }
         open.push_str(line);
         // A comment on a role may have several lines; it ends where its quotes do.
-        let is_whole = ['\'', '"'].iter().all(|quote| open.matches(*quote).count() % 2 == 0);
-        if is_whole {
+        if !ends_in_quotes(&open) {
             statements.extend(statement(&std::mem::take(&mut open), dumped, database));
         }
     }
-    statements
+    open.is_empty().then_some(statements)
+}
+
+fn ends_in_quotes(sql: &str) -> bool {
+    let mut within = None;
+    for quote in sql.chars().filter(|c| ['\'', '"'].contains(c)) {
+        within = match within {
+            None => Some(quote),
+            Some(open) if open == quote => None,
+            Some(open) => Some(open),
+        };
+    }
+    within.is_some()
 }
 
 fn statement(text: &str, dumped: &str, database: &str) -> Option<Statement> {
@@ -111,13 +124,13 @@ mod tests {
     const FILE: &str = "-- Roles.\n\nSELECT 'CREATE ROLE teller' WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'teller') \\gexec\n\
         ALTER ROLE teller WITH INHERIT NOCREATEROLE LOGIN CONNECTION LIMIT -1;\n\
         -- Needs a superuser:\n-- ALTER ROLE teller WITH SUPERUSER;\n\
-        COMMENT ON ROLE teller IS 'counts\nmoney; isn''t paid';\n\
+        COMMENT ON ROLE teller IS 'counts\n5\" of money; isn''t paid';\n\
         SELECT 'CREATE ROLE \"Big \"\"Boss\"\"\"' WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'Big \"Boss\"') \\gexec\n\
         GRANT teller TO \"Big \"\"Boss\"\"\";\n-- On RDS only: GRANT rds_iam TO teller;\n\
         ALTER DATABASE bank SET work_mem TO '8MB';\nALTER ROLE teller IN DATABASE bank SET search_path TO bank, public;\n";
 
     fn sql_of(role: Option<&str>) -> Vec<String> {
-        let all = statements(FILE, "bank", "back again");
+        let all = statements(FILE, "bank", "back again").unwrap();
         all.into_iter().filter(|own| own.role.as_deref() == role).map(|own| own.sql).collect()
     }
 
@@ -128,7 +141,7 @@ mod tests {
             [
                 "CREATE ROLE teller",
                 "ALTER ROLE teller WITH INHERIT NOCREATEROLE LOGIN CONNECTION LIMIT -1;",
-                "COMMENT ON ROLE teller IS 'counts\nmoney; isn''t paid';",
+                "COMMENT ON ROLE teller IS 'counts\n5\" of money; isn''t paid';",
                 "ALTER ROLE \"teller\" IN DATABASE \"back again\" SET search_path TO bank, public;",
             ]
         );
@@ -138,9 +151,14 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_breaks_off_is_noticed() {
+        assert_eq!(statements("COMMENT ON ROLE a IS 'half", "bank", "bank"), None);
+    }
+
+    #[test]
     fn what_is_there_stays_as_it_is() {
         let there = BTreeSet::from(["teller".to_owned()]);
-        let left = missing(statements(FILE, "bank", "bank"), &there);
+        let left = missing(statements(FILE, "bank", "bank").unwrap(), &there);
         assert!(left.iter().all(|own| own.role.as_deref() != Some("teller")), "{left:#?}");
         assert_eq!(left.len(), 3);
     }

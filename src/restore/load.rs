@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_compression::tokio::bufread::ZstdDecoder;
 use futures_util::StreamExt as _;
@@ -193,12 +194,14 @@ pub(super) async fn load_large_objects(
     watch: &Arc<Watch>,
     token: &CancellationToken,
 ) -> Result<(), RestoreError> {
+    let dumped = &request.manifest.large_objects;
     let mut wanted = Vec::new();
     for id in ids {
         wanted.push((request.object(&format!("blob_{id}.dat.zst"))?, id));
     }
+    let loaded = (wanted.len() as u64, Arc::new(AtomicU64::new(0)));
     let source = Source::of(request, token);
-    let watch = Arc::clone(watch);
+    let (watch, bytes_loaded) = (Arc::clone(watch), Arc::clone(&loaded.1));
     let work = move |session: &mut dyn Session, (object, id): (ObjectVersion, String)| {
         let mut bytes = source.read(&object, None)?;
         let mut buffer = Vec::with_capacity(LARGE_PIECE);
@@ -213,8 +216,17 @@ pub(super) async fn load_large_objects(
             let hex: String = buffer.iter().map(|byte| format!("{byte:02x}")).collect();
             session.query(&format!("SELECT pg_catalog.lo_put({id}, {offset}, '\\x{hex}')"))?;
             offset += read;
+            bytes_loaded.fetch_add(read as u64, Ordering::Relaxed);
             watch.progress.add_read(read as u64, 0);
         }
     };
-    work_through(&request.server, &request.target.database, request.jobs, wanted, token, work).await
+    work_through(&request.server, &request.target.database, request.jobs, wanted, token, work).await?;
+    let (count, bytes) = (loaded.0, loaded.1.load(Ordering::Relaxed));
+    if (count, bytes) == (dumped.count, dumped.bytes) {
+        return Ok(());
+    }
+    let (count_dumped, bytes_dumped) = (dumped.count, dumped.bytes);
+    Err(RestoreError::Damaged(format!(
+        "{count} large objects of {bytes} bytes came instead of {count_dumped} of {bytes_dumped}"
+    )))
 }

@@ -8,13 +8,12 @@ use crate::domain::key::DumpId;
 use crate::dump::archive::{Toc, TocEntry};
 use crate::ports::postgres::Session;
 
-/// What a database that we have made is marked with until its restore has ended. Whoever finds it knows what it is; and a
-/// restore that died can be begun again, because what bears this mark is nobody's.
+/// What a database that we have made is marked with until its restore has ended. Whoever finds it knows what it is; and the
+/// restore of the same dump can be begun again, because what bears its mark is nobody's.
 fn mark(dump: &DumpId) -> String {
-    format!("{MARK}{dump} has not ended")
+    format!("strongroom: the restore of {dump} has not ended")
 }
 
-const MARK: &str = "strongroom: the restore of ";
 /// The database to be in while another one is made.
 pub(super) const MAINTENANCE: &str = "postgres";
 
@@ -27,7 +26,7 @@ pub(super) fn make(session: &mut dyn Session, target: &Target, dump: &DumpId, to
     ))?;
     if let Some(row) = found.into_iter().next() {
         let comment = row.into_iter().next().flatten().unwrap_or_default();
-        if !comment.starts_with(MARK) {
+        if comment != mark(dump) {
             return Err(RestoreError::Exists { database: name.to_owned() });
         }
         session.query(&format!("DROP DATABASE {}", quoted(name)))?;
@@ -80,6 +79,8 @@ pub(super) fn make_roles(
     let there: BTreeSet<String> =
         session.query("SELECT rolname FROM pg_catalog.pg_roles")?.into_iter().flatten().flatten().collect();
     let statements = globals::statements(globals, dump.database.as_str(), target.database.as_str());
+    let statements =
+        statements.ok_or_else(|| RestoreError::Damaged("globals.sql ends within a statement".to_owned()))?;
     let mut made = BTreeSet::new();
     for statement in globals::missing(statements, &there) {
         match &statement.role {
@@ -89,6 +90,10 @@ pub(super) fn make_roles(
             None => false,
         };
         session.query(&statement.sql)?;
+    }
+    // Who is no superuser can give an object only to a role that they are a member of.
+    for role in made.iter().filter(|_| target.owners) {
+        session.query(&format!("GRANT {} TO CURRENT_USER", quoted(role)))?;
     }
     Ok(made.into_iter().collect())
 }

@@ -26,6 +26,10 @@ pub(super) fn sweep(policy: &Policy, inventory: &Inventory, now: Timestamp) -> V
     let mut actions = Vec::new();
     for (source, store) in &inventory.stores {
         let Ok(store) = store else { continue };
+        // A run whose record is not shown need not have ended.
+        if store.refused.is_some() {
+            continue;
+        }
         for remains in store.remains.iter().filter(|remains| over(remains.newest_at)) {
             if !ended_before_grace(store, &remains.run, policy.prune.orphan_grace, now) {
                 continue;

@@ -1,7 +1,7 @@
 //! Deletions that were begun, and what no backup needs.
 
 use super::*;
-use crate::domain::inventory::DeleteMarker;
+use crate::domain::inventory::{DeleteMarker, Unseen};
 
 pub(super) fn open_record(slot: &str) -> PruneRecord {
     let dump =
@@ -67,6 +67,10 @@ fn remains_are_swept_only_if_our_own_record_says_that_they_are_waste(
     inventory.stores = [(source(&policy).id.clone(), Ok(all))].into();
     let plan = planned(&policy, &inventory);
     assert_eq!(plan.actions.iter().any(|action| matches!(action, Action::Sweep(_))), swept);
+    let mut refused = inventory.clone();
+    refused.stores.values_mut().flatten().for_each(|store| store.refused = Some(Unseen("AccessDenied".to_owned())));
+    let plan = planned(&policy, &refused);
+    assert!(!plan.actions.iter().any(|action| matches!(action, Action::Sweep(_))), "its run's record may be the one");
     inventory.clock_skew = None;
     let plan = planned(&policy, &inventory);
     assert!(!plan.actions.iter().any(|action| matches!(action, Action::Sweep(_))), "ages need a clock");
