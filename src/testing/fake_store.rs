@@ -92,6 +92,8 @@ struct State {
     failures: VecDeque<(Call, Strikes)>,
     writes: u64,
     deleted: Vec<(Timestamp, ObjectVersion)>,
+    /// Of every key that there ever was.
+    first_written: BTreeMap<ObjectKey, Timestamp>,
     link: Option<Link>,
     /// Versions that are to be replicated, the oldest first.
     pending: VecDeque<(ObjectKey, Option<String>, Timestamp)>,
@@ -124,6 +126,7 @@ impl FakeObjectStore {
             failures: VecDeque::new(),
             writes: 0,
             deleted: Vec::new(),
+            first_written: BTreeMap::new(),
             link: None,
             pending: VecDeque::new(),
             peers: BTreeMap::new(),
@@ -162,9 +165,9 @@ impl FakeObjectStore {
         self.settled(|state, _| Some(state.current(key)?.content.as_ref()?.bytes.clone()))
     }
 
-    /// When the first version of an object was written that is still there.
+    /// When the first version of an object was written, whether or not it is still there.
     pub(crate) fn first_written_at(&self, key: &ObjectKey) -> Option<Timestamp> {
-        self.settled(|state, _| Some(state.objects.get(key)?.first()?.written_at))
+        self.settled(|state, _| state.first_written.get(key).copied())
     }
 
     /// Keys of all objects that stand.

@@ -98,6 +98,7 @@ impl State {
     pub(super) fn add(&mut self, key: &ObjectKey, bytes: Bytes, now: Timestamp) -> Written {
         let crc = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &bytes);
         let id = self.next_id();
+        self.first_written.entry(key.clone()).or_insert(now);
         let kms_key = self.setup.kms_key.clone();
         // S3's tag of an object is a hash of its bytes, so the same bytes have the same one; under SSE-KMS it is not.
         let etag = if kms_key.is_some() { format!("{:016x}", mixed(self.writes)) } else { format!("{crc:016x}") };

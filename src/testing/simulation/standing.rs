@@ -77,7 +77,8 @@ impl Standing {
             let mut all = after.cloned().unwrap_or_default();
             all.extend(points.clone());
             for (id, moment) in gone {
-                let newer = all.values().filter(|other| *other > moment).count();
+                // Of two of one moment the one with the later name counts as newer.
+                let newer = all.iter().filter(|(other, of)| (*of, *other) > (moment, id)).count();
                 let Some(newest) = all.values().max() else { continue };
                 let lets_go = |policy: &Policy| match retention(policy, &shelf) {
                     Some(Retention::Rules(rules)) => free_to_go(rules, *moment, newer, *newest, now),
@@ -177,6 +178,14 @@ mod tests {
         let wrong = begin().look(standing(&THREE[2..]), now());
         assert!(wrong.len() == 1 && wrong[0].starts_with("b of"), "{wrong:?}");
         assert_eq!(begin().look(Good::new(), now()).len(), 2, "the newest two");
+    }
+
+    #[test]
+    fn of_two_of_one_moment_one_is_as_good_as_the_other() {
+        let twins = [THREE[0], ("b1", THREE[1].1), ("b2", THREE[1].1), THREE[2]];
+        let mut known = Standing::new(keep_last(2), now());
+        known.look(standing(&twins), now());
+        assert!(known.look(standing(&twins[2..]), now()).is_empty());
     }
 
     #[test]
