@@ -1,6 +1,6 @@
 //! One object that several workers fill at once.
 //!
-//! The order of rows carries no meaning. So each part is a whole zstd frame of whole rows, numbered when it is full, by
+//! The order of rows carries no meaning. So each part is whole zstd frames and whole rows, numbered when it is full, by
 //! whoever filled it: the frames of an object are one valid stream in any order (RFC 8878, section 3).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
