@@ -16,8 +16,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::collect::OwnWork;
 use crate::config::{Config, Environment};
@@ -26,6 +27,7 @@ use crate::domain::inventory::Inventory;
 use crate::plan::prune::Mode;
 use crate::plan::{Plan, plan_in_mode};
 use crate::ports::RequestObserver;
+use crate::ports::clock::Clock;
 use crate::telemetry::log::{self, LogFormat};
 
 /// Backs up RDS PostgreSQL on schedules: snapshots, and dumps to S3 that are checked once they are stored.
@@ -242,6 +244,34 @@ async fn interrupted() -> std::io::Result<()> {
     tokio::select! {
         signal = tokio::signal::ctrl_c() => signal,
         _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// How often a progress bar is drawn anew.
+const REDRAW: SignedDuration = SignedDuration::from_millis(200);
+
+/// Sees work through; `redraw` is called now and then meanwhile. A signal cancels `token`, and says what that means.
+async fn watched<T>(
+    clock: &dyn Clock,
+    token: &CancellationToken,
+    stopping: &str,
+    work: impl Future<Output = T>,
+    mut redraw: impl FnMut(),
+) -> T {
+    let interrupted = interrupted();
+    tokio::pin!(work, interrupted);
+    loop {
+        let redraw_at = clock.now().saturating_add(REDRAW).unwrap_or(Timestamp::MAX);
+        tokio::select! {
+            done = &mut work => return done,
+            () = clock.sleep_until(redraw_at) => redraw(),
+            signal = &mut interrupted, if !token.is_cancelled() => {
+                if signal.is_ok() {
+                    say(stopping);
+                }
+                token.cancel();
+            }
+        }
     }
 }
 

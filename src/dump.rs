@@ -12,6 +12,7 @@ mod check_stored;
 mod compress;
 pub mod parallel;
 pub mod parts;
+pub mod quoting;
 pub mod read_back;
 pub mod row_meter;
 pub mod rows;
@@ -24,3 +25,9 @@ pub use stream::{Archive, ArchiveRequest, DumpError, stream_archive};
 pub const ARCHIVE: &str = "archive.dump.zst";
 /// Name of the roles and settings in a run's directory.
 pub const GLOBALS: &str = "globals.sql";
+
+/// Bytes in hex, as manifests have them.
+#[must_use]
+pub fn hex(bytes: impl AsRef<[u8]>) -> String {
+    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}

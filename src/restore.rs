@@ -17,6 +17,7 @@ mod load;
 mod target;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ use crate::domain::manifest::{Engine, Manifest, StoredObject};
 use crate::domain::prune_record::ObjectVersion;
 use crate::dump::archive::{self, Section, Toc};
 use crate::dump::parallel::TOC_DAT;
-use crate::dump::{ARCHIVE, GLOBALS};
+use crate::dump::{ARCHIVE, GLOBALS, hex};
 use crate::ports::clock::Clock;
 use crate::ports::credentials::{Credentials, Login, LoginRef};
 use crate::ports::object_store::ObjectStore;
@@ -100,8 +101,8 @@ pub struct Target {
 pub struct RestoreRequest {
     /// The dump.
     pub manifest: Manifest,
-    /// Its objects, each with the version that stands in the store.
-    pub objects: Vec<(StoredObject, ObjectVersion)>,
+    /// Its objects by the last part of their keys, each with the version that stands in the store.
+    pub objects: BTreeMap<String, (StoredObject, ObjectVersion)>,
     /// The store.
     pub store: Arc<dyn ObjectStore>,
     /// The server.
@@ -165,9 +166,8 @@ impl Restoring<'_> {
         let contents = Contents::of(&toc, &request.selection, &request.sections)?;
         let has = |section| request.sections.contains(&section);
         let began_at = self.begin(Phase::Prepare);
-        self.prepare(&toc).await?;
         // Whoever else would make this database anew cannot drop it while somebody is in it.
-        let _held = request.server.session(&request.target.database).await?;
+        let mut held = self.prepare(&toc).await?;
         self.end(Phase::Prepare, began_at);
         self.done.tables = contents.tables.len();
         match request.manifest.engine {
@@ -191,10 +191,10 @@ impl Restoring<'_> {
             }
             Engine::PgDump => {
                 let began_at = self.begin(Phase::Data);
-                let entries = Contents::all(&toc, &request.selection, &request.sections)?;
                 let stream = request.store.read_version(&request.object(ARCHIVE)?).await?;
                 let plain = load::plain(stream, &Handle::current(), self.token);
-                self.restore_by_client("the archive", RestoreArchive::Custom(Box::new(plain)), entries).await?;
+                self.restore_by_client("the archive", RestoreArchive::Custom(Box::new(plain)), contents.all(&toc))
+                    .await?;
                 self.end(Phase::Data, began_at);
             }
         }
@@ -212,8 +212,7 @@ impl Restoring<'_> {
         }
         if request.target.create {
             let target = request.target.clone();
-            let mut session = request.server.session(&request.target.database).await?;
-            blocking(move || target::unmark(session.as_mut(), &target)).await?;
+            blocking(move || target::unmark(held.as_mut(), &target)).await?;
         }
         Ok(self.done)
     }
@@ -257,8 +256,8 @@ impl Restoring<'_> {
         }
     }
 
-    /// The database, and the roles that its objects belong to.
-    async fn prepare(&mut self, toc: &Toc) -> Result<(), RestoreError> {
+    /// The database, and the roles that its objects belong to; returns a session in it.
+    async fn prepare(&mut self, toc: &Toc) -> Result<Box<dyn Session>, RestoreError> {
         let request = self.request;
         let (target, dump) = (request.target.clone(), request.manifest.dump.clone());
         if target.create {
@@ -272,19 +271,21 @@ impl Restoring<'_> {
         let globals = if target.roles { Some(request.read_small(GLOBALS).await?) } else { None };
         let mut session = request.server.session(&target.database).await?;
         let must_be_empty = !target.create && request.sections.contains(&Section::PreData);
-        self.done.roles = blocking(move || {
+        let (roles, session) = blocking(move || {
             if must_be_empty {
                 target::check_empty(session.as_mut(), &target)?;
             }
-            match globals {
+            let roles = match globals {
                 Some(globals) => {
-                    target::make_roles(session.as_mut(), &target, &dump, &String::from_utf8_lossy(&globals))
+                    target::make_roles(session.as_mut(), &target, &dump, &String::from_utf8_lossy(&globals))?
                 }
-                None => Ok(Vec::new()),
-            }
+                None => Vec::new(),
+            };
+            Ok((roles, session))
         })
         .await?;
-        Ok(())
+        self.done.roles = roles;
+        Ok(session)
     }
 
     async fn by_client(&mut self, step: &'static str, toc_dat: &Bytes, entries: &[i32]) -> Result<(), RestoreError> {
@@ -322,9 +323,8 @@ impl Restoring<'_> {
 
     /// Ids of the large objects, of the lists that an archive has of them.
     async fn large_objects(&self) -> Result<Vec<String>, RestoreError> {
-        let names = self.request.objects.iter().map(|(object, _)| object.key.file_name());
         let mut ids = Vec::new();
-        for name in names.filter(|name| name.ends_with(LARGE_LIST)) {
+        for name in self.request.objects.keys().filter(|name| name.ends_with(LARGE_LIST)) {
             let list = self.request.read_small(name).await?;
             let list = String::from_utf8_lossy(&list).into_owned();
             ids.extend(list.lines().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())));
@@ -350,8 +350,7 @@ impl RestoreRequest {
     }
 
     fn find(&self, name: &str) -> Result<&(StoredObject, ObjectVersion), RestoreError> {
-        let found = self.objects.iter().find(|(object, _)| object.key.file_name() == name);
-        found.ok_or_else(|| RestoreError::Damaged(format!("the manifest names no {name}")))
+        self.objects.get(name).ok_or_else(|| RestoreError::Damaged(format!("the manifest names no {name}")))
     }
 
     fn object(&self, name: &str) -> Result<ObjectVersion, RestoreError> {
@@ -374,7 +373,7 @@ impl RestoreRequest {
             Ok(bytes)
         })
         .await?;
-        let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex(Sha256::digest(&bytes));
         if sha256 != object.sha256 {
             let (key, expected) = (&object.key, &object.sha256);
             return Err(RestoreError::Damaged(format!("{key}: SHA-256 is {sha256} instead of {expected}")));

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, assemble, complain, interrupted, say, text};
+use super::{Exit, assemble, complain, interrupted, say, text, watched};
 use crate::collect::OwnWork;
 use crate::config::Config;
 use crate::daemon::Assembly;
@@ -22,9 +22,6 @@ use crate::plan::action::Action;
 use crate::plan::backup::{Refusal, advance_run, manual};
 use crate::policy::Task;
 use crate::ports::Chain;
-
-/// How often the progress bar is drawn anew.
-const REDRAW: SignedDuration = SignedDuration::from_millis(200);
 
 /// What to back up.
 #[derive(Debug, Args)]
@@ -101,26 +98,11 @@ fn dump_task(assembly: &Assembly, source: &SourceId, database: Option<DatabaseNa
 async fn carry_out(assembly: &Assembly, action: Action, token: &CancellationToken) -> Outcome {
     let progress = Arc::new(Progress::default());
     let bar = Bar::for_action(&action);
-    let clock = Arc::clone(&assembly.ports.clock);
-    let work = assembly.executor.execute(action, Arc::clone(&progress), token.clone());
-    let interrupted = interrupted();
-    tokio::pin!(work, interrupted);
-    loop {
-        let redraw_at = clock.now().saturating_add(REDRAW).unwrap_or(Timestamp::MAX);
-        tokio::select! {
-            outcome = &mut work => {
-                bar.finish();
-                return outcome;
-            }
-            () = clock.sleep_until(redraw_at) => bar.show(&progress),
-            signal = &mut interrupted, if !token.is_cancelled() => {
-                if signal.is_ok() {
-                    say("stopping; nothing half-done stays visible");
-                }
-                token.cancel();
-            }
-        }
-    }
+    let work = Box::pin(assembly.executor.execute(action, Arc::clone(&progress), token.clone()));
+    let stopping = "stopping; nothing half-done stays visible";
+    let outcome = watched(assembly.ports.clock.as_ref(), token, stopping, work, || bar.show(&progress)).await;
+    bar.finish();
+    outcome
 }
 
 /// Snapshots are made by RDS: look until the planner says that the run is over.

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
 use self::bar::Bar;
-use super::{Exit, assemble, collect, complain, interrupted, say, text};
+use super::{Exit, assemble, collect, complain, say, text, watched};
 use crate::config::Config;
 use crate::daemon::Assembly;
 use crate::domain::id::{DatabaseName, InstanceId, SourceId};
@@ -24,9 +24,6 @@ use crate::ports::credentials::LoginRef;
 use crate::ports::object_store::ObjectStore;
 use crate::ports::{Chain, PortError};
 use crate::restore::{RestoreError, RestoreRequest, Restored, Selection, Server, Target, Watch, restore_dump};
-
-/// How often the progress bar is drawn anew.
-const REDRAW: SignedDuration = SignedDuration::from_millis(200);
 
 /// What to restore.
 #[derive(Debug, Args)]
@@ -238,7 +235,7 @@ impl Dump {
         let version = |own: &Option<String>| own.clone().filter(|_| same_versions);
         let objects = manifest.objects.iter().map(|object| {
             let standing = ObjectVersion { key: object.key.clone(), version_id: version(&object.version_id) };
-            (object.clone(), standing)
+            (object.key.file_name().to_owned(), (object.clone(), standing))
         });
         let sections = if self.section.is_empty() {
             vec![archive::Section::PreData, archive::Section::Data, archive::Section::PostData]
@@ -420,34 +417,19 @@ impl ServerArgs {
 
 async fn carry_out(assembly: &Assembly, request: &RestoreRequest) -> Result<Restored, RestoreError> {
     let (watch, token) = (Arc::new(Watch::default()), CancellationToken::new());
-    let clock = Arc::clone(&assembly.ports.clock);
     let bar = Bar::new(request.bytes());
-    let work = restore_dump(request, &watch, &token);
-    let interrupted = interrupted();
-    tokio::pin!(work, interrupted);
     let mut told = None;
-    loop {
-        let redraw_at = clock.now().saturating_add(REDRAW).unwrap_or(Timestamp::MAX);
-        tokio::select! {
-            restored = &mut work => {
-                bar.finish();
-                return restored;
-            }
-            () = clock.sleep_until(redraw_at) => {
-                if told != watch.phase() {
-                    told = watch.phase();
-                    bar.enter(told);
-                }
-                bar.show(&watch);
-            }
-            signal = &mut interrupted, if !token.is_cancelled() => {
-                if signal.is_ok() {
-                    say("stopping");
-                }
-                token.cancel();
-            }
+    let redraw = || {
+        if told != watch.phase() {
+            told = watch.phase();
+            bar.enter(told);
         }
-    }
+        bar.show(&watch);
+    };
+    let work = Box::pin(restore_dump(request, &watch, &token));
+    let restored = watched(assembly.ports.clock.as_ref(), &token, "stopping", work, redraw).await;
+    bar.finish();
+    restored
 }
 
 fn report(request: &RestoreRequest, restored: &Restored, took: SignedDuration) -> String {

@@ -139,6 +139,27 @@ pub struct Table {
     pub parts: Vec<TablePart>,
 }
 
+impl Table {
+    /// `table schema.name`, for people.
+    #[must_use]
+    pub fn named(&self) -> String {
+        format!("table {}.{}", self.schema, self.name)
+    }
+
+    /// How what was counted of it, and the hash of that in hex, differ from what was dumped.
+    #[must_use]
+    pub fn difference(&self, rows: u64, bytes: u64, hash: Option<&str>) -> Option<String> {
+        let name = self.named();
+        if (rows, bytes) != (self.rows, self.bytes) {
+            let (dumped_rows, dumped_bytes) = (self.rows, self.bytes);
+            return Some(format!(
+                "{name} has {rows} rows and {bytes} bytes instead of {dumped_rows} and {dumped_bytes}"
+            ));
+        }
+        (hash != self.hash.as_deref()).then(|| format!("{name} has other rows than were dumped: their hash differs"))
+    }
+}
+
 /// A part of a table's object, which can be read without the others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TablePart {

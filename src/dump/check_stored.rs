@@ -73,7 +73,7 @@ pub async fn put_new(
 ) -> Result<StoredObject, DumpError> {
     let sent = Sent {
         size_bytes: bytes.len() as u64,
-        sha256: Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
+        sha256: super::hex(Sha256::digest(&bytes)),
         crc64nvme: crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &bytes),
     };
     let written = store.put(&key, bytes, Condition::Absent).await;

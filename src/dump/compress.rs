@@ -138,7 +138,7 @@ impl Compressor {
         if let Some(part) = self.open.take() {
             self.send_part(part)?;
         }
-        let sha256 = self.sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = super::hex(self.sha256.finalize());
         Ok(Sent { size_bytes: self.whole_bytes, sha256, crc64nvme: self.whole_crc })
     }
 }

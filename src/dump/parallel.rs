@@ -34,8 +34,20 @@ use crate::ports::object_store::ObjectStore;
 use crate::ports::postgres::{DumpProcess, PgDump, Postgres, Session};
 use crate::ports::{ErrorKind, PortError};
 
+/// Name of the object that holds the rows of a table, by the archive's id of them.
+#[must_use]
+pub fn table_object(dump_id: i32) -> String {
+    format!("{dump_id}.dat{COMPRESSED}")
+}
+
+/// Name of the object that holds a large object, by its id in decimal.
+#[must_use]
+pub fn large_object(id: &str) -> String {
+    format!("{}{COMPRESSED}", frozen::large_object_file(id))
+}
+
 /// Ends of the names of objects that are compressed.
-pub const COMPRESSED: &str = ".zst";
+const COMPRESSED: &str = ".zst";
 /// Name of the table of contents in a run's directory.
 pub const TOC_DAT: &str = "toc.dat";
 /// A dump is begun so many times when tables are rewritten under its hands.

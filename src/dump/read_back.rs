@@ -80,12 +80,9 @@ pub async fn read_back(
     let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
     match seen.error {
         Some(error) => Err(error),
-        None => Ok(ReadBack {
-            size_bytes: seen.size_bytes,
-            sha256: seen.sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
-            archive,
-            table,
-        }),
+        None => {
+            Ok(ReadBack { size_bytes: seen.size_bytes, sha256: super::hex(seen.sha256.finalize()), archive, table })
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest, StoredObject, Table}
 use crate::domain::prune_record::ObjectVersion;
 use crate::domain::recovery_point::Plane;
 use crate::domain::verification::{Level, VERIFICATION_BYTES_MAX, VERIFICATION_VERSION, Verdict, Verification};
+use crate::dump::parallel::table_object;
 use crate::dump::read_back::{Content, ReadBack, read_back};
 use crate::plan::action::VerifyDump;
 use crate::policy::ReplicaMode;
@@ -202,7 +203,7 @@ async fn read_objects(
 ) -> Result<(), PortError> {
     for table in manifest.tables.iter().filter(|table| table.hash.is_some()) {
         if !manifest.objects.iter().any(|object| is_of(object, table)) {
-            found.faults.push(format!("{} has no object in the manifest", named(table)));
+            found.faults.push(format!("{} has no object in the manifest", table.named()));
         }
     }
     for (object, version) in standing {
@@ -226,7 +227,7 @@ async fn read_objects(
         match (of_table, read.table) {
             (Some(table), Some(Ok(count))) => {
                 found.rows += count.rows;
-                found.faults.extend(differs(table, (count.rows, count.bytes), Some(&count.hash_hex())));
+                found.faults.extend(table.difference(count.rows, count.bytes, Some(&count.hash_hex())));
             }
             (_, Some(Err(error))) => found.faults.push(format!("{}: {}", object.key, Chain(&error))),
             (_, Some(Ok(_)) | None) => {}
@@ -237,7 +238,7 @@ async fn read_objects(
 
 /// Whether an object of the parallel engine holds the rows of a table.
 fn is_of(object: &StoredObject, table: &Table) -> bool {
-    object.key.file_name().strip_suffix(".dat.zst").is_some_and(|id| id == table.dump_id.to_string())
+    object.key.file_name() == table_object(table.dump_id)
 }
 
 fn byte_faults(object: &StoredObject, read: &ReadBack) -> Vec<String> {
@@ -257,26 +258,12 @@ fn row_faults(manifest: &Manifest, read: &[Table]) -> Vec<String> {
     let mut faults = Vec::new();
     for table in &manifest.tables {
         match read.iter().find(|own| own.dump_id == table.dump_id) {
-            None => faults.push(format!("{} is missing in the archive", named(table))),
-            Some(own) => faults.extend(differs(table, (own.rows, own.bytes), own.hash.as_deref())),
+            None => faults.push(format!("{} is missing in the archive", table.named())),
+            Some(own) => faults.extend(table.difference(own.rows, own.bytes, own.hash.as_deref())),
         }
     }
     if read.len() > manifest.tables.len() {
         faults.push(format!("the archive has {} tables, the manifest {}", read.len(), manifest.tables.len()));
     }
     faults
-}
-
-/// How what was read of a table differs from what was dumped.
-fn differs(table: &Table, (rows, bytes): (u64, u64), hash: Option<&str>) -> Option<String> {
-    let name = named(table);
-    if (rows, bytes) != (table.rows, table.bytes) {
-        let (dumped_rows, dumped_bytes) = (table.rows, table.bytes);
-        return Some(format!("{name} has {rows} rows and {bytes} bytes instead of {dumped_rows} and {dumped_bytes}"));
-    }
-    (hash != table.hash.as_deref()).then(|| format!("{name} has other rows than were dumped: their hash differs"))
-}
-
-fn named(table: &Table) -> String {
-    format!("table {}.{}", table.schema, table.name)
 }

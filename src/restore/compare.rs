@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::crew::work_through;
-use super::globals::quoted_text;
 use super::{RestoreError, RestoreRequest, Watch};
 use crate::domain::manifest::Table;
 use crate::dump::archive::TocEntry;
 use crate::dump::parallel::TableData;
+use crate::dump::quoting::quoted_text;
 use crate::dump::row_meter::{RowCount, RowMeter};
 use crate::ports::Cause;
 use crate::ports::postgres::{RowSink, Session};
@@ -60,17 +60,12 @@ pub(super) async fn differences(
     work_through(&request.server, &request.target.database, request.jobs, ranges, token, work).await?;
     let counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
     let dumped = request.manifest.tables.iter().filter_map(|table| Some((table, counted.get(&table.dump_id)?)));
-    Ok(dumped.filter_map(|(table, count)| difference(table, *count)).collect())
-}
-
-fn difference(table: &Table, count: RowCount) -> Option<String> {
-    let name = format!("table {}.{}", table.schema, table.name);
-    if (count.rows, count.bytes) != (table.rows, table.bytes) {
-        let (rows, bytes) = (table.rows, table.bytes);
-        return Some(format!("{name} has {} rows and {} bytes instead of {rows} and {bytes}", count.rows, count.bytes));
-    }
-    let differs = table.hash.as_ref().is_some_and(|hash| *hash != count.hash_hex());
-    differs.then(|| format!("{name} has other rows than were dumped: their hash differs"))
+    let difference = |(table, count): (&Table, &RowCount)| {
+        // The engine `pg_dump` keeps no hashes.
+        let hash = table.hash.is_some().then(|| count.hash_hex());
+        table.difference(count.rows, count.bytes, hash.as_deref())
+    };
+    Ok(dumped.filter_map(difference).collect())
 }
 
 fn by_name(rows: Vec<Vec<Option<String>>>) -> BTreeMap<String, String> {

@@ -177,16 +177,16 @@ impl<'a> Contents<'a> {
         })
     }
 
-    /// All entries, for a client that restores everything by itself.
-    pub(super) fn all(toc: &Toc, selection: &Selection, sections: &[Section]) -> Result<Vec<i32>, NotInDump> {
-        let contents = Contents::of(toc, selection, sections)?;
-        let tables = contents.tables.iter().map(|entry| entry.dump_id);
+    /// All entries, for a client that restores everything by itself; `toc` is that of the archive.
+    pub(super) fn all(&self, toc: &Toc) -> Vec<i32> {
+        let tables = self.tables.iter().map(|entry| entry.dump_id);
         let chosen: BTreeSet<i32> =
-            contents.before.iter().chain(&contents.beside).chain(&contents.after).copied().chain(tables).collect();
+            self.before.iter().chain(&self.beside).chain(&self.after).copied().chain(tables).collect();
         let wanted = |entry: &&TocEntry| {
-            chosen.contains(&entry.dump_id) || (contents.large_objects && entry.description == LARGE_OBJECTS)
+            chosen.contains(&entry.dump_id)
+                || (self.large_objects && entry.has_data && entry.description == LARGE_OBJECTS)
         };
-        Ok(toc.entries.iter().filter(wanted).map(|entry| entry.dump_id).collect())
+        toc.entries.iter().filter(wanted).map(|entry| entry.dump_id).collect()
     }
 }
 
@@ -325,7 +325,8 @@ mod tests {
 
     #[test]
     fn a_client_that_does_all_by_itself_gets_all_ids_in_their_order() {
-        let all = Contents::all(&bank(), &Selection::default(), &ALL).unwrap();
+        let toc = bank();
+        let all = Contents::of(&toc, &Selection::default(), &ALL).unwrap().all(&toc);
         assert_eq!(all, [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 13]);
     }
 }

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::dump::quoting::quoted;
+
 /// One statement of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Statement {
@@ -105,16 +107,6 @@ fn identifier(text: &str) -> Option<(String, &str)> {
 pub(super) fn missing(statements: Vec<Statement>, there: &BTreeSet<String>) -> Vec<Statement> {
     let is_missing = |statement: &Statement| statement.role.as_ref().is_none_or(|role| !there.contains(role));
     statements.into_iter().filter(is_missing).collect()
-}
-
-/// A name as SQL takes it.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A text as SQL takes it.
-pub(super) fn quoted_text(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Rows and large objects, from the store into the server: no disk in between.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use super::{RestoreError, RestoreRequest, Watch};
 use crate::domain::manifest::Table;
 use crate::domain::prune_record::ObjectVersion;
 use crate::dump::archive::TocEntry;
+use crate::dump::hex;
+use crate::dump::parallel::{large_object, table_object};
 use crate::dump::row_meter::RowCount;
 use crate::dump::rows::Rows;
 use crate::ports::object_store::{ByteStream, ObjectStore};
@@ -45,10 +48,11 @@ pub(super) async fn load_tables(
     watch: &Arc<Watch>,
     token: &CancellationToken,
 ) -> Result<(), RestoreError> {
+    let dumped: BTreeMap<i32, &Table> = request.manifest.tables.iter().map(|table| (table.dump_id, table)).collect();
     let mut wanted = Vec::new();
     for entry in tables {
         let name = format!("{}.{}", entry.namespace, entry.tag);
-        let table = request.manifest.tables.iter().find(|table| table.dump_id == entry.dump_id);
+        let table = dumped.get(&entry.dump_id).copied();
         let table = table.ok_or_else(|| RestoreError::Damaged(format!("the manifest does not know table {name}")))?;
         wanted.push((table, name, entry));
     }
@@ -74,7 +78,7 @@ fn pieces_of(
     let target =
         target.ok_or_else(|| RestoreError::Damaged(format!("the COPY statement of {name} has an unknown form")))?;
     let statement = format!("COPY {target} FROM STDIN");
-    let object = request.object(&format!("{}.dat.zst", entry.dump_id))?;
+    let object = request.object(&table_object(entry.dump_id))?;
     let piece = |range, rows, hash, is_last| Piece {
         table: name.to_owned(),
         statement: statement.clone(),
@@ -197,7 +201,7 @@ pub(super) async fn load_large_objects(
     let dumped = &request.manifest.large_objects;
     let mut wanted = Vec::new();
     for id in ids {
-        wanted.push((request.object(&format!("blob_{id}.dat.zst"))?, id));
+        wanted.push((request.object(&large_object(&id))?, id));
     }
     let loaded = (wanted.len() as u64, Arc::new(AtomicU64::new(0)));
     let source = Source::of(request, token);
@@ -213,8 +217,7 @@ pub(super) async fn load_large_objects(
             if read == 0 {
                 return Ok(());
             }
-            let hex: String = buffer.iter().map(|byte| format!("{byte:02x}")).collect();
-            session.query(&format!("SELECT pg_catalog.lo_put({id}, {offset}, '\\x{hex}')"))?;
+            session.query(&format!("SELECT pg_catalog.lo_put({id}, {offset}, '\\x{}')", hex(&buffer)))?;
             offset += read;
             bytes_loaded.fetch_add(read as u64, Ordering::Relaxed);
             watch.progress.add_read(read as u64, 0);

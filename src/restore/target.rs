@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::globals::{self, quoted, quoted_text};
+use super::globals;
 use super::{RestoreError, Target};
 use crate::domain::key::DumpId;
 use crate::dump::archive::{Toc, TocEntry};
+use crate::dump::quoting::{quoted, quoted_text};
 use crate::ports::postgres::Session;
 
 /// What a database that we have made is marked with until its restore has ended. Whoever finds it knows what it is; and the

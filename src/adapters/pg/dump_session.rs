@@ -366,7 +366,8 @@ impl Write for LettingFill {
 /// As pg_dump sets them (`setup_connection` in pg_dump.c), so that the text is the same, and so that a row which policies
 /// hide is an error. Time zone and form of `bytea` are fixed besides: rows are compared with those of another server.
 const OPTIONS: &str = "-c DateStyle=ISO -c IntervalStyle=POSTGRES -c extra_float_digits=3 -c synchronize_seqscans=off \
-     -c TimeZone=UTC -c bytea_output=hex -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c row_security=off \
+     -c TimeZone=UTC -c bytea_output=hex -c statement_timeout=0 -c lock_timeout=0 \
+     -c idle_in_transaction_session_timeout=0 -c row_security=off \
      -c search_path=";
 
 /// Opens the socket, and asks for TLS as PostgreSQL has it.

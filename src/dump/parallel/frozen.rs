@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::dump::DumpError;
 use crate::dump::archive::{LARGE_OBJECTS, Toc, TocEntry};
+use crate::dump::quoting::{quoted, quoted_text};
 use crate::ports::postgres::Session;
 use crate::ports::{ErrorKind, PortError};
 
@@ -195,14 +196,6 @@ fn columns(target: &str) -> Option<&str> {
 
 fn qualified(entry: &TocEntry) -> String {
     format!("{}.{}", quoted(&entry.namespace), quoted(&entry.tag))
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-fn quoted_text(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// Reads a large object, piece by piece.

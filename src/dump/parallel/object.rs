@@ -162,7 +162,7 @@ impl TableObject {
     /// What it has turned out to be.
     pub(super) fn filled(&self) -> Filled {
         let state = self.state();
-        let sha256 = state.sha256.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = crate::dump::hex(state.sha256.clone().finalize());
         let sent = Sent { size_bytes: state.size_bytes, sha256, crc64nvme: state.crc64nvme };
         Filled { sent, count: state.count, index: state.index.clone() }
     }
@@ -232,7 +232,7 @@ mod tests {
         let bytes = [large, half.clone(), half, b"end".to_vec()].concat();
         let filled = object.filled();
         assert_eq!(filled.sent.crc64nvme, crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &bytes));
-        let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = crate::dump::hex(Sha256::digest(&bytes));
         assert_eq!(filled.sent.sha256, sha256);
         assert_eq!((filled.count.rows, filled.count.hash), (120, 120));
         let offsets: Vec<_> = filled.index.iter().map(|part| (part.offset, part.rows)).collect();

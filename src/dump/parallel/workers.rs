@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::frozen::{self, Contents, Pages, TableData};
 use super::object::{Frames, Outgoing, TableObject};
 use super::range_writer::{Outlet, Permitted, RangeWriter, end_mark};
-use super::{COMPRESSED, ParallelRequest, blocking};
+use super::{ParallelRequest, blocking, large_object, table_object};
 use crate::domain::key::ObjectKey;
 use crate::domain::manifest::{LargeObjects, StoredObject, Table};
 use crate::dump::row_meter::RowCount;
@@ -69,14 +69,14 @@ pub(super) async fn copy(
         .iter()
         .map(|table| {
             let ranges = table.ranges((request.range_bytes / BLOCK_BYTES).max(1));
-            let key = request.key(&format!("{}.dat{COMPRESSED}", table.entry.dump_id));
+            let key = request.key(&table_object(table.entry.dump_id));
             (Arc::new(TableObject::new(key, request.sizes, ranges.len())), ranges)
         })
         .collect();
     let large: Vec<Arc<TableObject>> = contents
         .large_objects
         .iter()
-        .map(|id| request.key(&format!("{}{COMPRESSED}", frozen::large_object_file(id))))
+        .map(|id| request.key(&large_object(id)))
         .map(|key| Arc::new(TableObject::new(key, request.sizes, 1)))
         .collect();
     let queue = Arc::new(Mutex::new(work(contents, &tables, &large)?));

@@ -14,6 +14,15 @@ fn one_source() -> World {
     World::of(&[("accounts", &["accounts"])]).starting_at(at("2026-11-01T00:00:00Z")).build()
 }
 
+/// One source, whose first run was claimed by somebody who died over it.
+async fn claimed_and_left() -> World {
+    let world = one_source();
+    let first = world.daemon("pod-1");
+    first.faults.die_after(1);
+    assert_eq!(first.run_until(at("2026-11-01T06:00:00Z")).await, Ended::Died, "its first effect is a claim");
+    world
+}
+
 /// Somebody who looks again and again.
 struct Onlooker<'a> {
     world: &'a World,
@@ -45,10 +54,7 @@ fn states(store: &SourceStore) -> Vec<&RunState> {
 
 #[tokio::test(start_paused = true)]
 async fn a_record_that_may_be_of_a_run_under_way_is_not_taken_for_a_failure() {
-    let world = one_source();
-    let first = world.daemon("pod-1");
-    first.faults.die_after(1);
-    assert_eq!(first.run_until(at("2026-11-01T06:00:00Z")).await, Ended::Died, "its first effect is a claim");
+    let world = claimed_and_left().await;
     let mut onlooker = Onlooker::at(&world);
     onlooker.look_and_be_refused().await.expect_err("the next attempt would start beside it");
     let seen = onlooker.look().await.unwrap();
@@ -57,10 +63,7 @@ async fn a_record_that_may_be_of_a_run_under_way_is_not_taken_for_a_failure() {
 
 #[tokio::test(start_paused = true)]
 async fn a_record_that_is_refused_for_ever_holds_up_nobody_once_its_run_must_be_over() {
-    let world = one_source();
-    let first = world.daemon("pod-1");
-    first.faults.die_after(1);
-    assert_eq!(first.run_until(at("2026-11-01T06:00:00Z")).await, Ended::Died, "its first effect is a claim");
+    let world = claimed_and_left().await;
     world.pass_until(at("2026-11-03T00:00:00Z")).await;
     let mut onlooker = Onlooker::at(&world);
     let seen = onlooker.look_and_be_refused().await.unwrap();
