@@ -3,6 +3,7 @@
 pub mod aws;
 pub mod aws_clock;
 pub mod aws_credentials;
+pub mod aws_kms;
 pub mod aws_rds;
 mod globals;
 pub mod host_processes;

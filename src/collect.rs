@@ -6,6 +6,7 @@ mod read;
 mod sorted;
 mod store;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -14,19 +15,21 @@ use jiff::SignedDuration;
 use tokio::time::Instant;
 
 use crate::domain::bucket::BucketFacts;
+use crate::domain::encryption_key::{KeyFacts, KeyName, KeyState};
 use crate::domain::id::{Kind, RegionName, RunId, SourceId};
-use crate::domain::inventory::{Complete, Inventory, Observed, Snapshot, StoredDump, Unseen};
+use crate::domain::inventory::{Complete, Instance, Inventory, Observed, Snapshot, StoredDump, Unseen};
 use crate::domain::key::Layout;
 use crate::domain::recovery_point::Plane;
 use crate::policy::Policy;
+use crate::policy::posture::keys_in_use;
 use crate::policy::retention::Retention;
 use crate::ports::{Chain, PortError, Ports};
 use store::{Look, StoreCache};
 
 /// Sources whose part of the store is read at once: enough to hide latency, few enough to stay below throttling.
 const SOURCES_AT_ONCE: usize = 8;
-/// How a bucket is set up changes seldom, and asking takes seven requests.
-const BUCKETS_EVERY: Duration = Duration::from_mins(15);
+/// How a bucket is set up changes seldom, and asking takes seven requests; keys change as seldom.
+const SETTINGS_EVERY: Duration = Duration::from_mins(15);
 
 /// What only the loop knows of what it is doing.
 #[derive(Debug, Clone, Default)]
@@ -44,13 +47,21 @@ pub struct Collector {
     caches: BTreeMap<SourceId, StoreCache>,
     retention: BTreeMap<SourceId, (Vec<Retention>, Instant)>,
     buckets: BTreeMap<Plane, (BucketFacts, Instant)>,
+    /// `None` for a key that may not be asked for. One that cannot be used is asked for at each look.
+    keys: BTreeMap<KeyName, (Option<KeyFacts>, Instant)>,
 }
 
 impl Collector {
     /// A collector for a layout.
     #[must_use]
     pub fn new(layout: Layout) -> Collector {
-        Collector { layout, caches: BTreeMap::new(), retention: BTreeMap::new(), buckets: BTreeMap::new() }
+        Collector {
+            layout,
+            caches: BTreeMap::new(),
+            retention: BTreeMap::new(),
+            buckets: BTreeMap::new(),
+            keys: BTreeMap::new(),
+        }
     }
 
     /// The dumps of a source as the replica bucket shows them by itself: what there is when the first region is gone. Those
@@ -91,9 +102,11 @@ impl Collector {
         let pg_dump = async { if dumps { Some(ports.pg_dump.version().await) } else { None } };
         let (instances, snapshots, copies, pg_dump) =
             tokio::join!(ports.rds.instances(), ports.rds.snapshots(), copies(ports), pg_dump);
+        let instances = observed(instances);
         Inventory {
             taken_at,
-            instances: observed(instances),
+            keys: self.look_at_keys(ports, policy, instances.as_ref().ok()).await,
+            instances,
             snapshots: observed(snapshots),
             copies,
             stores,
@@ -111,7 +124,7 @@ impl Collector {
         let mut buckets = BTreeMap::new();
         for (plane, store) in stores {
             let Some(store) = store else { continue };
-            let known = self.buckets.get(&plane).filter(|(_, seen)| seen.elapsed() < BUCKETS_EVERY);
+            let known = self.buckets.get(&plane).filter(|(_, seen)| seen.elapsed() < SETTINGS_EVERY);
             let facts = match known {
                 Some((facts, _)) => Ok(facts.clone()),
                 None => observed(store.bucket().await),
@@ -122,6 +135,29 @@ impl Collector {
             buckets.insert(plane, facts);
         }
         buckets
+    }
+
+    /// Asks for the keys that backups are encrypted under, each from time to time.
+    async fn look_at_keys(
+        &mut self,
+        ports: &Ports,
+        policy: &Policy,
+        instances: Option<&Complete<Instance>>,
+    ) -> Observed<BTreeMap<KeyName, KeyFacts>> {
+        let uses =
+            keys_in_use(policy, |source| instances?.iter().find(|instance| instance.is_called(&source.instance)));
+        let names: BTreeSet<KeyName> = uses.into_iter().map(|key_use| key_use.name).collect();
+        let is_usable = |facts: &Option<KeyFacts>| facts.as_ref().is_none_or(|facts| facts.state == KeyState::Enabled);
+        self.keys
+            .retain(|name, (facts, seen)| names.contains(name) && is_usable(facts) && seen.elapsed() < SETTINGS_EVERY);
+        for name in names {
+            if let Entry::Vacant(unknown) = self.keys.entry(name) {
+                let facts = observed(ports.keys.key(unknown.key()).await)?;
+                unknown.insert((facts, Instant::now()));
+            }
+        }
+        let told = self.keys.iter().filter_map(|(name, (facts, _))| Some((name.clone(), facts.clone()?)));
+        Ok(told.collect())
     }
 
     /// Counts from the first look with the retention that is in force now. A new process has known none.

@@ -4,6 +4,7 @@
 //! [`crate::policy`] and [`crate::plan`].
 
 pub mod bucket;
+pub mod encryption_key;
 pub mod id;
 pub mod inventory;
 pub mod key;

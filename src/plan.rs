@@ -12,13 +12,15 @@ pub mod prune;
 pub mod status;
 mod verify;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::domain::inventory::{Inventory, Remains, Unseen};
 use crate::domain::recovery_point::RecoveryPoint;
 use crate::policy::Policy;
 use crate::policy::finding::Finding;
-use crate::policy::posture::{bucket_findings, key_findings};
+use crate::policy::posture::{bucket_findings, key_findings, keys_in_use};
 use action::Action;
 use decision::Decision;
 use prune::{Mode, PointDecision};
@@ -70,7 +72,8 @@ pub fn plan_in_mode(policy: &Policy, inventory: &Inventory, mode: Mode, now: Tim
     let mut findings = copies.findings;
     let buckets = inventory.buckets.iter().filter_map(|(plane, facts)| Some((*plane, facts.as_ref().ok()?)));
     findings.extend(buckets.flat_map(|(plane, facts)| bucket_findings(policy, plane, facts)));
-    findings.extend(key_findings(policy));
+    let uses = keys_in_use(policy, |source| inventory.instance(&source.instance).ok()?);
+    findings.extend(key_findings(&uses, inventory.keys.as_ref().unwrap_or(&BTreeMap::new())));
     findings.extend(pruning.findings);
     findings.sort_by(|a, b| (b.severity, &a.source, a.check).cmp(&(a.severity, &b.source, b.check)));
     Plan {
@@ -101,8 +104,10 @@ pub mod section {
     pub const REPLICA: &str = "replica";
     /// How the buckets are set up.
     pub const BUCKETS: &str = "buckets";
+    /// The KMS keys.
+    pub const KEYS: &str = "keys";
     /// All of them.
-    pub const ALL: [&str; 7] = [INSTANCES, SNAPSHOTS, STORE, PG_DUMP, COPIES, REPLICA, BUCKETS];
+    pub const ALL: [&str; 8] = [INSTANCES, SNAPSHOTS, STORE, PG_DUMP, COPIES, REPLICA, BUCKETS, KEYS];
 }
 
 fn unseen_sections(inventory: &Inventory) -> Vec<(&'static str, Unseen)> {
@@ -120,6 +125,7 @@ fn unseen_sections(inventory: &Inventory) -> Vec<(&'static str, Unseen)> {
     let replicas = replicas.map(|unseen| (section::REPLICA, unseen.clone()));
     let buckets = inventory.buckets.values().filter_map(|seen| seen.as_ref().err());
     let buckets = buckets.map(|unseen| (section::BUCKETS, unseen.clone()));
+    let keys = inventory.keys.as_ref().err().map(|unseen| (section::KEYS, unseen.clone()));
     let all = instances.into_iter().chain(snapshots).chain(pg_dump).chain(stores);
-    all.chain(copies).chain(replicas).chain(buckets).collect()
+    all.chain(copies).chain(replicas).chain(buckets).chain(keys).collect()
 }

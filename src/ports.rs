@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod credentials;
+pub mod keys;
 pub mod object_store;
 pub mod postgres;
 pub mod processes;
@@ -128,6 +129,8 @@ pub struct Ports {
     pub store: Arc<dyn object_store::ObjectStore>,
     /// The second bucket, in another region.
     pub replica: Option<Arc<dyn object_store::ObjectStore>>,
+    /// KMS keys.
+    pub keys: Arc<dyn keys::Keys>,
     /// How far AWS's clock is from ours.
     pub reference: Arc<dyn clock::Reference>,
     /// Logins for sources.

@@ -145,6 +145,7 @@ pub(crate) fn inventory(policy: &Policy) -> Inventory {
         pg_dump: Ok(Some(ToolVersion { major: 17, text: "pg_dump (PostgreSQL) 17.6".to_owned() })),
         copies: BTreeMap::new(),
         buckets: BTreeMap::new(),
+        keys: Ok(BTreeMap::new()),
         clock_skew: Some(SignedDuration::ZERO),
         retention_known_for: policy.sources.keys().map(|id| (id.clone(), SignedDuration::from_hours(24))).collect(),
         deleted_lately: 0,
@@ -164,6 +165,7 @@ fn instance(source: &SourcePolicy) -> Instance {
         latest_restorable_at: Some(at("2026-11-23T11:55:00Z")),
         automated_backup_days: 7,
         storage_bytes: 100,
+        kms_key: None,
     }
 }
 

@@ -3,6 +3,7 @@
 mod bucket;
 mod contract;
 mod copies;
+mod keys;
 mod replication;
 mod snapshots;
 mod versions;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::adapters::aws;
 use crate::adapters::aws_clock::AwsClock;
 use crate::adapters::aws_credentials::AwsCredentials;
+use crate::adapters::aws_kms::AwsKeys;
 use crate::adapters::aws_rds::AwsRds;
 use crate::adapters::host_processes::HostProcesses;
 use crate::adapters::pg::PgServers;
@@ -79,6 +80,7 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
         rds,
         copies,
         replica,
+        keys: Arc::new(AwsKeys::new(&sdk, Arc::clone(&observer))),
         reference,
         store,
         credentials: Arc::new(AwsCredentials::new(&sdk, config.logins, config.postgres.ca_file, Arc::clone(&observer))),

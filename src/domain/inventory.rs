@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::bucket::BucketFacts;
+use super::encryption_key::{KeyFacts, KeyName};
 use super::id::{InstanceId, RegionName, ResourceId, RunId, Slot, SnapshotId, SourceId};
 use super::key::{DumpId, ObjectKey};
 use super::pin::Pin;
@@ -90,6 +91,8 @@ pub struct Instance {
     pub automated_backup_days: u32,
     /// Allocated storage in bytes.
     pub storage_bytes: u64,
+    /// ARN of the KMS key that its storage is encrypted under; absent where it is not encrypted.
+    pub kms_key: Option<String>,
 }
 
 /// Where an instance listens.
@@ -127,6 +130,12 @@ impl Instance {
                     | "configuring-log-exports"
                     | "resetting-master-credentials"
             )
+    }
+
+    /// Whether this is its name. RDS compares names without case.
+    #[must_use]
+    pub fn is_called(&self, id: &InstanceId) -> bool {
+        self.id.as_str().eq_ignore_ascii_case(id.as_str())
     }
 
     /// The major version of the server: 15 of `15.18`.
@@ -377,6 +386,8 @@ pub struct Inventory {
     pub pg_dump: Observed<Option<ToolVersion>>,
     /// How the destination's buckets are set up; looked at from time to time.
     pub buckets: BTreeMap<Plane, Observed<BucketFacts>>,
+    /// The KMS keys that backups are encrypted under, as far as we may ask; looked at from time to time.
+    pub keys: Observed<BTreeMap<KeyName, KeyFacts>>,
     /// How far AWS's clock is ahead of ours, by its answers in this round; absent where none said.
     pub clock_skew: Option<SignedDuration>,
     /// For how long this process has known the retention that is in force for a source, by its monotonic clock.
@@ -400,12 +411,12 @@ impl Inventory {
         }
     }
 
-    /// The instance with an identifier, `None` where RDS has none of that name. RDS compares names without case.
+    /// The instance with an identifier, `None` where RDS has none of that name.
     ///
     /// # Errors
     /// The instances could not be listed.
     pub fn instance(&self, id: &InstanceId) -> Result<Option<&Instance>, Unseen> {
         let instances = self.instances.as_ref().map_err(Clone::clone)?;
-        Ok(instances.iter().find(|instance| instance.id.as_str().eq_ignore_ascii_case(id.as_str())))
+        Ok(instances.iter().find(|instance| instance.is_called(id)))
     }
 }

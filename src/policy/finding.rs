@@ -66,6 +66,7 @@ impl Check {
             | Check::DumpHidden
             | Check::SnapshotCopy
             | Check::ManagedKey
+            | Check::KeyState
             | Check::Replication
             | Check::FutureDated
             | Check::PruneHeld => true,
@@ -95,7 +96,9 @@ checks! {
     DumpHidden = "dump_hidden",
     /// Whether snapshots are copied to their second region.
     SnapshotCopy = "snapshot_copy",
-    /// Whether snapshots are copied under a key of ours.
+    /// Whether the keys that backups are encrypted under can be used.
+    KeyState = "key_state",
+    /// Whether snapshots are encrypted under a key of ours, in one region at least.
     ManagedKey = "managed_key",
     /// Whether dumps arrive in the replica bucket.
     Replication = "replication",

@@ -1,12 +1,17 @@
-//! Posture: what the buckets must be like, so that what is stored stays, stays secret, and arrives in the second region.
+//! Posture: what buckets and keys must be like, so that what is stored stays, stays secret, can be read, and arrives in the
+//! second region.
 //!
 //! Nothing here is ever changed by the daemon: it says what is wrong, what that means, and what to do.
+
+mod keys;
 
 use super::finding::{Check, Finding, Severity};
 use super::retention::Retention;
 use super::{Policy, ReplicaMode, Task};
 use crate::domain::bucket::{BucketFacts, LifecycleRule, ReplicationRule};
 use crate::domain::recovery_point::Plane;
+
+pub use keys::{KeyUse, key_findings, keys_in_use};
 
 /// Findings about one of the destination's buckets.
 #[must_use]
@@ -25,36 +30,6 @@ pub fn bucket_findings(policy: &Policy, plane: Plane, facts: &BucketFacts) -> Ve
     .flatten()
     .chain(bucket.expiry())
     .collect()
-}
-
-/// Findings about the keys that snapshots are copied under.
-///
-/// A key that AWS manages (`alias/aws/rds`) cannot be shared, so a copy under it can be neither shared with nor copied to
-/// another account (RDS User Guide, "Sharing encrypted snapshots"): the account that is lost takes it along.
-#[must_use]
-pub fn key_findings(policy: &Policy) -> Vec<Finding> {
-    let copies = policy
-        .obligations()
-        .flat_map(|(source, obligation)| obligation.copies.iter().map(move |copies| (source, copies)));
-    let managed = copies.filter(|(_, copies)| copies.kms_key.as_deref().is_some_and(is_managed_by_aws));
-    managed
-        .map(|(source, copies)| Finding {
-            severity: Severity::Warning,
-            check: Check::ManagedKey,
-            source: Some(source.id.clone()),
-            text: format!(
-                "snapshots are copied to {} under a key that AWS manages, so they cannot be shared with another account as \
-                 they are; create a customer key there and name it in `copy_to`",
-                copies.region
-            ),
-        })
-        .collect()
-}
-
-/// Whether a key is named by an alias that AWS keeps for itself.
-fn is_managed_by_aws(key: &str) -> bool {
-    let alias = key.strip_prefix("alias/").or_else(|| key.split_once(":alias/").map(|(_, alias)| alias));
-    alias.is_some_and(|alias| alias.starts_with("aws/"))
 }
 
 struct Bucket<'a> {

@@ -18,7 +18,7 @@ use crate::domain::inventory::{Endpoint, Instance, Snapshot};
 use crate::domain::run::RdsEvent;
 use crate::domain::tags::Tags;
 use crate::ports::clock::Clock;
-use state::{Change, HeldInstance, Life, Region};
+use state::{Change, Life, Region};
 
 pub(crate) use state::{ChangeKind, Fate};
 
@@ -124,9 +124,9 @@ impl FakeRds {
             latest_restorable_at: None,
             automated_backup_days: 7,
             storage_bytes: 100 << 30,
+            kms_key: kms_key.map(str::to_owned),
         };
-        let held = HeldInstance { facts, kms_key: kms_key.map(str::to_owned) };
-        self.with(|region, _| region.instances.insert(lower(id.as_str()), held));
+        self.with(|region, _| region.instances.insert(lower(id.as_str()), facts));
         resource
     }
 
@@ -137,7 +137,7 @@ impl FakeRds {
 
     /// Changes what RDS says of an instance.
     pub(crate) fn change_instance(&self, id: &InstanceId, change: impl FnOnce(&mut Instance)) {
-        self.with(|region, _| change(&mut region.instances.get_mut(&lower(id.as_str())).unwrap().facts));
+        self.with(|region, _| change(region.instances.get_mut(&lower(id.as_str())).unwrap()));
     }
 
     /// Sets the status of an instance, to any word.

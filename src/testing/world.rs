@@ -104,6 +104,7 @@ impl World {
             copies: self.copies.iter().map(|(region, fake)| (region.clone(), rds(fake))).collect(),
             store: store(&self.store),
             replica: self.replica.as_ref().map(store),
+            keys: Arc::clone(&self.account) as Arc<_>,
             reference: Arc::clone(&reference) as Arc<dyn Reference>,
             credentials: Arc::clone(&self.credentials) as Arc<_>,
             postgres: Faulty::new(Arc::clone(&self.servers) as Arc<dyn Postgres>, &faults),

@@ -13,7 +13,7 @@ from case import Config
 from postgres_tools import MASTER, psql, row_counts, run, tools_environment
 from sandbox_process import KMS_ALIAS, MASTER_PASSWORD, REGION
 from strongroom_process import Daemon
-from vault import COPIES_AT_ONCE, INSTANCE, REPLICA_BUCKET, ROWS, SOURCE, WEST, Vault, keep
+from vault import COPIES_AT_ONCE, INSTANCE, REPLICA_BUCKET, ROWS, SOURCE, WEST, Vault, another_instance, keep
 from waiting import wait_until
 
 DUMPS = {"source": SOURCE, "kind": "dump"}
@@ -141,15 +141,26 @@ def test_a_disabled_key_is_told_and_the_snapshot_counts_in_one_region_only(vault
         daemon = strongroom.start()
         line = daemon.wait_for_line("copy snapshot", level="WARN")
         assert "KMSKeyNotAccessible" in line["error"] and line["source.id"] == SOURCE
-        daemon.wait_for(lambda: daemon.status().get("well"), "the snapshot itself is well")
-        assert points(daemon, "primary", SNAPSHOTS) >= 1 and points(daemon, "replica", SNAPSHOTS) == 0
+        daemon.wait_for(lambda: points(daemon, "primary", SNAPSHOTS) >= 1, "the snapshot itself counts")
+        assert points(daemon, "replica", SNAPSHOTS) == 0
         vaults.wait_for_rounds(daemon)
         assert second in vaults.snapshot_ids() and vaults.listed(strongroom, "replica") == {}
         assert len(vaults.calls("CopyDBSnapshot")) < 5, "it does not insist"
+        assert vaults.finding(daemon, "key_state", source=SOURCE) == 1
+        (text,) = vaults.findings(strongroom, "key_state")
+        assert vaults.key_arn("alias/other") in text and "is disabled" in text and f"snapshots in {WEST}" in text
     daemon.wait_for(lambda: vaults.copy_states() == {second: "available"}, "it is copied with the key", 90)
     (copy,) = vaults.copies()
     assert copy["KmsKeyId"] == vaults.key_arn("alias/other")
     assert first != second
+    daemon.wait_for(lambda: vaults.finding(daemon, "key_state", source=SOURCE) == 0, "the finding goes with its cause")
+
+
+def test_an_instance_under_the_key_of_aws_is_found_until_its_copies_have_one_of_ours(vaults: Vault) -> None:
+    with another_instance(vaults.sandbox, "annex", StorageEncrypted=True):
+        (text,) = vaults.findings(vaults.configure("annex", snapshot=keep(1)), "managed_key")
+        assert "instance bank-annex is encrypted under a key that AWS manages" in text
+        assert vaults.findings(vaults.configure("annex", snapshot=keep(1, **copied(vaults, 1))), "managed_key") == []
 
 
 def test_a_copy_that_rds_fails_is_made_again_under_another_name(vaults: Vault) -> None:

@@ -68,12 +68,12 @@ def keep(last: int, **more: Any) -> Config:
 
 
 @contextmanager
-def another_instance(sandbox: Sandbox, name: str) -> Iterator[None]:
+def another_instance(sandbox: Sandbox, name: str, **more: Any) -> Iterator[None]:
     """An instance beside the vault, with a database and a login of that name; gone at the end of the block."""
     secrets = sandbox.client("secretsmanager")
     login = {"username": MASTER, "password": MASTER_PASSWORD}
     secrets.create_secret(Name=f"rds/{name}/backup", SecretString=json.dumps(login))
-    create_instance(sandbox, name)
+    create_instance(sandbox, name, **more)
     try:
         yield
     finally:
@@ -81,7 +81,7 @@ def another_instance(sandbox: Sandbox, name: str) -> Iterator[None]:
         secrets.delete_secret(SecretId=f"rds/{name}/backup", ForceDeleteWithoutRecovery=True)
 
 
-def create_instance(sandbox: Sandbox, name: str) -> None:
+def create_instance(sandbox: Sandbox, name: str, **more: Any) -> None:
     instance = f"bank-{name}"
     sandbox.client("rds").create_db_instance(
         DBInstanceIdentifier=instance,
@@ -92,6 +92,7 @@ def create_instance(sandbox: Sandbox, name: str) -> None:
         MasterUsername=MASTER,
         MasterUserPassword=MASTER_PASSWORD,
         BackupRetentionPeriod=0,
+        **more,
     )
     wait_until(lambda: sandbox.instance(instance)["DBInstanceStatus"] == "available", f"{instance} is available")
 

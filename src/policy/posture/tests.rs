@@ -4,8 +4,8 @@ use rstest::rstest;
 
 use super::*;
 use crate::domain::bucket::{DefaultEncryption, ObjectLock};
+use crate::policy::ReplicaPolicy;
 use crate::policy::retention::RetentionPolicy;
-use crate::policy::{ReplicaPolicy, SnapshotCopies};
 use crate::testing::{keep_nothing, policy as promises};
 
 const KEY: &str = "arn:aws:kms:us-east-1:111122223333:key/one";
@@ -157,25 +157,4 @@ fn where_dumps_are_kept_for_ever_any_expiry_is_too_early() {
     facts.lifecycle.as_mut().unwrap()[0].expiration_days = Some(36_500);
     let findings = bucket_findings(&policy, Plane::Primary, &facts);
     assert!(findings.iter().any(|finding| finding.check == Check::BucketLifecycle), "{findings:?}");
-}
-
-#[rstest]
-#[case::by_its_alias("alias/aws/rds", true)]
-#[case::by_the_arn_of_its_alias("arn:aws:kms:us-west-2:123456789012:alias/aws/rds", true)]
-#[case::ours_by_its_alias("alias/bank-aws/rds", false)]
-#[case::ours_by_the_arn_of_its_alias("arn:aws:kms:us-west-2:123456789012:alias/bank", false)]
-#[case::ours_by_its_arn(WEST_KEY, false)]
-fn copies_under_a_key_that_aws_manages_are_found(#[case] key: &str, #[case] found: bool) {
-    let mut policy = policy();
-    for source in policy.sources.values_mut() {
-        let copies = SnapshotCopies {
-            region: "us-west-2".parse().unwrap(),
-            kms_key: Some(key.to_owned()),
-            retention: Retention::KeepAll,
-        };
-        source.obligations[0].copies = vec![copies];
-    }
-    let told: Vec<String> = key_findings(&policy).iter().map(ToString::to_string).collect();
-    assert_eq!(told.len(), usize::from(found), "{told:?}");
-    assert!(told.iter().all(|line| line.starts_with("warning: accounts: snapshots are copied to us-west-2")));
 }

@@ -1,7 +1,8 @@
 //! The requests to AWS that are counted by name. Labels are bounded by this list: what is not on it counts as `other`.
 
 /// Service and operation of everything that strongroom asks of AWS, with the names of AWS's API models.
-const REQUESTS: [(&str, &[&str]); 3] = [
+const REQUESTS: [(&str, &[&str]); 4] = [
+    ("kms", &["DescribeKey"]),
     (
         "rds",
         &[
@@ -68,6 +69,7 @@ mod tests {
     #[test]
     fn names_of_the_sdk_find_their_labels_and_unknown_ones_stay_bounded() {
         assert_eq!(labels("RDS", "DescribeDBInstances"), ("rds", "DescribeDBInstances"));
+        assert_eq!(labels("KMS", "DescribeKey"), ("kms", "DescribeKey"));
         assert_eq!(labels("Secrets Manager", "GetSecretValue"), ("secretsmanager", "GetSecretValue"));
         assert_eq!(labels("S3", "SelectObjectContent"), ("s3", "other"));
         assert_eq!(labels("STS", "GetCallerIdentity"), ("other", "other"));

@@ -178,6 +178,7 @@ fn what_cannot_be_seen_keeps_its_last_value_and_is_marked() {
     inventory.stores.insert("accounts".parse().unwrap(), Err(unseen()));
     inventory.copies.insert("us-west-2".parse().unwrap(), Err(unseen()));
     inventory.buckets.insert(Plane::Primary, Err(unseen()));
+    inventory.keys = Err(unseen());
     look(&metrics, &policy, &inventory);
 
     // The replica bucket's side is part of the store's, which says so already.

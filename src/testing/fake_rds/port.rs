@@ -4,11 +4,13 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
 use super::state::{ChangeKind, Fate, HeldSnapshot, Life, Order, arn};
-use super::{FakeRds, WorldState, lower};
+use super::{FakeRds, FakeRdsWorld, WorldState, lower};
+use crate::domain::encryption_key::{KeyFacts, KeyName, KeyState};
 use crate::domain::id::{InstanceId, RegionName, SnapshotId};
 use crate::domain::inventory::{Complete, Instance, Snapshot};
 use crate::domain::run::RdsEvent;
 use crate::domain::tags::Tags;
+use crate::ports::keys::Keys;
 use crate::ports::rds::{Rds, SnapshotCopyRequest};
 use crate::ports::{ErrorKind, PortError};
 
@@ -17,6 +19,21 @@ const EVENTS_KEPT: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 fn refused(what: &str, kind: ErrorKind, cause: &str) -> PortError {
     PortError::new(what, kind).because(cause)
+}
+
+#[async_trait]
+impl Keys for FakeRdsWorld {
+    async fn key(&self, name: &KeyName) -> Result<Option<KeyFacts>, PortError> {
+        let disabled = self
+            .state
+            .lock()
+            .unwrap()
+            .regions
+            .get(&name.region)
+            .is_some_and(|region| region.disabled_keys.contains(&name.key));
+        let state = if disabled { KeyState::Disabled } else { KeyState::Enabled };
+        Ok(Some(KeyFacts { managed_by_aws: false, state }))
+    }
 }
 
 #[async_trait]

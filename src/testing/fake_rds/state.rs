@@ -44,18 +44,13 @@ pub(crate) struct Change {
 pub(super) struct Region {
     pub(super) settings: RdsSettings,
     /// By identifier in lower case.
-    pub(super) instances: BTreeMap<String, HeldInstance>,
+    pub(super) instances: BTreeMap<String, Instance>,
     /// By identifier.
     pub(super) snapshots: BTreeMap<String, HeldSnapshot>,
     pub(super) events: Vec<(String, RdsEvent)>,
     pub(super) disabled_keys: BTreeSet<String>,
     pub(super) snapshot_fates: VecDeque<Fate>,
     pub(super) copy_fates: VecDeque<Fate>,
-}
-
-pub(super) struct HeldInstance {
-    pub(super) facts: Instance,
-    pub(super) kms_key: Option<String>,
 }
 
 pub(super) struct HeldSnapshot {
@@ -81,7 +76,7 @@ pub(super) struct Order<'a> {
 }
 
 impl Region {
-    pub(super) fn instance(&self, id: &InstanceId) -> Option<&HeldInstance> {
+    pub(super) fn instance(&self, id: &InstanceId) -> Option<&Instance> {
         self.instances.get(&lower(id.as_str()))
     }
 
@@ -90,8 +85,8 @@ impl Region {
     }
 
     /// An instance as RDS shows it: `backing-up` while a snapshot is made of it.
-    pub(super) fn shown_instance(&self, held: &HeldInstance, now: Timestamp) -> Instance {
-        let mut shown = held.facts.clone();
+    pub(super) fn shown_instance(&self, held: &Instance, now: Timestamp) -> Instance {
+        let mut shown = held.clone();
         let backing_up = self.snapshots.values().any(|snapshot| {
             snapshot.is_being_made() && snapshot.copy_of.is_none() && snapshot.facts.instance == shown.id
         });
@@ -112,15 +107,15 @@ impl Region {
         let facts = Snapshot {
             arn: Some(arn(region, &id)),
             id,
-            instance: instance.facts.id.clone(),
-            resource: Some(instance.facts.resource.clone()),
+            instance: instance.id.clone(),
+            resource: Some(instance.resource.clone()),
             status: "available".to_owned(),
             progress_percent: 100,
             created_at: Some(now),
             stored_at: Some(now),
             copied_from: None,
             kms_key: instance.kms_key.clone(),
-            storage_bytes: instance.facts.storage_bytes,
+            storage_bytes: instance.storage_bytes,
             tags: order.tags.clone(),
         };
         let fate = self.snapshot_fates.pop_front().unwrap_or(Fate::Available);
