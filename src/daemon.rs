@@ -77,6 +77,7 @@ impl Daemon {
             counted.aws_request(service, operation, outcome);
         });
         let assembly = assemble(config, count).await;
+        metrics.watch_memory(Arc::clone(&assembly.memory));
         let clock = Arc::clone(&assembly.ports.clock);
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|error| DaemonError::Listen { address, error })?;

@@ -8,8 +8,11 @@
 //! before the process has ended well, the archive has come to its end, and the store has been asked what it has.
 
 pub mod archive;
+pub mod bandwidth;
 mod check_stored;
 mod compress;
+pub mod governor;
+pub mod memory;
 pub mod parallel;
 pub mod parts;
 pub mod quoting;

@@ -3,6 +3,7 @@
 pub mod claim;
 mod copy;
 mod dump;
+mod govern;
 mod patient_store;
 pub mod pin;
 mod prune;
@@ -19,10 +20,12 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::id::{InstallationId, RegionName, RunId, SourceId};
 use crate::domain::inventory::StoredRun;
 use crate::domain::key::{Layout, ObjectKey};
+use crate::domain::memory::MemoryUse;
 use crate::domain::progress::Progress;
 use crate::domain::recovery_point::Plane;
 use crate::domain::run::{Failure, RunRecord, RunState};
 use crate::domain::verification::Verification;
+use crate::dump::memory::MemoryPool;
 use crate::plan::action::{Action, CloseRun, Ending};
 use crate::policy::ReplicaPolicy;
 use crate::ports::object_store::ObjectStore;
@@ -43,8 +46,10 @@ pub struct ExecuteSettings {
     pub kms_key: Option<String>,
     /// Least bytes of a part.
     pub part_size_bytes: u64,
-    /// How many parts of one dump may exist at once.
+    /// How many parts of one dump may be on their way at once.
     pub parts_in_flight: usize,
+    /// The account of what all dumps of this process hold.
+    pub memory: Arc<MemoryUse>,
     /// How long a dump outlasts an outage of the store.
     pub outage_tolerance: SignedDuration,
     /// SHA-256 of the effective configuration.
@@ -63,6 +68,7 @@ const UNCONFIGURED: &str = "the configuration does not name it any more";
 pub struct Executor {
     ports: Ports,
     settings: Arc<ExecuteSettings>,
+    memory: MemoryPool,
 }
 
 /// What came of an action.
@@ -130,7 +136,8 @@ impl Executor {
     /// An executor over `ports`.
     #[must_use]
     pub fn new(ports: Ports, settings: ExecuteSettings) -> Executor {
-        Executor { ports, settings: Arc::new(settings) }
+        let memory = MemoryPool::new(Arc::clone(&settings.memory));
+        Executor { ports, settings: Arc::new(settings), memory }
     }
 
     /// Carries out one action. It ends soon after `token` is cancelled, with nothing half-done visible.
@@ -242,7 +249,7 @@ impl Executor {
                 Vec::new()
             }
         };
-        Failure { message, rds_events }
+        Failure { message, rds_events, stopped_by: None }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The rules: the validated desired state, and pure functions that read it.
 
 pub mod finding;
+pub mod governor;
 pub mod posture;
 pub mod prune;
 pub mod retention;
@@ -9,11 +10,13 @@ pub mod schedule;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU64;
 
 use jiff::SignedDuration;
 
 use crate::domain::id::{DatabaseName, InstallationId, InstanceId, Kind, RegionName, SourceId};
 use crate::domain::manifest::Engine;
+use governor::GovernorLimits;
 use prune::PrunePolicy;
 use retention::Retention;
 use retry::RetryPolicy;
@@ -197,6 +200,10 @@ pub struct DumpSettings {
     pub compression_level: i32,
     /// Connections that the parallel engine reads rows with.
     pub jobs: usize,
+    /// What it may do to others.
+    pub governor: GovernorLimits,
+    /// How many bytes it may send to the store in a second; `None`: as many as it can.
+    pub bandwidth_max: Option<NonZeroU64>,
 }
 
 /// How much may happen at once.
@@ -204,6 +211,8 @@ pub struct DumpSettings {
 pub struct Limits {
     /// Runs of any kind, over all sources.
     pub concurrent_runs: usize,
+    /// Bytes that all dumps together may hold in memory.
+    pub dump_memory_bytes: u64,
 }
 
 /// How often to look.

@@ -9,6 +9,7 @@ pub(crate) mod fake_rds;
 pub(crate) mod fake_store;
 pub(crate) mod faults;
 pub(crate) mod logged;
+pub(crate) mod memory;
 pub(crate) mod random;
 pub(crate) mod sandbox;
 pub(crate) mod sim_clock;
@@ -32,6 +33,7 @@ use crate::domain::recovery_point::{Plane, PointState, RecoveryPoint};
 use crate::domain::run::{OwnerState, ProcessIdentity, RunRecord};
 use crate::domain::tags;
 use crate::domain::verification::Level;
+use crate::policy::governor::GovernorLimits;
 use crate::policy::prune::PrunePolicy;
 use crate::policy::retention::{Retention, RetentionPolicy};
 use crate::policy::retry::RetryPolicy;
@@ -65,7 +67,7 @@ pub(crate) fn policy(sources: &[(&str, &[&str])]) -> Policy {
             replica: None,
         },
         sources: sources.collect(),
-        limits: Limits { concurrent_runs: 4 },
+        limits: Limits { concurrent_runs: 4, dump_memory_bytes: 1 << 30 },
         cadence: cadence(),
         prune: PrunePolicy {
             automatic: true,
@@ -100,7 +102,14 @@ pub(crate) fn region() -> RegionName {
 }
 
 fn source(id: &str, databases: &[&str]) -> SourcePolicy {
-    let settings = DumpSettings { engine: Engine::PgDump, compression_level: 3, jobs: 2 };
+    let settings = DumpSettings {
+        engine: Engine::PgDump,
+        compression_level: 3,
+        jobs: 2,
+        // A look each second would make simulated months slow.
+        governor: GovernorLimits::default(),
+        bandwidth_max: None,
+    };
     let databases: Vec<_> = databases.iter().map(|database| database.parse().unwrap()).collect();
     let dumps = databases.iter().map(|database| {
         obligation(Task::Dump { database: Clone::clone(database), settings: settings.clone() }, "0 4 1 * *")

@@ -16,7 +16,7 @@ use crate::daemon::Assembly;
 use crate::domain::id::{DatabaseName, Kind, RunId, SourceId};
 use crate::domain::inventory::Inventory;
 use crate::domain::progress::Progress;
-use crate::domain::run::RunState;
+use crate::domain::run::{Failure, RunState};
 use crate::execute::{Outcome, RunEnd};
 use crate::plan::action::Action;
 use crate::plan::backup::{Refusal, advance_run, manual};
@@ -173,6 +173,10 @@ fn report(source: &SourceId, run: &RunId, outcome: &Outcome) -> std::io::Result<
                     };
                     text::print(&format!("run {run} of {source} succeeded after {took}: {size}\n"))?;
                     Exit::Done
+                }
+                RunState::Failed { failure: Failure { message, stopped_by: Some(_), .. }, .. } => {
+                    complain(&format!("run {run} of {source} gave way to production after {took}: {message}"));
+                    Exit::Failed
                 }
                 RunState::Failed { failure, .. } => {
                     complain(&format!("run {run} of {source} failed after {took}: {}", failure.message));

@@ -182,7 +182,8 @@ fn unreadable(
 ) -> RunRecord {
     let at = object.modified_at.unwrap_or(run.slot.instant());
     let owner = ProcessIdentity { host: "unknown".to_owned(), pid_space: String::new(), pid: 0, start_ticks: 0 };
-    let failure = Failure { message: format!("its record cannot be read: {why}"), rds_events: Vec::new() };
+    let failure =
+        Failure { message: format!("its record cannot be read: {why}"), rds_events: Vec::new(), stopped_by: None };
     RunRecord::claim(installation.clone(), run.clone(), source.clone(), owner, at)
         .closed(RunState::Failed { finished_at: at, failure })
 }

@@ -2,6 +2,7 @@
 //!
 //! Each function reports what is wrong and returns `None`, so that one run finds everything.
 
+mod memory;
 mod parts;
 mod policies;
 mod retention;
@@ -14,7 +15,7 @@ use crate::config::diagnosis::{Diagnosis, join};
 use crate::config::environment::Environment;
 use crate::config::{AwsConfig, DaemonConfig, DestinationConfig, PostgresConfig, human, raw};
 use crate::domain::id::{InstallationId, SourceId};
-use crate::policy::{Cadence, DestinationPolicy, Limits, Policy};
+use crate::policy::{Cadence, DestinationPolicy, Policy};
 use crate::ports::credentials::LoginRef;
 
 /// Examples for whoever wrote what is no duration.
@@ -44,6 +45,7 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
     let cadence = cadence(&file.daemon, diagnosis);
     let prune = retention::prune(&file.prune, diagnosis);
     let policies = policies::build(file, diagnosis);
+    let limits = memory::limits(file, destination.as_ref(), &policies, diagnosis);
     let sources = sources::build(file, &policies, environment, diagnosis);
     let postgres = parts::postgres(file, &policies, diagnosis);
     unfinished::report(file, diagnosis);
@@ -60,7 +62,7 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
             replica,
         },
         sources: sources.policies,
-        limits: Limits { concurrent_runs: file.limits.concurrent_runs },
+        limits: limits?,
         cadence: cadence?,
         prune: prune?,
     };

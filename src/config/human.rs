@@ -1,5 +1,7 @@
 //! Durations and sizes as people write them.
 
+use std::num::NonZeroU64;
+
 use jiff::{SignedDuration, Span, SpanRelativeTo, Unit};
 
 /// A text that is no duration or size of the kind asked for.
@@ -14,6 +16,9 @@ pub(super) enum InvalidAmount {
     /// Negative, or zero where something must be.
     #[error("`{0}` is too short: it must be {1}")]
     TooShort(String, &'static str),
+    /// No rate at all.
+    #[error("`{0}` is not a number of bytes in a second")]
+    Rate(String),
     /// No size at all.
     #[error("`{0}` is not a size")]
     Size(String),
@@ -69,6 +74,23 @@ pub(super) fn size_bytes(text: &str) -> Result<u64, InvalidAmount> {
     number.checked_mul(*factor).ok_or_else(invalid)
 }
 
+/// A number of bytes in a second, as `50MB/s`.
+pub(super) fn bytes_per_s(text: &str) -> Result<NonZeroU64, InvalidAmount> {
+    let invalid = || InvalidAmount::Rate(text.to_owned());
+    let size = text.trim().strip_suffix("/s").ok_or_else(invalid)?;
+    let bytes = size_bytes(size).map_err(|_| invalid())?;
+    NonZeroU64::new(bytes).ok_or_else(|| InvalidAmount::TooShort(text.to_owned(), "one byte in a second or more"))
+}
+
+/// The word for no limit.
+const OFF: &str = "off";
+
+/// A duration of one second or more, or `None` for `off`: that a limit of zero would be none, or would let nothing pass, is
+/// left to nobody's guess.
+pub(super) fn limit(text: &str) -> Result<Option<SignedDuration>, InvalidAmount> {
+    if text.trim() == OFF { Ok(None) } else { positive_duration(text).map(Some) }
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -105,6 +127,24 @@ mod tests {
             "`0s` is too short: it must be one second or more"
         );
         assert!(positive_duration("1ms").is_err());
+    }
+
+    #[rstest]
+    #[case("50MB/s", Some(50_000_000))]
+    #[case(" 1 MiB/s ", Some(1 << 20))]
+    #[case("50MB", None)]
+    #[case("50Mbit/s", None)]
+    #[case("0B/s", None)]
+    #[case("50/s", None)]
+    fn rates_say_that_they_are_of_a_second(#[case] text: &str, #[case] expected: Option<u64>) {
+        assert_eq!(bytes_per_s(text).ok().map(NonZeroU64::get), expected);
+    }
+
+    #[test]
+    fn only_off_is_without_a_limit() {
+        assert_eq!(limit("off"), Ok(None));
+        assert_eq!(limit("5s"), Ok(Some(SignedDuration::from_secs(5))));
+        assert!(limit("0s").is_err() && limit("none").is_err());
     }
 
     #[rstest]

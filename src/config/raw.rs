@@ -12,7 +12,7 @@ use std::num::NonZeroU32;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(super) use policies::{Drill, Dump, Engine, Policy, Retention, Retry, Snapshot};
+pub(super) use policies::{Drill, Dump, Engine, Governor, Policy, Retention, Retry, Snapshot};
 
 /// UTC: it has no clock changes, so nothing is due twice or moves.
 const DEFAULT_TIME_ZONE: &str = "UTC";
@@ -36,6 +36,8 @@ const DEFAULT_RECONCILE_INTERVAL: &str = "5m";
 const DEFAULT_POLL_INTERVAL: &str = "15s";
 /// Four dumps at once keep two cores of compression busy without starving the daemon.
 const DEFAULT_CONCURRENT_RUNS: usize = 4;
+/// Four parallel dumps at once with four jobs and the default parts take 704 MiB.
+const DEFAULT_DUMP_MEMORY: &str = "1GiB";
 /// What has expired costs money and counts towards RDS's quota of snapshots, at which new ones fail.
 const DEFAULT_PRUNE_AUTOMATIC: bool = true;
 /// In a steady state a point expires for each one that is made: ten an hour are a fleet's. A mistake in a retention lets
@@ -238,11 +240,13 @@ pub(super) struct Limits {
     /// Runs of any kind, over all sources.
     #[schemars(range(min = 1, max = 1000))]
     pub(super) concurrent_runs: usize,
+    /// Memory of all dumps together, for buffers and parts. A dump takes its share before it begins, or waits for it.
+    pub(super) dump_memory: String,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { concurrent_runs: DEFAULT_CONCURRENT_RUNS }
+        Limits { concurrent_runs: DEFAULT_CONCURRENT_RUNS, dump_memory: DEFAULT_DUMP_MEMORY.to_owned() }
     }
 }
 

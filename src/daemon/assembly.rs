@@ -18,6 +18,7 @@ use crate::collect::Collector;
 use crate::config::Config;
 use crate::domain::id::RegionName;
 use crate::domain::key::Layout;
+use crate::domain::memory::MemoryUse;
 use crate::execute::{ExecuteSettings, Executor};
 use crate::policy::Policy;
 use crate::ports::clock::Clock;
@@ -36,6 +37,8 @@ pub struct Assembly {
     pub collector: Collector,
     /// The client that restores.
     pub pg_restore: StockPgRestore,
+    /// What dumps hold.
+    pub memory: Arc<MemoryUse>,
     /// What is wanted.
     pub policy: Arc<Policy>,
 }
@@ -88,6 +91,7 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
         pg_dump: Arc::new(StockPgDump::find(bin_dir)),
         processes: Arc::new(HostProcesses::new()),
     };
+    let memory = Arc::new(MemoryUse::new(config.policy.limits.dump_memory_bytes));
     let layout = Layout::new(&destination.prefix);
     let settings = ExecuteSettings {
         installation: config.policy.installation.clone(),
@@ -96,6 +100,7 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
         kms_key: destination.kms_key,
         part_size_bytes: destination.part_size_bytes,
         parts_in_flight: destination.parts_in_flight,
+        memory: Arc::clone(&memory),
         outage_tolerance: destination.outage_tolerance,
         config_sha256: config.sha256,
         region: config.policy.region.clone(),
@@ -105,6 +110,7 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
         executor: Executor::new(ports.clone(), settings),
         collector: Collector::new(layout),
         pg_restore: StockPgRestore::find(bin_dir),
+        memory,
         ports,
         policy: Arc::new(config.policy),
     }

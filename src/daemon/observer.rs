@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use crate::domain::id::{DatabaseName, Kind, RunId, SourceId};
 use crate::domain::inventory::Inventory;
 use crate::domain::progress::ProgressCount;
+use crate::domain::run::{Failure, RunState};
 use crate::execute::RunEnd;
 use crate::plan::Plan;
 use crate::plan::status::Status;
@@ -58,6 +59,9 @@ impl Observer for Telemetry {
     fn run_ended(&self, source: &SourceId, run: &RunId, end: &RunEnd) {
         if let Some(outcome) = RunOutcome::of(&end.state) {
             self.metrics.run_ended(source, run.kind, outcome, end.duration);
+        }
+        if let RunState::Failed { failure: Failure { stopped_by: Some(cause), .. }, .. } = &end.state {
+            self.metrics.dump_stopped(source, *cause);
         }
     }
 

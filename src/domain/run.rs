@@ -59,6 +59,40 @@ pub struct Failure {
     /// RDS events of the run's window, oldest first: what AWS says happened to the instance.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rds_events: Vec<RdsEvent>,
+    /// Why the run was stopped, if it was not the run that failed: it gave way to production, and is made again later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_by: Option<StopCause>,
+}
+
+/// What made a dump give way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopCause {
+    /// Another session waited too long for a lock of it.
+    LockWait,
+    /// It held back vacuum for too many transactions.
+    XminAge,
+    /// A standby of its server fell behind.
+    ReplicaLag,
+    /// Nobody could look at its server for too long.
+    Unwatched,
+}
+
+impl StopCause {
+    /// All of them.
+    pub const ALL: [StopCause; 4] =
+        [StopCause::LockWait, StopCause::XminAge, StopCause::ReplicaLag, StopCause::Unwatched];
+
+    /// The cause as one word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StopCause::LockWait => "lock_wait",
+            StopCause::XminAge => "xmin_age",
+            StopCause::ReplicaLag => "replica_lag",
+            StopCause::Unwatched => "unwatched",
+        }
+    }
 }
 
 /// An event that RDS recorded about an instance or snapshot.
@@ -207,6 +241,7 @@ mod tests {
         let failure = Failure {
             message: "pg_dump ended with exit status 1".into(),
             rds_events: vec![RdsEvent { at: now, message: "Recovery of the DB instance has started".into() }],
+            stopped_by: Some(StopCause::LockWait),
         };
         for state in [
             RunState::Running,

@@ -14,19 +14,20 @@ use futures_util::FutureExt;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::archive::ArchiveSink;
 use super::check_stored::Sent;
+use super::memory::{Slot, Slots};
 use super::parts::{PARTS_MAX, PartSizes, SEGMENT_BYTES};
 use crate::domain::progress::Progress;
 use crate::ports::object_store::Part;
 
-/// A part with the permit that accounts for its memory: given back when the store has taken the part.
+/// A part with the slot that accounts for its memory: given back when the store has taken the part.
 #[derive(Debug)]
 pub(super) struct PermittedPart {
     pub(super) part: Part,
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) slot: Slot,
 }
 
 /// The parts cannot go anywhere, or there are too many of them.
@@ -44,7 +45,7 @@ pub(super) enum CompressError {
 pub(super) struct Compressor {
     frames: Frames,
     sizes: PartSizes,
-    memory: Arc<Semaphore>,
+    slots: Slots,
     parts: mpsc::Sender<PermittedPart>,
     runtime: Handle,
     progress: Arc<Progress>,
@@ -60,15 +61,15 @@ struct OpenPart {
     segments: Vec<Bytes>,
     size_bytes: u64,
     crc: crc_fast::Digest,
-    permit: OwnedSemaphorePermit,
+    slot: Slot,
 }
 
 impl Compressor {
-    /// `memory` holds one permit per part that may exist at once; `runtime` is only used to wait for one.
+    /// `runtime` is only used to wait for a slot.
     pub(super) fn new(
         level: i32,
         sizes: PartSizes,
-        memory: Arc<Semaphore>,
+        slots: Slots,
         parts: mpsc::Sender<PermittedPart>,
         runtime: Handle,
         progress: Arc<Progress>,
@@ -76,7 +77,7 @@ impl Compressor {
         Compressor {
             frames: Frames::begin(level),
             sizes,
-            memory,
+            slots,
             parts,
             runtime,
             progress,
@@ -103,6 +104,7 @@ impl Compressor {
         part.crc.update(&segment);
         part.size_bytes += segment.len() as u64;
         part.segments.push(segment);
+        part.slot.holds(part.size_bytes);
         if part.size_bytes >= self.sizes.of_part(self.next_number) {
             return self.send_part(part);
         }
@@ -114,10 +116,9 @@ impl Compressor {
         if self.next_number > PARTS_MAX {
             return Err(CompressError::TooManyParts);
         }
-        let permit = self.runtime.block_on(Arc::clone(&self.memory).acquire_owned());
-        let permit = permit.map_err(|_| CompressError::UploadStopped)?;
+        let slot = self.runtime.block_on(self.slots.take()).ok_or(CompressError::UploadStopped)?;
         let crc = crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme);
-        Ok(OpenPart { segments: Vec::new(), size_bytes: 0, crc, permit })
+        Ok(OpenPart { segments: Vec::new(), size_bytes: 0, crc, slot })
     }
 
     fn send_part(&mut self, open: OpenPart) -> Result<(), CompressError> {
@@ -127,7 +128,7 @@ impl Compressor {
         self.whole_bytes += open.size_bytes;
         let part = Part { number: self.next_number, segments: open.segments, size_bytes: open.size_bytes, crc64nvme };
         self.next_number += 1;
-        let permitted = PermittedPart { part, permit: open.permit };
+        let permitted = PermittedPart { part, slot: open.slot };
         self.parts.blocking_send(permitted).map_err(|_| CompressError::UploadStopped)
     }
 

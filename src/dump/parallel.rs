@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::DumpError;
 use super::archive::{self, Head, Toc};
+use super::bandwidth::Bandwidth;
+use super::memory::Share;
 use super::parts::PartSizes;
 use super::row_meter::RowCount;
 use crate::domain::id::RunId;
@@ -78,12 +80,12 @@ pub struct ParallelRequest {
     pub kms_key: Option<String>,
     /// zstd level.
     pub compression_level: i32,
-    /// Connections that read rows.
-    pub jobs: usize,
     /// Sizes of the parts of an object.
     pub sizes: PartSizes,
-    /// Parts that may be on their way to the store, beside the one that each connection fills.
-    pub parts_in_flight: usize,
+    /// What it may hold, and so how many connections read rows, and how many parts there are.
+    pub memory: Arc<Share>,
+    /// How fast it may send, over all connections.
+    pub bandwidth: Arc<Bandwidth>,
     /// Bytes of a table's file that one piece of work reads.
     pub range_bytes: u64,
     /// Counters to move.

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{self, ArchiveError, Walked};
+use super::bandwidth::Bandwidth;
 use super::check_stored::{Sent, check_stored};
 use super::compress::{CompressError, Compressor, PermittedPart};
+use super::memory::Share;
 use super::parts::PartSizes;
 use crate::domain::inventory::OpenUpload;
 use crate::domain::key::ObjectKey;
@@ -35,8 +37,10 @@ pub struct ArchiveRequest {
     pub kms_key: Option<String>,
     /// Sizes of the parts.
     pub sizes: PartSizes,
-    /// How many parts may exist at once, the one being filled included.
-    pub parts_in_flight: usize,
+    /// What it may hold, the part that is being filled included.
+    pub memory: Arc<Share>,
+    /// How fast it may send.
+    pub bandwidth: Arc<Bandwidth>,
     /// Counters to move.
     pub progress: Arc<Progress>,
 }
@@ -72,6 +76,19 @@ pub enum DumpError {
     /// An outside thing failed.
     #[error("the dump could not go on")]
     Port(#[from] PortError),
+    /// A connection of the parallel engine could not go on.
+    #[error("connection {worker} of {workers} could not go on with {what}")]
+    Worker {
+        /// Which one, from 1.
+        worker: usize,
+        /// Of how many.
+        workers: usize,
+        /// The table or large object.
+        what: String,
+        /// Why.
+        #[source]
+        error: Box<DumpError>,
+    },
     /// What is stored is not what was sent.
     #[error("{key} is stored with {found}, but {sent} was sent")]
     StoredDifferently {
@@ -153,12 +170,12 @@ async fn fill(
     let archive = process.take_archive().ok_or_else(|| {
         PortError::new("take the archive of pg_dump", ErrorKind::Invalid).because("it was taken before")
     })?;
-    let memory = Arc::new(Semaphore::new(request.parts_in_flight));
-    let (sender, receiver) = mpsc::channel(request.parts_in_flight);
+    let slots = request.memory.slots();
+    let (sender, receiver) = mpsc::channel(request.memory.memory().parts());
     let compressor = Compressor::new(
         request.compression_level,
         request.sizes,
-        Arc::clone(&memory),
+        slots.clone(),
         sender,
         Handle::current(),
         Arc::clone(&request.progress),
@@ -170,7 +187,7 @@ async fn fill(
     };
     if uploaded.is_err() {
         // The thread may wait for the pipe or for memory: both end here.
-        memory.close();
+        slots.close();
         process.kill().await;
     }
     let pumped = pump.await.map_err(|_| DumpError::Panicked)?;
@@ -203,7 +220,7 @@ fn pump(archive: Box<dyn Read + Send>, mut compressor: Compressor) -> Result<Mad
     Ok(Made { walked, compressed, warnings: None })
 }
 
-/// Uploads parts as they come, as many at once as there are permits; returns receipts in the order of their numbers.
+/// Uploads parts as they come, as many at once as there are slots; returns receipts in the order of their numbers.
 async fn upload_parts(
     request: &ArchiveRequest,
     upload: &OpenUpload,
@@ -233,9 +250,10 @@ async fn upload_part(
     permitted: PermittedPart,
 ) -> Result<PartReceipt, PortError> {
     let size_bytes = permitted.part.size_bytes;
+    request.bandwidth.pass(size_bytes).await;
     let receipt = request.store.upload_part(upload, permitted.part).await?;
     request.progress.add_stored(size_bytes);
-    drop(permitted.permit);
+    drop(permitted.slot);
     Ok(receipt)
 }
 
@@ -251,6 +269,7 @@ impl DumpError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             DumpError::Port(error) => error.kind(),
+            DumpError::Worker { error, .. } => error.kind(),
             DumpError::Cancelled => ErrorKind::Cancelled,
             DumpError::Client { .. }
             | DumpError::Archive(_)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -10,11 +11,15 @@ use tokio_util::sync::CancellationToken;
 use super::claim::Claim;
 use super::patient_store::PatientStore;
 use super::{Executor, Outcome, restore_md};
+use crate::domain::id::RunId;
 use crate::domain::manifest::{
     Compression, Engine, LargeObjects, MANIFEST_VERSION, Manifest, StoredObject, Table, Versions,
 };
+use crate::domain::memory::DumpMemory;
 use crate::domain::progress::Progress;
-use crate::domain::run::{LEASE, RunState};
+use crate::domain::run::{Failure, LEASE, RunState};
+use crate::dump::bandwidth::Bandwidth;
+use crate::dump::memory::Share;
 use crate::dump::parallel::{ParallelRequest, dump_in_parallel};
 use crate::dump::parts::PartSizes;
 use crate::dump::{ARCHIVE, Archive, ArchiveRequest, DumpError, GLOBALS, put_new, stream_archive};
@@ -41,6 +46,11 @@ struct StoredArchive {
     large_objects: LargeObjects,
     objects: Vec<StoredObject>,
     warnings: Option<String>,
+}
+
+/// The name of a dump's sessions, seen in `pg_stat_activity` by whoever wonders what holds back vacuum.
+pub(super) fn session_name(run: &RunId) -> String {
+    format!("strongroom/{run}")
 }
 
 /// Why a dump was stopped from outside.
@@ -78,21 +88,27 @@ impl Executor {
             finished.cancel();
             made
         };
-        let (made, stopped) = tokio::join!(work, self.hold_claim(&claim, start.deadline, &finished, &stop));
+        let (made, stopped, governed) = tokio::join!(
+            work,
+            self.hold_claim(&claim, start.deadline, &finished, &stop),
+            self.govern(start, &finished, &stop),
+        );
         let claim = claim.into_inner();
         let finished_at = self.ports.clock.now();
         let state = match (made, stopped) {
             (Ok(manifest), _) => RunState::Succeeded { finished_at, size_bytes: manifest.stored_bytes },
             (Err(_), Some(Stop::ClaimLost)) => return Ok(Outcome::ClaimedElsewhere),
             (Err(error), stopped) => {
-                let message = match stopped {
-                    Some(_) => format!("the dump had not ended at its deadline, {}", start.deadline),
-                    None if error.kind() == ErrorKind::Cancelled => {
+                let message = match (&governed, stopped) {
+                    (Some(governed), _) => format!("stopped by the governor: {}", governed.reason),
+                    (None, Some(_)) => format!("the dump had not ended at its deadline, {}", start.deadline),
+                    (None, None) if error.kind() == ErrorKind::Cancelled => {
                         return self.end(claim, RunState::Cancelled { finished_at }).await;
                     }
-                    None => Chain(&error).to_string(),
+                    (None, None) => Chain(&error).to_string(),
                 };
-                let failure = self.explain(message, &start.instance, started_at).await;
+                let explained = self.explain(message, &start.instance, started_at).await;
+                let failure = Failure { stopped_by: governed.map(|governed| governed.cause), ..explained };
                 RunState::Failed { finished_at, failure }
             }
         };
@@ -147,9 +163,11 @@ impl Executor {
             () = stop.cancelled() => return Err(DumpError::Cancelled),
         };
         let (facts, globals, pg_dump_version) = prepared;
+        let sizes = PartSizes::for_dump(self.settings.part_size_bytes, facts.size_bytes);
+        let memory = self.share_of_memory(start, sizes, stop).await?;
         let archive = match start.settings.engine {
-            Engine::PgDump => self.store_archive(start, &facts, progress, store, stop).await?,
-            Engine::Parallel => self.store_tables(start, &facts, progress, store, stop).await?,
+            Engine::PgDump => self.store_archive(start, sizes, memory, progress, store, stop).await?,
+            Engine::Parallel => self.store_tables(start, sizes, memory, progress, store, stop).await?,
         };
         if let Some(warnings) = &archive.warnings {
             tracing::warn!(warnings, "pg_dump succeeded and warned; the manifest keeps the warnings");
@@ -211,27 +229,69 @@ impl Executor {
         Ok((facts, globals, version.text))
     }
 
+    /// Waits until the dump may have its memory: before it takes a lock or a snapshot of anything.
+    async fn share_of_memory(
+        &self,
+        start: &StartDump,
+        sizes: PartSizes,
+        stop: &CancellationToken,
+    ) -> Result<Arc<Share>, DumpError> {
+        let wanted = DumpMemory {
+            engine: start.settings.engine,
+            jobs: start.settings.jobs,
+            compression_level: start.settings.compression_level,
+            parts_in_flight: self.settings.parts_in_flight,
+            part_bytes: sizes.of_part(1),
+        };
+        let limit_bytes = self.memory.limit_bytes();
+        let Some(fitting) = wanted.within(limit_bytes) else {
+            let cause = format!(
+                "the database is so large that a part has {} bytes, and `limits.dump_memory` is {limit_bytes}: raise it",
+                wanted.part_bytes
+            );
+            return Err(PortError::new(format!("dump {}", start.dump), ErrorKind::Invalid).because(cause).into());
+        };
+        if fitting != wanted {
+            let DumpMemory { jobs, parts_in_flight, .. } = fitting;
+            tracing::warn!(
+                jobs,
+                parts_in_flight,
+                limit_bytes,
+                "the parts of this database are too large for all of them to be in memory: raise `limits.dump_memory`"
+            );
+        }
+        let mut sharing = std::pin::pin!(self.memory.share(fitting));
+        if let Some(share) = sharing.as_mut().now_or_never() {
+            return Ok(share);
+        }
+        tracing::info!(limit_bytes, "the dump waits for memory that other dumps hold");
+        tokio::select! {
+            share = sharing => Ok(share),
+            () = stop.cancelled() => Err(DumpError::Cancelled),
+        }
+    }
+
     async fn store_archive(
         &self,
         start: &StartDump,
-        facts: &DatabaseFacts,
+        sizes: PartSizes,
+        memory: Arc<Share>,
         progress: Arc<Progress>,
         store: &Arc<dyn ObjectStore>,
         stop: &CancellationToken,
     ) -> Result<StoredArchive, DumpError> {
         let login = self.ports.credentials.login(&start.dump.source, &start.endpoint).await?;
-        let sizes = PartSizes::for_dump(self.settings.part_size_bytes, facts.size_bytes);
         let request = ArchiveRequest {
             store: Arc::clone(store),
             key: self.settings.layout.dump_object(&start.dump, &start.run, ARCHIVE),
             kms_key: self.settings.kms_key.clone(),
             compression_level: start.settings.compression_level,
             sizes,
-            parts_in_flight: self.settings.parts_in_flight,
+            memory,
+            bandwidth: Arc::new(Bandwidth::of(start.settings.bandwidth_max)),
             progress,
         };
-        // Seen in `pg_stat_activity` by whoever wonders what holds back vacuum.
-        let name = format!("strongroom/{}", start.run);
+        let name = session_name(&start.run);
         let mut process = self.ports.pg_dump.start(&login, &start.dump.database, &name, None).await?;
         let Archive { walked, object, warnings } = stream_archive(process.as_mut(), &request, stop).await?;
         Ok(StoredArchive {
@@ -248,7 +308,8 @@ impl Executor {
     async fn store_tables(
         &self,
         start: &StartDump,
-        facts: &DatabaseFacts,
+        sizes: PartSizes,
+        memory: Arc<Share>,
         progress: Arc<Progress>,
         store: &Arc<dyn ObjectStore>,
         stop: &CancellationToken,
@@ -258,16 +319,16 @@ impl Executor {
             pg_dump: Arc::clone(&self.ports.pg_dump),
             credentials: Arc::clone(&self.ports.credentials),
             endpoint: start.endpoint.clone(),
-            name: format!("strongroom/{}", start.run),
+            name: session_name(&start.run),
             store: Arc::clone(store),
             layout: self.settings.layout.clone(),
             dump: start.dump.clone(),
             run: start.run.clone(),
             kms_key: self.settings.kms_key.clone(),
             compression_level: start.settings.compression_level,
-            jobs: start.settings.jobs,
-            sizes: PartSizes::for_dump(self.settings.part_size_bytes, facts.size_bytes),
-            parts_in_flight: self.settings.parts_in_flight,
+            sizes,
+            memory,
+            bandwidth: Arc::new(Bandwidth::of(start.settings.bandwidth_max)),
             range_bytes: RANGE_BYTES,
             progress,
         };

@@ -4,7 +4,7 @@ use tracing::field::display;
 
 use super::in_flight::Done;
 use crate::domain::id::{RunId, SourceId};
-use crate::domain::run::RunState;
+use crate::domain::run::{Failure, RunState};
 use crate::domain::verification::{Verdict, Verification};
 use crate::execute::{Outcome, RunEnd};
 use crate::plan::action::{Action, Subject};
@@ -122,6 +122,10 @@ fn log_end(source: &SourceId, run: &RunId, end: &RunEnd) {
     match &end.state {
         RunState::Succeeded { size_bytes, .. } => {
             tracing::info!(source.id = %source, run.id = %run, size_bytes, duration_ms, "run succeeded");
+        }
+        RunState::Failed { failure: Failure { message, stopped_by: Some(cause), .. }, .. } => {
+            let cause = cause.as_str();
+            tracing::warn!(source.id = %source, run.id = %run, duration_ms, cause, reason = message, "run gave way to production and is made again later");
         }
         RunState::Failed { failure, .. } => {
             let events: Vec<String> =

@@ -12,7 +12,7 @@ mod family;
 mod observe;
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use prometheus::{IntCounterVec, Registry, TextEncoder};
@@ -20,8 +20,9 @@ use tracing::error;
 
 use super::process::ProcessUsage;
 use crate::domain::id::{DatabaseName, Kind, SourceId};
+use crate::domain::memory::MemoryUse;
 use crate::domain::progress::ProgressCount;
-use crate::domain::run::RunState;
+use crate::domain::run::{Failure, RunState, StopCause};
 use crate::policy::Policy;
 use crate::ports::ErrorKind;
 use definitions::{CareMetrics, DaemonMetrics, FreshnessMetrics, PointMetrics, ProcessMetrics, RunMetrics};
@@ -37,7 +38,7 @@ pub enum RunOutcome {
     Success,
     /// Without one, by an error or the death of its process.
     Failure,
-    /// Stopped by an operator or by shutdown.
+    /// Stopped by an operator, by shutdown, or by the governor.
     Cancelled,
 }
 
@@ -51,6 +52,8 @@ impl RunOutcome {
         match state {
             RunState::Running => None,
             RunState::Succeeded { .. } => Some(RunOutcome::Success),
+            // It gave way, and nothing is broken: if that goes on, the backup is overdue.
+            RunState::Failed { failure: Failure { stopped_by: Some(_), .. }, .. } => Some(RunOutcome::Cancelled),
             RunState::Failed { .. } | RunState::Abandoned { .. } => Some(RunOutcome::Failure),
             RunState::Cancelled { .. } => Some(RunOutcome::Cancelled),
         }
@@ -77,6 +80,7 @@ pub struct Metrics {
     points: PointMetrics,
     care: CareMetrics,
     aws_requests: Family<IntCounterVec, 3>,
+    memory: OnceLock<Arc<MemoryUse>>,
     /// Locked for a whole scrape: the counter in it is moved by a difference, which two scrapes at once would add twice.
     process: Mutex<ProcessMetrics>,
 }
@@ -95,6 +99,7 @@ impl Metrics {
             points: PointMetrics::register(&registry)?,
             care: CareMetrics::register(&registry)?,
             aws_requests: definitions::aws_requests(&registry)?,
+            memory: OnceLock::new(),
             process: Mutex::new(ProcessMetrics::register(&registry)?),
             registry,
         };
@@ -110,6 +115,11 @@ impl Metrics {
         }
     }
 
+    /// From now on each scrape says what dumps hold of their memory. The first account that is given is the one.
+    pub fn watch_memory(&self, memory: Arc<MemoryUse>) {
+        self.memory.get_or_init(|| memory);
+    }
+
     /// The loop has turned once.
     pub fn reconciled(&self, duration: SignedDuration, at: Timestamp) {
         self.daemon.reconcile_duration.observe(length_of(duration));
@@ -121,6 +131,11 @@ impl Metrics {
         let (source, kind) = (source.as_str(), kind.as_str());
         self.runs.ended.with([source, kind, outcome.as_str()], |counter| counter.inc());
         self.runs.duration.with([source, kind], |histogram| histogram.observe(length_of(duration)));
+    }
+
+    /// A dump gave way to production.
+    pub fn dump_stopped(&self, source: &SourceId, cause: StopCause) {
+        self.runs.dump_stops.with([source.as_str(), cause.as_str()], |counter| counter.inc());
     }
 
     /// The deletion of a recovery point has ended.
@@ -154,6 +169,10 @@ impl Metrics {
     pub fn render(&self) -> String {
         let process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         process.set(&ProcessUsage::read(Path::new(PROC)));
+        if let Some(memory) = self.memory.get() {
+            self.runs.dump_memory_limit.set(memory.limit_bytes() as f64);
+            self.runs.dump_memory_in_use.set(memory.in_use_bytes() as f64);
+        }
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|error| {
             error!(%error, "cannot write out the metrics");
             String::new()

@@ -27,6 +27,15 @@ pub(crate) struct FakePostgres {
     servers: Mutex<BTreeMap<String, Server>>,
     loses_sessions: AtomicBool,
     copied: Arc<AtomicBool>,
+    activity: Arc<Mutex<Watched>>,
+}
+
+/// What a governor sees, and what it has done.
+#[derive(Default)]
+struct Watched {
+    rows: Vec<Vec<Option<String>>>,
+    ended: usize,
+    is_lost: bool,
 }
 
 #[derive(Default)]
@@ -39,7 +48,7 @@ impl FakePostgres {
     /// No server yet.
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Arc<FakePostgres> {
         let (loses_sessions, copied) = (AtomicBool::default(), Arc::default());
-        Arc::new(FakePostgres { clock, servers: Mutex::default(), loses_sessions, copied })
+        Arc::new(FakePostgres { clock, servers: Mutex::default(), loses_sessions, copied, activity: Arc::default() })
     }
 
     /// Sets how many rows a database has; it is created where it is not there.
@@ -56,6 +65,24 @@ impl FakePostgres {
     /// From the first copy on, sessions answer no queries any more.
     pub(crate) fn lose_sessions_after_the_copy(&self) {
         self.loses_sessions.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on a session of somebody waits for a lock of the dump, for so long already; or nobody does.
+    pub(crate) fn set_waiting(&self, waited: Option<SignedDuration>) {
+        let row = |waited: SignedDuration| {
+            ["waiting", "4711", &waited.as_secs_f64().to_string(), "bank.accounts"].map(|field| Some(field.to_owned()))
+        };
+        self.activity.lock().unwrap().rows = waited.map(|waited| row(waited).to_vec()).into_iter().collect();
+    }
+
+    /// Sessions of governors answer no more.
+    pub(crate) fn lose_watchers(&self) {
+        self.activity.lock().unwrap().is_lost = true;
+    }
+
+    /// How often a governor has ended the sessions of a dump.
+    pub(crate) fn ended_sessions(&self) -> usize {
+        self.activity.lock().unwrap().ended
     }
 
     fn rows(&self, login: &Login, database: &DatabaseName) -> Result<u64, PortError> {
@@ -101,7 +128,8 @@ impl Postgres for FakePostgres {
     ) -> Result<Box<dyn Session>, PortError> {
         let rows = self.rows(login, database)?;
         let is_lost_after_copy = self.loses_sessions.load(Ordering::SeqCst);
-        Ok(Box::new(FakeSession { rows, copied: Arc::clone(&self.copied), is_lost_after_copy }))
+        let (copied, activity) = (Arc::clone(&self.copied), Arc::clone(&self.activity));
+        Ok(Box::new(FakeSession { rows, copied, is_lost_after_copy, activity }))
     }
 }
 
@@ -110,12 +138,21 @@ struct FakeSession {
     rows: u64,
     copied: Arc<AtomicBool>,
     is_lost_after_copy: bool,
+    activity: Arc<Mutex<Watched>>,
 }
 
 impl Session for FakeSession {
     fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, PortError> {
         if self.is_lost_after_copy && self.copied.load(Ordering::SeqCst) {
             return Err(PortError::new("query", ErrorKind::Transient).because("connection reset"));
+        }
+        if sql.contains("pg_blocking_pids") {
+            let watched = self.activity.lock().unwrap();
+            let lost = PortError::new("query", ErrorKind::Transient).because("connection reset");
+            return if watched.is_lost { Err(lost) } else { Ok(watched.rows.clone()) };
+        }
+        if sql.contains("pg_terminate_backend") {
+            self.activity.lock().unwrap().ended += 1;
         }
         let exported = sql.contains("pg_export_snapshot").then(|| vec![Some("00000003-0000001B-1".to_owned())]);
         Ok(exported.into_iter().collect())

@@ -13,6 +13,8 @@ mod daemon;
 #[cfg(test)]
 mod evidence;
 #[cfg(test)]
+mod governed;
+#[cfg(test)]
 mod refused;
 #[cfg(test)]
 mod tests;

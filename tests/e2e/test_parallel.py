@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 from pathlib import Path
 
@@ -149,6 +150,23 @@ def test_a_connection_that_dies_in_mid_dump_fails_the_run_and_the_next_attempt_s
     case.assert_whole(manifest)
     assert manifest["run"].endswith("-2")
     assert not case.uploads()
+
+
+def test_a_worker_that_loses_its_connection_ends_the_run_and_is_named_with_its_table(case: Case, sandbox: Sandbox) -> None:
+    strongroom = case.configure("ledger", dump=quick(engine="parallel", jobs=2, **ONCE))
+    working = "FROM pg_stat_activity WHERE application_name LIKE 'strongroom/%' AND query LIKE 'COPY public.receipts %'"
+    with case.in_mid_dump(strongroom) as daemon:
+        ended = sandbox.rds("run_sql", id="bank-ledger", sql=f"SELECT pg_terminate_backend(pid) {working}")
+        assert len(ended) == 1, "one worker, and not the coordinator, nor pg_dump"
+    daemon.wait_for(lambda: "failed" in case.run_states("ledger"), "the run has failed")
+    (failed,) = case.runs("ledger")
+    message = failed["failure"]["message"]
+    assert re.search(r"connection [12] of 2 could not go on with table public\.receipts: ", message), message
+    assert "terminating connection due to administrator command (SQLSTATE 57P01)" in message
+    assert "stopped_by" not in failed["failure"], "nobody stopped it: it broke"
+    assert case.dump_objects("ledger") == []
+    daemon.wait_for(lambda: not case.uploads(), "no upload is open")
+    daemon.wait_for(lambda: not sandbox.backends("bank-ledger"), "the other sessions are gone")
 
 
 def test_a_table_that_may_not_be_read_fails_the_dump_and_is_named(case: Case, sandbox: Sandbox) -> None:

@@ -12,6 +12,7 @@ use crate::config::diagnosis::{Diagnosis, join};
 use crate::config::{human, raw};
 use crate::domain::id::RegionName;
 use crate::domain::manifest::Engine;
+use crate::policy::governor::GovernorLimits;
 use crate::policy::retention::Retention;
 use crate::policy::retry::RetryPolicy;
 use crate::policy::schedule::Schedule;
@@ -140,6 +141,11 @@ fn build_dump(policy: &str, dump: &raw::Dump, diagnosis: &mut Diagnosis) -> Opti
         diagnosis.report(&format!("{key}.jobs"), "one pg_dump has one connection", advice);
     }
     let jobs = dump.jobs.map_or(DEFAULT_JOBS, |jobs| jobs.get() as usize);
+    let bandwidth_max = dump.max_bandwidth.as_ref().map(|text| {
+        let rate = human::bytes_per_s(text);
+        diagnosis.parsed(&format!("{key}.max_bandwidth"), rate, "write for example \"50MB/s\", or leave it out")
+    });
+    let governor = governor(&format!("{key}.governor"), &dump.governor, diagnosis);
     let keys = Keys {
         schedule: dump.schedule.as_ref(),
         jitter: &dump.jitter,
@@ -155,10 +161,29 @@ fn build_dump(policy: &str, dump: &raw::Dump, diagnosis: &mut Diagnosis) -> Opti
         None => retention.clone(),
     };
     let keeping = Keeping { retention: retention?, replica_retention: replica_retention?, copies: Vec::new() };
-    Some((
-        Promise { timing: timing?, keeping },
-        DumpSettings { engine, compression_level: dump.compression_level, jobs },
-    ))
+    let settings = DumpSettings {
+        engine,
+        compression_level: dump.compression_level,
+        jobs,
+        governor: governor?,
+        bandwidth_max: match bandwidth_max {
+            Some(parsed) => Some(parsed?),
+            None => None,
+        },
+    };
+    Some((Promise { timing: timing?, keeping }, settings))
+}
+
+fn governor(key: &str, given: &raw::Governor, diagnosis: &mut Diagnosis) -> Option<GovernorLimits> {
+    let advice = "write for example \"5s\" or \"5m\", or \"off\" for no limit";
+    let mut limit = |name: &str, text: &str| diagnosis.parsed(&format!("{key}.{name}"), human::limit(text), advice);
+    let lock_wait_max = limit("lock_wait_max", &given.lock_wait_max);
+    let replica_lag_max = limit("replica_lag_max", &given.replica_lag_max);
+    Some(GovernorLimits {
+        lock_wait_max: lock_wait_max?,
+        xmin_age_max: Some(u64::from(given.xmin_age_max)).filter(|max| *max > 0),
+        replica_lag_max: replica_lag_max?,
+    })
 }
 
 fn timing(key: &str, keys: &Keys<'_>, diagnosis: &mut Diagnosis) -> Option<Timing> {

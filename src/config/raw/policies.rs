@@ -17,6 +17,12 @@ const DEFAULT_BACKOFF_MAX: &str = "1h";
 const DEFAULT_ATTEMPTS_MAX: u32 = 8;
 /// zstd's own default: level 3 keeps up with one connection's COPY; higher levels cost more time than they save space.
 const DEFAULT_COMPRESSION_LEVEL: i32 = 3;
+/// Whoever waits longer is noticed by users. What waits for a dump is DDL, and behind it everybody else.
+const DEFAULT_LOCK_WAIT_MAX: &str = "5s";
+/// Half of what PostgreSQL lets a table age before it vacuums it against wraparound (`autovacuum_freeze_max_age`).
+const DEFAULT_XMIN_AGE_MAX: u32 = 100_000_000;
+/// A standby that is further behind is of no use to those who read there, nor to a failover.
+const DEFAULT_REPLICA_LAG_MAX: &str = "5m";
 /// Two, because one may turn out to be bad on the day that it is needed.
 const DEFAULT_MIN_KEEP: Count = Count::new(2).expect("two is not zero");
 /// A day, in which somebody may notice what is wrong with a backup or with the retention, whatever the rules say.
@@ -148,6 +154,11 @@ with_retention! {
         /// Connections that the parallel engine reads rows with; 4 unless told. Each costs one more part of memory.
         #[schemars(range(min = 1, max = 64))]
         pub(in crate::config) jobs: Option<Count>,
+        /// How much one dump may send to the store, such as "50MB/s"; without it, as much as it can.
+        pub(in crate::config) max_bandwidth: Option<String>,
+        /// When a dump gives way to production: it is stopped, and made again as `retry` says.
+        #[serde(default)]
+        pub(in crate::config) governor: Governor,
     }
 }
 
@@ -165,6 +176,30 @@ pub(in crate::config) enum Engine {
     PgDump,
     /// Several connections in one snapshot; large tables are split.
     Parallel,
+}
+
+/// What a dump may do to others before it is stopped. "off" is without a limit.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct Governor {
+    /// How long another session may wait for a lock of the dump, or "off".
+    pub(in crate::config) lock_wait_max: String,
+    /// How many transactions may begin on the server while the dump holds back vacuum; 0 is without a limit.
+    #[schemars(range(max = 2_000_000_000))]
+    pub(in crate::config) xmin_age_max: u32,
+    /// How far a standby of the server may fall behind while the dump runs, or "off". Only a login with the rights of
+    /// pg_monitor sees that.
+    pub(in crate::config) replica_lag_max: String,
+}
+
+impl Default for Governor {
+    fn default() -> Self {
+        Governor {
+            lock_wait_max: DEFAULT_LOCK_WAIT_MAX.to_owned(),
+            xmin_age_max: DEFAULT_XMIN_AGE_MAX,
+            replica_lag_max: DEFAULT_REPLICA_LAG_MAX.to_owned(),
+        }
+    }
 }
 
 /// How failures are repeated: the wait doubles from `initial_backoff` up to `backoff_max`.

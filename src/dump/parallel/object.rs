@@ -53,6 +53,15 @@ pub(super) enum Outgoing {
     Whole(Vec<Bytes>),
 }
 
+impl Outgoing {
+    pub(super) fn size_bytes(&self) -> u64 {
+        match self {
+            Outgoing::Part(part) => part.size_bytes,
+            Outgoing::Whole(segments) => segments.iter().map(|segment| segment.len() as u64).sum(),
+        }
+    }
+}
+
 /// More parts than an object can have.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} needs more than {PARTS_MAX} parts: raise `destination.part_size`")]

@@ -6,34 +6,41 @@ use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
 use memchr::memrchr;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::object::{Frames, Outgoing, TableObject, TooManyParts};
 use crate::domain::progress::Progress;
 use crate::dump::DumpError;
 use crate::dump::archive::COPY_END;
 use crate::dump::compress;
+use crate::dump::memory::{Slot, Slots};
 use crate::dump::row_meter::{RowCount, RowMeter};
 use crate::ports::Cause;
 use crate::ports::postgres::RowSink;
 
-/// Something to send, with the permit that accounts for its memory.
+/// Something to send, with the slot that accounts for its memory.
 #[derive(Debug)]
 pub(super) struct Permitted {
     pub(super) object: Arc<TableObject>,
     pub(super) outgoing: Outgoing,
     /// Given back when the store has it.
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) slot: Slot,
 }
 
 /// Where the writers of all workers send what they make.
 #[derive(Debug, Clone)]
 pub(super) struct Outlet {
     pub(super) level: i32,
-    pub(super) memory: Arc<Semaphore>,
+    pub(super) slots: Slots,
     pub(super) outgoing: mpsc::Sender<Permitted>,
     pub(super) runtime: Handle,
     pub(super) progress: Arc<Progress>,
+}
+
+impl Outlet {
+    fn slot(&self) -> Result<Slot, WriteError> {
+        self.runtime.block_on(self.slots.take()).ok_or(WriteError::UploadStopped)
+    }
 }
 
 /// Rows cannot go anywhere.
@@ -67,18 +74,17 @@ struct OpenPart {
     segments: Vec<Bytes>,
     size_bytes: u64,
     crc: crc_fast::Digest,
-    permit: OwnedSemaphorePermit,
+    slot: Slot,
 }
 
 impl OpenPart {
     fn begin(outlet: &Outlet) -> Result<OpenPart, WriteError> {
-        let permit = outlet.runtime.block_on(Arc::clone(&outlet.memory).acquire_owned());
         Ok(OpenPart {
             frames: compress::Frames::begin(outlet.level),
             segments: Vec::new(),
             size_bytes: 0,
             crc: crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme),
-            permit: permit.map_err(|_| WriteError::UploadStopped)?,
+            slot: outlet.slot()?,
         })
     }
 
@@ -94,14 +100,15 @@ impl OpenPart {
             self.size_bytes += segment.len() as u64;
             self.segments.push(segment);
         }
+        self.slot.holds(self.size_bytes);
     }
 
-    fn end(mut self, count: RowCount) -> Result<(Frames, OwnedSemaphorePermit), WriteError> {
+    fn end(mut self, count: RowCount) -> Result<(Frames, Slot), WriteError> {
         let left = self.frames.end().map_err(WriteError::Encoder)?;
         self.keep(left);
         let frames =
             Frames { segments: self.segments, size_bytes: self.size_bytes, crc64nvme: self.crc.finalize(), count };
-        Ok((frames, self.permit))
+        Ok((frames, self.slot))
     }
 }
 
@@ -126,9 +133,9 @@ impl RangeWriter {
     /// Sends the open part; it ends where a row ends.
     fn cut(&mut self) -> Result<(), WriteError> {
         let Some(open) = self.open.take() else { return Ok(()) };
-        let (frames, permit) = open.end(self.counted_since())?;
+        let (frames, slot) = open.end(self.counted_since())?;
         let outgoing = self.object.full(frames)?;
-        self.send(outgoing, permit)?;
+        self.send(outgoing, slot)?;
         self.part_bytes = self.object.part_bytes();
         Ok(())
     }
@@ -145,8 +152,8 @@ impl RangeWriter {
         since
     }
 
-    fn send(&self, outgoing: Outgoing, permit: OwnedSemaphorePermit) -> Result<(), WriteError> {
-        let permitted = Permitted { object: Arc::clone(&self.object), outgoing, permit };
+    fn send(&self, outgoing: Outgoing, slot: Slot) -> Result<(), WriteError> {
+        let permitted = Permitted { object: Arc::clone(&self.object), outgoing, slot };
         self.outlet.outgoing.blocking_send(permitted).map_err(|_| WriteError::UploadStopped)
     }
 
@@ -165,10 +172,10 @@ impl RangeWriter {
     pub(super) fn finish_bytes(mut self) -> Result<(), WriteError> {
         self.open()?;
         let Some(open) = self.open.take() else { return Ok(()) };
-        let (frames, permit) = open.end(self.counted_since())?;
+        let (frames, slot) = open.end(self.counted_since())?;
         self.object.range_done();
         let outgoing = self.object.close(frames)?;
-        self.send(outgoing, permit)
+        self.send(outgoing, slot)
     }
 
     fn open(&mut self) -> Result<&mut OpenPart, WriteError> {
@@ -184,16 +191,15 @@ impl RangeWriter {
             return Err(WriteError::CutOff);
         }
         if let Some(open) = self.open.take() {
-            let (frames, permit) = open.end(self.counted_since())?;
+            let (frames, slot) = open.end(self.counted_since())?;
             if let Some(outgoing) = self.object.tail(frames)? {
-                self.send(outgoing, permit)?;
+                self.send(outgoing, slot)?;
             }
         }
         if self.object.range_done() {
-            let permit = self.outlet.runtime.block_on(Arc::clone(&self.outlet.memory).acquire_owned());
-            let permit = permit.map_err(|_| WriteError::UploadStopped)?;
+            let slot = self.outlet.slot()?;
             let outgoing = self.object.close(end_mark.clone())?;
-            self.send(outgoing, permit)?;
+            self.send(outgoing, slot)?;
         }
         Ok(self.meter.count())
     }

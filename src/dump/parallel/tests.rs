@@ -4,12 +4,15 @@ use jiff::SignedDuration;
 
 use super::*;
 use crate::domain::id::{DatabaseName, Kind, RunId};
+use crate::domain::manifest::Engine;
+use crate::domain::memory::DumpMemory;
 use crate::dump::parts::SEGMENT_BYTES;
 use crate::dump::row_meter::RowMeter;
 use crate::ports::clock::Clock;
 use crate::testing::archive::{decompressed, row};
 use crate::testing::fake_postgres::{FakeCredentials, FakePgDump, FakePostgres};
 use crate::testing::fake_store::{Call, FakeObjectStore, Strikes};
+use crate::testing::memory::{SMALL, share};
 use crate::testing::now;
 use crate::testing::sim_clock::SimClock;
 
@@ -44,10 +47,10 @@ impl Bench {
             run: RunId { slot, kind: Kind::Dump, database: Some(database), attempt: 1 },
             kms_key: None,
             compression_level: 1,
-            jobs: 2,
+            memory: share(DumpMemory { engine: Engine::Parallel, jobs: 2, parts_in_flight: 2, ..SMALL }),
             sizes: PartSizes::for_dump(SEGMENT_BYTES as u64, 0),
-            parts_in_flight: 2,
             range_bytes: 64 << 20,
+            bandwidth: Arc::default(),
             progress: Arc::default(),
         };
         Bench { servers, store, pg_dump, request }
@@ -119,7 +122,7 @@ async fn an_upload_that_cannot_be_completed_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dump_whose_locks_were_lost_is_no_dump() {
     let mut bench = Bench::new();
-    bench.request.jobs = 1;
+    bench.request.memory = share(DumpMemory { engine: Engine::Parallel, jobs: 1, parts_in_flight: 2, ..SMALL });
     bench.servers.lose_sessions_after_the_copy();
     let error = bench.dump().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Transient, "{error:?}");
@@ -135,4 +138,20 @@ async fn a_dump_that_is_cancelled_leaves_nothing() {
     let ended = dump_in_parallel(&bench.request, &token).await;
     assert!(matches!(ended, Err(DumpError::Cancelled)), "{ended:?}");
     bench.nothing_is_left();
+}
+
+/// Beside the rate nothing takes time here: the clock moves only while somebody waits for it.
+#[tokio::test(start_paused = true)]
+async fn all_connections_together_send_no_faster_than_the_bandwidth_allows() {
+    let mut bench = Bench::new();
+    let rate = 64 << 10;
+    // A thread that waits for a slot would keep the paused clock from moving.
+    bench.request.memory = share(DumpMemory { engine: Engine::Parallel, jobs: 2, parts_in_flight: 100, ..SMALL });
+    bench.request.bandwidth = Arc::new(Bandwidth::of(std::num::NonZeroU64::new(rate)));
+    let began = tokio::time::Instant::now();
+    let made = bench.dump().await.unwrap();
+    let stored = bench.request.progress.count().stored_bytes;
+    let last = made.tables[0].parts.last().unwrap().size_bytes;
+    let ratio = began.elapsed().as_secs_f64() * rate as f64 / (stored - last) as f64;
+    assert!(stored > 4 * rate && (0.99..=1.01).contains(&ratio), "{ratio} of {stored} bytes");
 }

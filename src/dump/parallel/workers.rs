@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +45,15 @@ struct Work {
 enum What {
     Rows { table: String, statement: String },
     LargeObject { id: String },
+}
+
+impl std::fmt::Display for What {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            What::Rows { table, .. } => write!(f, "table {table}"),
+            What::LargeObject { id } => write!(f, "large object {id}"),
+        }
+    }
 }
 
 /// The object of a table, and the ranges that fill it; `None` is all of it.
@@ -127,18 +136,18 @@ async fn copy_all(
     queue: &Queue,
     token: &CancellationToken,
 ) -> Result<BTreeMap<ObjectKey, StoredObject>, DumpError> {
-    let memory = Arc::new(Semaphore::new(request.jobs + request.parts_in_flight));
-    let (sender, receiver) = mpsc::channel(request.parts_in_flight);
+    let (memory, slots) = (request.memory.memory(), request.memory.slots());
+    let (sender, receiver) = mpsc::channel(memory.parts_in_flight);
     let outlet = Outlet {
         level: request.compression_level,
-        memory: Arc::clone(&memory),
+        slots: slots.clone(),
         outgoing: sender,
         runtime: Handle::current(),
         progress: Arc::clone(&request.progress),
     };
     let mark = end_mark(request.compression_level)?;
     let mut sessions = Vec::new();
-    for _ in 0..request.jobs {
+    for _ in 0..memory.jobs {
         let mut session = request.session().await?;
         let snapshot = snapshot.to_owned();
         sessions.push(
@@ -151,18 +160,25 @@ async fn copy_all(
     }
     let stoppers = sessions.iter().map(|session| session.stopper()).collect::<Result<Vec<_>, PortError>>()?;
     let mut crew = JoinSet::new();
-    for session in sessions {
-        let (queue, outlet, mark) = (Arc::clone(queue), outlet.clone(), mark.clone());
-        crew.spawn_blocking(move || run(session, &queue, &outlet, &mark));
+    for (session, worker) in sessions.into_iter().zip(1..) {
+        let (queue, outlet, mark, workers) = (Arc::clone(queue), outlet.clone(), mark.clone(), memory.jobs);
+        crew.spawn_blocking(move || {
+            run(session, &queue, &outlet, &mark).map_err(|Stuck { what, error }| {
+                let error = Box::new(error);
+                DumpError::Worker { worker, workers, what, error }
+            })
+        });
     }
     drop(outlet);
     // Threads wait for the server, for memory, or for more work: all of it ends here.
+    let stopping = CancellationToken::new();
     let stop_all = || {
-        memory.close();
+        stopping.cancel();
+        slots.close();
         queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
         stoppers.iter().for_each(|stop| stop());
     };
-    let uploading = upload_all(request, receiver);
+    let uploading = upload_all(request, receiver, &stopping);
     tokio::pin!(uploading);
     let (mut whole, mut failed) = (None, None);
     while whole.is_none() || !crew.is_empty() {
@@ -192,24 +208,35 @@ async fn copy_all(
     }
 }
 
+/// Work that cannot be done.
+struct Stuck {
+    what: String,
+    error: DumpError,
+}
+
 /// One worker.
-fn run(mut session: Box<dyn Session>, queue: &Queue, outlet: &Outlet, mark: &Frames) -> Result<(), DumpError> {
+fn run(mut session: Box<dyn Session>, queue: &Queue, outlet: &Outlet, mark: &Frames) -> Result<(), Stuck> {
     while let Some(Work { object, what }) = next(queue) {
-        let mut writer = RangeWriter::new(outlet, &object);
-        match what {
-            What::Rows { table, statement } => {
-                let copied = session.copy_out(&statement, &mut writer)?;
-                let count = writer.finish(mark).map_err(|error| DumpError::Compress(error.into()))?;
-                if copied != count.rows {
-                    return Err(DumpError::RowsDiffer { table, copied, counted: count.rows });
-                }
+        let writer = RangeWriter::new(outlet, &object);
+        store(session.as_mut(), &what, writer, mark).map_err(|error| Stuck { what: what.to_string(), error })?;
+    }
+    Ok(())
+}
+
+fn store(session: &mut dyn Session, what: &What, mut writer: RangeWriter, mark: &Frames) -> Result<(), DumpError> {
+    match what {
+        What::Rows { table, statement } => {
+            let copied = session.copy_out(statement, &mut writer)?;
+            let counted = writer.finish(mark).map_err(|error| DumpError::Compress(error.into()))?.rows;
+            if copied != counted {
+                return Err(DumpError::RowsDiffer { table: table.clone(), copied, counted });
             }
-            What::LargeObject { id } => {
-                frozen::read_large_object(session.as_mut(), &id, |bytes| {
-                    writer.take_bytes(bytes).map_err(|error| DumpError::Compress(error.into()))
-                })?;
-                writer.finish_bytes().map_err(|error| DumpError::Compress(error.into()))?;
-            }
+        }
+        What::LargeObject { id } => {
+            frozen::read_large_object(session, id, |bytes| {
+                writer.take_bytes(bytes).map_err(|error| DumpError::Compress(error.into()))
+            })?;
+            writer.finish_bytes().map_err(|error| DumpError::Compress(error.into()))?;
         }
     }
     Ok(())
@@ -219,6 +246,7 @@ fn run(mut session: Box<dyn Session>, queue: &Queue, outlet: &Outlet, mark: &Fra
 async fn upload_all(
     request: &ParallelRequest,
     mut outgoing: mpsc::Receiver<Permitted>,
+    stopping: &CancellationToken,
 ) -> Result<BTreeMap<ObjectKey, StoredObject>, DumpError> {
     let mut whole = BTreeMap::new();
     let mut uploads = FuturesUnordered::new();
@@ -226,7 +254,7 @@ async fn upload_all(
     loop {
         tokio::select! {
             permitted = outgoing.recv() => match permitted {
-                Some(permitted) => uploads.push(upload(request, permitted)),
+                Some(permitted) => uploads.push(upload(request, permitted, stopping)),
                 None => break,
             },
             Some(stored) = uploads.next() => keep(stored?),
@@ -238,8 +266,16 @@ async fn upload_all(
     Ok(whole)
 }
 
-async fn upload(request: &ParallelRequest, permitted: Permitted) -> Result<Option<StoredObject>, DumpError> {
-    let Permitted { object, outgoing, permit } = permitted;
+async fn upload(
+    request: &ParallelRequest,
+    permitted: Permitted,
+    stopping: &CancellationToken,
+) -> Result<Option<StoredObject>, DumpError> {
+    let Permitted { object, outgoing, slot } = permitted;
+    tokio::select! {
+        () = request.bandwidth.pass(outgoing.size_bytes()) => {}
+        () = stopping.cancelled() => return Err(DumpError::Cancelled),
+    }
     let stored = match outgoing {
         Outgoing::Part(part) => {
             let size_bytes = part.size_bytes;
@@ -251,6 +287,7 @@ async fn upload(request: &ParallelRequest, permitted: Permitted) -> Result<Optio
         }
         Outgoing::Whole(segments) => {
             let bytes = bytes::Bytes::from(segments.concat());
+            drop(segments);
             let size_bytes = bytes.len() as u64;
             let put = put_new(request.store.as_ref(), object.key.clone(), bytes, request.kms_key.as_deref());
             let stored = put.await?;
@@ -258,7 +295,7 @@ async fn upload(request: &ParallelRequest, permitted: Permitted) -> Result<Optio
             Some(stored)
         }
     };
-    drop(permit);
+    drop(slot);
     Ok(stored)
 }
 

@@ -5,10 +5,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::*;
+use crate::domain::memory::DumpMemory;
 use crate::dump::parts::SEGMENT_BYTES;
 use crate::ports::postgres::Exit;
 use crate::testing::archive::{archive_of_rows, decompressed};
 use crate::testing::fake_store::{Call, FakeObjectStore, Strikes};
+use crate::testing::memory::{SMALL, share};
 
 /// A `pg_dump` that writes given bytes and ends as it is told.
 struct ScriptedDump {
@@ -73,7 +75,8 @@ fn request(store: &Arc<FakeObjectStore>) -> ArchiveRequest {
         kms_key: None,
         compression_level: 1,
         sizes: PartSizes::for_dump(SEGMENT, 0),
-        parts_in_flight: 2,
+        memory: share(DumpMemory { parts_in_flight: 2, ..SMALL }),
+        bandwidth: Arc::default(),
         progress: Arc::default(),
     }
 }

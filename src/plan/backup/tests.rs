@@ -86,7 +86,8 @@ impl World {
 fn failed(slot: &str, attempt: u32, finished_at: &str) -> StoredRun {
     let mut stored = dump_run("accounts", slot, OwnerState::Dead);
     stored.record.run.attempt = attempt;
-    let failure = Failure { message: "pg_dump ended with exit status: 1".to_owned(), rds_events: Vec::new() };
+    let failure =
+        Failure { message: "pg_dump ended with exit status: 1".to_owned(), rds_events: Vec::new(), stopped_by: None };
     stored.record.state = RunState::Failed { finished_at: at(finished_at), failure };
     stored
 }
@@ -367,7 +368,7 @@ fn a_snapshot_stuck_past_its_deadline_fails_and_is_repeated_under_another_id() {
     world.dumps = vec![dump("accounts", "2026-11-01T04:00:00Z", 10, PointState::Good)];
     let late = "2026-11-22T15:00:01Z";
     assert!(world.actions(late)[0].contains("was still `creating` at its deadline"));
-    let failure = Failure { message: "stuck".to_owned(), rds_events: Vec::new() };
+    let failure = Failure { message: "stuck".to_owned(), rds_events: Vec::new(), stopped_by: None };
     stored.record.state = RunState::Failed { finished_at: at(late), failure };
     world.runs = vec![stored];
     assert_eq!(

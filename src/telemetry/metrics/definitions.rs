@@ -116,6 +116,9 @@ pub(super) struct RunMetrics {
     pub(super) dump_read_bytes: Family<IntCounterVec, 2>,
     pub(super) dump_stored_bytes: Family<IntCounterVec, 2>,
     pub(super) dump_rows: Family<IntCounterVec, 2>,
+    pub(super) dump_stops: Family<IntCounterVec, 2>,
+    pub(super) dump_memory_limit: Gauge,
+    pub(super) dump_memory_in_use: Gauge,
 }
 
 impl RunMetrics {
@@ -159,6 +162,22 @@ impl RunMetrics {
                 "strongroom_dump_rows_total",
                 of_dump,
                 "Table rows that dumps read, those of failed runs included.",
+            )?,
+            dump_stops: counters(
+                registry,
+                "strongroom_dump_stops_total",
+                ["source", "cause"],
+                "Dumps that gave way to production. Their runs count as cancelled.",
+            )?,
+            dump_memory_limit: gauge(
+                registry,
+                "strongroom_dump_memory_limit_bytes",
+                "Memory that all dumps together may take for buffers and parts.",
+            )?,
+            dump_memory_in_use: gauge(
+                registry,
+                "strongroom_dump_memory_in_use_bytes",
+                "Memory that is set aside for the dumps under way; more than the limit only while rows longer than a part pass.",
             )?,
         })
     }

@@ -6,7 +6,7 @@ use super::{Metrics, RunOutcome, aws, seconds_of};
 use crate::domain::id::{Kind, RunId, SourceId};
 use crate::domain::inventory::Inventory;
 use crate::domain::recovery_point::{Plane, RecoveryPoint};
-use crate::domain::run::RunState;
+use crate::domain::run::{RunState, StopCause};
 use crate::domain::verification::Level;
 use crate::plan::action::Action;
 use crate::plan::decision::Decision;
@@ -75,6 +75,9 @@ impl Metrics {
                     .flat_map(|source| source.databases.iter().map(|database| [source.id.as_str(), database.as_str()])),
             );
         }
+
+        let causes = StopCause::ALL.map(StopCause::as_str);
+        self.runs.dump_stops.keep_exactly(sources().flat_map(|source| causes.map(|cause| [source, cause])));
 
         let points = &self.points;
         for family in [&points.count, &points.stored_bytes, &points.newest, &points.oldest] {

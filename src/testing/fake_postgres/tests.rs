@@ -2,10 +2,12 @@ use rstest::rstest;
 
 use super::*;
 use crate::domain::key::ObjectKey;
+use crate::domain::memory::DumpMemory;
 use crate::dump::parts::{PartSizes, SEGMENT_BYTES};
 use crate::dump::{Archive, ArchiveRequest, DumpError, stream_archive};
 use crate::ports::object_store::ObjectStore;
 use crate::testing::fake_store::FakeObjectStore;
+use crate::testing::memory::{SMALL, share};
 use crate::testing::now;
 use crate::testing::sim_clock::SimClock;
 
@@ -43,7 +45,8 @@ impl Bench {
             kms_key: None,
             compression_level: 1,
             sizes: PartSizes::for_dump(SEGMENT_BYTES as u64, 0),
-            parts_in_flight: 4,
+            memory: share(DumpMemory { parts_in_flight: 4, ..SMALL }),
+            bandwidth: Arc::default(),
             progress: Arc::default(),
         };
         let mut process = self.pg_dump.start(&login_to("db"), &database(), "one", None).await.unwrap();

@@ -10,6 +10,7 @@ use crate::collect::Collector;
 use crate::domain::id::{DatabaseName, Kind, RunId, SourceId};
 use crate::domain::inventory::Inventory;
 use crate::domain::key::Layout;
+use crate::domain::memory::MemoryUse;
 use crate::domain::progress::ProgressCount;
 use crate::domain::run::RunState;
 use crate::dump::parts::SEGMENT_BYTES;
@@ -74,6 +75,7 @@ impl Daemon {
             kms_key: policy.destination.kms_key.clone(),
             part_size_bytes: SEGMENT_BYTES as u64,
             parts_in_flight: PARTS_IN_FLIGHT,
+            memory: Arc::new(MemoryUse::new(policy.limits.dump_memory_bytes)),
             outage_tolerance: SignedDuration::from_mins(10),
             config_sha256: "0".repeat(64),
             region: policy.region.clone(),

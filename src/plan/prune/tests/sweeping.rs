@@ -53,7 +53,7 @@ fn remains_are_swept_only_if_our_own_record_says_that_they_are_waste(
     let mut inventory = seen(&policy);
     let finished_at = at(slot);
     let mut run = dump_run("accounts", slot, OwnerState::Alive);
-    let failure = crate::domain::run::Failure { message: "x".to_owned(), rds_events: Vec::new() };
+    let failure = crate::domain::run::Failure { message: "x".to_owned(), rds_events: Vec::new(), stopped_by: None };
     run.record.state = match state {
         Some("failed") => RunState::Failed { finished_at, failure },
         Some("abandoned") => RunState::Abandoned { finished_at },

@@ -1,0 +1,137 @@
+//! Watches the server of a dump that runs, and orders the dump to stop when it does harm.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Executor;
+use crate::domain::activity::Activity;
+use crate::domain::run::StopCause;
+use crate::dump::governor::Watch;
+use crate::plan::action::StartDump;
+use crate::policy::governor::{Governor, LOOK_EVERY, Stop, UNWATCHED_MAX};
+use crate::ports::postgres::Stopper;
+use crate::ports::{Chain, ErrorKind, PortError};
+
+/// What the watching has come to.
+struct Post {
+    /// Away while a thread looks, and after it has failed.
+    watch: Option<Watch>,
+    /// Ends whatever the watch waits for.
+    stopper: Option<Stopper>,
+    seen_at: Instant,
+    has_complained: bool,
+    has_told_of_standbys: bool,
+}
+
+impl Executor {
+    /// Looks at the server until the dump has `finished`; orders it to `stop` and says why.
+    pub(super) async fn govern(
+        &self,
+        start: &StartDump,
+        finished: &CancellationToken,
+        stop: &CancellationToken,
+    ) -> Option<Stop> {
+        let limits = start.settings.governor;
+        if limits.is_off() {
+            return None;
+        }
+        let mut governor = Governor::new(limits);
+        let mut post = Post {
+            watch: None,
+            stopper: None,
+            seen_at: Instant::now(),
+            has_complained: false,
+            has_told_of_standbys: limits.replica_lag_max.is_none(),
+        };
+        loop {
+            let looked = tokio::select! {
+                looked = self.look(start, &mut post) => looked,
+                () = finished.cancelled() => {
+                    // A thread may still wait for the server's answer: it ends here, and its session with it.
+                    post.stopper.iter().for_each(|stop| stop());
+                    return None;
+                }
+            };
+            let verdict = match looked {
+                Ok(activity) => {
+                    post.saw(&activity);
+                    governor.judge(&activity)
+                }
+                Err(error) => post.saw_nothing(&error),
+            };
+            if let Some(verdict) = verdict {
+                stop.cancel();
+                self.end_sessions(post).await;
+                return Some(verdict);
+            }
+            let next = self.ports.clock.now().saturating_add(LOOK_EVERY).unwrap_or(Timestamp::MAX);
+            tokio::select! {
+                () = finished.cancelled() => return None,
+                () = self.ports.clock.sleep_until(next) => {}
+            }
+        }
+    }
+
+    async fn look(&self, start: &StartDump, post: &mut Post) -> Result<Activity, PortError> {
+        let mut watch = match post.watch.take() {
+            Some(watch) => watch,
+            None => {
+                let login = self.ports.credentials.login(&start.dump.source, &start.endpoint).await?;
+                let name = super::dump::session_name(&start.run);
+                let session = self.ports.postgres.session(&login, &start.dump.database, &name).await?;
+                post.stopper = Some(session.stopper()?);
+                on_a_thread(move || Watch::begin(session)).await?
+            }
+        };
+        let (watch, activity) = on_a_thread(move || {
+            let activity = watch.look()?;
+            Ok((watch, activity))
+        })
+        .await?;
+        post.watch = Some(watch);
+        Ok(activity)
+    }
+
+    /// The dump has been told, and closes its connections. The server may not notice that for a while: it is told, too.
+    async fn end_sessions(&self, post: Post) {
+        let Some(mut watch) = post.watch else { return };
+        if let Err(error) = on_a_thread(move || watch.end_sessions()).await {
+            tracing::warn!(error = %Chain(&error), "the sessions of the dump could not be ended by another one; they end by themselves");
+        }
+    }
+}
+
+impl Post {
+    fn saw(&mut self, activity: &Activity) {
+        self.seen_at = Instant::now();
+        self.has_complained = false;
+        if activity.standbys_hidden && !self.has_told_of_standbys {
+            self.has_told_of_standbys = true;
+            tracing::warn!(
+                "standbys of the server are not watched: grant `pg_monitor` to the dump's user, or write `replica_lag_max = \"off\"`"
+            );
+        }
+    }
+
+    fn saw_nothing(&mut self, error: &PortError) -> Option<Stop> {
+        if !self.has_complained {
+            self.has_complained = true;
+            tracing::warn!(error = %Chain(error), "the server cannot be watched while it is dumped, it is tried again");
+        }
+        (self.seen_at.elapsed() >= Duration::try_from(UNWATCHED_MAX).unwrap_or_default()).then(|| Stop {
+            cause: StopCause::Unwatched,
+            reason: format!("nobody could look at the server for {UNWATCHED_MAX:#}: {}", Chain(error)),
+        })
+    }
+}
+
+/// Runs what blocks on a thread that may.
+async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PortError> + Send + 'static,
+) -> Result<T, PortError> {
+    let panicked = |error| PortError::new("watch a server", ErrorKind::Other).because(error);
+    tokio::task::spawn_blocking(work).await.map_err(panicked)?
+}
