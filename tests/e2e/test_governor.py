@@ -16,7 +16,8 @@ from strongroom_process import Daemon
 from waiting import wait_until
 
 ENGINES = [("pg_dump", {}), ("parallel", {"jobs": 2})]
-LATER: Config = {"retry": {"initial_backoff": "5s", "backoff_max": "10s"}}
+LATER: Config = {"retry": {"initial_backoff": "15s", "backoff_max": "30s"}}
+"""Time enough to see what a stopped dump has left before the next attempt begins."""
 LOCKS = "SELECT count(*) FROM pg_locks WHERE pid IN (SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'strongroom/%')"
 
 
@@ -53,7 +54,6 @@ def gave_way(case: Case, daemon: Daemon, cause: str) -> str:
     assert reason == line["reason"] and reason.startswith("stopped by the governor: ")
     assert not [key for key in case.dump_objects("ledger") if record["run"] in key], "nothing of it is visible"
     daemon.wait_for(lambda: not case.uploads(), "no upload is open")
-    assert case.sandbox.rds("run_sql", id="bank-ledger", sql=LOCKS) == [["0"]], "it holds no lock any more"
     return reason
 
 
@@ -68,7 +68,8 @@ def test_ddl_that_waits_for_the_dump_is_let_through_in_time_and_the_dump_is_made
             daemon = strongroom.start()
             in_mid_table(case, daemon)
             lock_as_ddl_does(production)
-            reason = gave_way(case, daemon, "lock_wait")
+            assert case.sandbox.rds("run_sql", id="bank-ledger", sql=LOCKS) == [["0"]], "it holds no lock any more"
+        reason = gave_way(case, daemon, "lock_wait")
         assert f"session {production.info.backend_pid} has waited" in reason and "a lock on public.receipts" in reason
         daemon.wait_for(lambda: reason in json.dumps(daemon.status()), "the status says why")
         stops = daemon.metric("strongroom_dump_stops_total", source="ledger", cause="lock_wait")
@@ -90,7 +91,8 @@ def test_a_snapshot_that_holds_back_vacuum_for_too_many_transactions_is_given_up
             in_mid_table(case, daemon)
             for _ in range(60):
                 production.execute("SELECT pg_current_xact_id()")
-            reason = gave_way(case, daemon, "xmin_age")
+            daemon.wait_for(lambda: not sandbox.backends("bank-ledger"), "nothing holds back vacuum any more")
+        reason = gave_way(case, daemon, "xmin_age")
         assert "`xmin_age_max` is 50" in reason
         daemon.wait_until_well()
 
@@ -119,10 +121,11 @@ def test_a_dump_of_which_others_wait_for_something_else_goes_on(case: Case, sand
 
 def test_a_backup_by_hand_gives_way_too_and_says_so(case: Case, sandbox: Sandbox) -> None:
     strongroom = case.configure("ledger", dump=quick(engine="parallel", jobs=2))
-    with session(sandbox) as production, case.holding("UploadPart"):
-        backup = strongroom.begin("backup", "dump", "ledger")
-        wait_until(lambda: case.calls("UploadPart"), "a part is on its way")
-        lock_as_ddl_does(production)
+    with session(sandbox) as production:
+        with case.holding("UploadPart"):
+            backup = strongroom.begin("backup", "dump", "ledger")
+            wait_until(lambda: case.calls("UploadPart"), "a part is on its way")
+            lock_as_ddl_does(production)
         _, errors = backup.communicate(timeout=30)
     assert backup.returncode == 1
     assert "gave way to production" in errors and "has waited" in errors

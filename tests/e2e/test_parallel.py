@@ -154,15 +154,16 @@ def test_a_connection_that_dies_in_mid_dump_fails_the_run_and_the_next_attempt_s
 
 def test_a_worker_that_loses_its_connection_ends_the_run_and_is_named_with_its_table(case: Case, sandbox: Sandbox) -> None:
     strongroom = case.configure("ledger", dump=quick(engine="parallel", jobs=2, **ONCE))
-    working = "FROM pg_stat_activity WHERE application_name LIKE 'strongroom/%' AND query LIKE 'COPY public.receipts %'"
+    working = "FROM pg_stat_activity WHERE application_name LIKE 'strongroom/%' AND query LIKE 'COPY public.receipts %STDOUT'"
     with case.in_mid_dump(strongroom) as daemon:
         ended = sandbox.rds("run_sql", id="bank-ledger", sql=f"SELECT pg_terminate_backend(pid) {working}")
         assert len(ended) == 1, "one worker, and not the coordinator, nor pg_dump"
     daemon.wait_for(lambda: "failed" in case.run_states("ledger"), "the run has failed")
     (failed,) = case.runs("ledger")
     message = failed["failure"]["message"]
-    assert re.search(r"connection [12] of 2 could not go on with table public\.receipts: ", message), message
-    assert "terminating connection due to administrator command (SQLSTATE 57P01)" in message
+    # A server that dies while it writes rows cannot say why any more.
+    wanted = r"connection [12] of 2 could not go on with table public\.receipts: .*cannot read rows of database ledger"
+    assert re.search(wanted, message), message
     assert "stopped_by" not in failed["failure"], "nobody stopped it: it broke"
     assert case.dump_objects("ledger") == []
     daemon.wait_for(lambda: not case.uploads(), "no upload is open")
