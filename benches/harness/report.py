@@ -73,15 +73,24 @@ def limit(most: float | None) -> str:
     return "" if most is None else f"at most {most:.2f}"
 
 
+def share_mib(tuning: Tuning) -> int:
+    """What a dump may hold, by the formula in README."""
+    encoder = next(mib for most, mib in ((4, 4), (8, 12), (11, 32), (18, 72), (22, 96)) if tuning.level <= most)
+    parts, connections = tuning.parts_in_flight, 1 + encoder
+    if tuning.engine == "parallel":
+        parts, connections = parts + tuning.jobs, tuning.jobs * (6 + encoder)
+    return connections + parts * (tuning.part_mib + 1)
+
+
 def memory(figures: dict[float, Figures], tuning: Tuning) -> str:
-    limit = RSS_BASE_MIB + tuning.parts_in_flight * tuning.part_mib
+    limit = RSS_BASE_MIB + share_mib(tuning)
     rows = [["scale", "stored MB", "peak RSS MiB", "daemon alone MiB", "limit MiB", "within"]]
     for scale, each in figures.items():
         within = "yes" if each.peak_rss_mib < limit else "NO"
         rows.append(
             [f"{scale:g}", f"{each.stored_bytes / 1e6:.0f}", f"{each.peak_rss_mib:.1f}", f"{each.last_stage_rss_mib:.1f}", str(limit), within]
         )
-    formula = f"limit: {RSS_BASE_MIB} MiB + {tuning.parts_in_flight} parts in flight x {tuning.part_mib} MiB"
+    formula = f"limit: {RSS_BASE_MIB} MiB + {share_mib(tuning)} MiB, the share of a dump with these settings (README)"
     return f"{table(rows)}\n{formula}"
 
 
