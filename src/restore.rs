@@ -326,8 +326,9 @@ impl Restoring<'_> {
         let mut ids = Vec::new();
         for name in self.request.objects.keys().filter(|name| name.ends_with(LARGE_LIST)) {
             let list = self.request.read_small(name).await?;
-            let list = String::from_utf8_lossy(&list).into_owned();
-            ids.extend(list.lines().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())));
+            ids.extend(large_object_ids(&list).ok_or_else(|| {
+                RestoreError::Damaged(format!("{name} is no list of large objects: `<id> blob_<id>.dat` on each line"))
+            })?);
         }
         Ok(ids)
     }
@@ -382,6 +383,17 @@ impl RestoreRequest {
     }
 }
 
+/// The ids in a list of large objects, each on a line with the file that it names.
+fn large_object_ids(list: &[u8]) -> Option<Vec<String>> {
+    let id = |line: &str| {
+        let (id, file) = line.split_once(' ')?;
+        // An OID as PostgreSQL writes it: it becomes part of statements and names.
+        let is_oid = id.parse::<u32>().is_ok_and(|oid| oid.to_string() == id);
+        (is_oid && file == format!("blob_{id}.dat")).then(|| id.to_owned())
+    };
+    std::str::from_utf8(list).ok()?.lines().map(id).collect()
+}
+
 /// Runs what blocks on a thread that may.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, RestoreError> + Send + 'static,
@@ -392,5 +404,39 @@ async fn blocking<T: Send + 'static>(
 impl std::fmt::Debug for RestoreRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "RestoreRequest({} into {})", self.manifest.dump, self.target.database)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[test]
+    fn a_list_of_large_objects_gives_their_ids() {
+        assert_eq!(large_object_ids(b"7 blob_7.dat\n4294967295 blob_4294967295.dat\n").unwrap(), ["7", "4294967295"]);
+        assert_eq!(large_object_ids(b"").unwrap(), Vec::<String>::new());
+    }
+
+    #[rstest]
+    #[case::of_another_file(b"7 blob_8.dat\n")]
+    #[case::of_a_statement(b"7,0,'');-- blob_7,0,'');--.dat\n")]
+    #[case::too_large(b"4294967296 blob_4294967296.dat\n")]
+    #[case::signed(b"+7 blob_+7.dat\n")]
+    #[case::without_file(b"7\n")]
+    #[case::no_text(b"\xff blob_\xff.dat\n")]
+    fn what_is_no_list_of_large_objects_is_refused(#[case] list: &[u8]) {
+        assert_eq!(large_object_ids(list), None);
+    }
+
+    proptest! {
+        #[test]
+        fn ids_are_numbers_whatever_the_list(list in "([0-9+' ;]{0,12} ?(blob_)?[0-9]{0,11}(\\.dat)?\n?){0,4}") {
+            for id in large_object_ids(list.as_bytes()).unwrap_or_default() {
+                prop_assert!(id.parse::<u32>().is_ok());
+            }
+        }
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod fake_processes;
 pub(crate) mod fake_rds;
 pub(crate) mod fake_store;
 pub(crate) mod faults;
+pub(crate) mod fuzz;
 pub(crate) mod logged;
 pub(crate) mod memory;
 pub(crate) mod random;

@@ -1,5 +1,6 @@
 //! PostgreSQL servers through tokio-postgres, over TLS that is always verified.
 
+mod copy_data;
 mod dump_session;
 
 use std::error::Error;

@@ -140,6 +140,15 @@ pub struct Table {
 }
 
 impl Table {
+    /// Where its parts end, if each begins where the one before it ends, and none is empty.
+    fn end_of_parts(&self) -> Option<u64> {
+        let follow = |end: u64, part: &TablePart| {
+            let follows = part.offset == end && part.size_bytes > 0;
+            follows.then(|| end.checked_add(part.size_bytes)).flatten()
+        };
+        self.parts.iter().try_fold(0, follow)
+    }
+
     /// `table schema.name`, for people.
     #[must_use]
     pub fn named(&self) -> String {
@@ -222,6 +231,9 @@ pub enum InvalidManifest {
     /// It stands under another dump's key.
     #[error("the manifest says that it is of {0}: it was moved or copied")]
     Misplaced(DumpId),
+    /// Its numbers are those of no dump.
+    #[error("the manifest's numbers cannot be: {0}")]
+    Impossible(String),
 }
 
 #[derive(Deserialize)]
@@ -240,7 +252,27 @@ impl Manifest {
             return Err(InvalidManifest::TooNew(version.version));
         }
         let manifest: Manifest = serde_json::from_slice(bytes).map_err(InvalidManifest::Malformed)?;
-        if manifest.dump == *dump { Ok(manifest) } else { Err(InvalidManifest::Misplaced(manifest.dump)) }
+        if manifest.dump != *dump {
+            return Err(InvalidManifest::Misplaced(manifest.dump));
+        }
+        match manifest.impossible() {
+            Some(what) => Err(InvalidManifest::Impossible(what)),
+            None => Ok(manifest),
+        }
+    }
+
+    /// What of its numbers cannot be, so that whoever adds them up need not ask: sums have 64 bits, and the parts of an object
+    /// follow each other from its beginning.
+    fn impossible(&self) -> Option<String> {
+        let sum = |mut numbers: Box<dyn Iterator<Item = u64> + '_>| numbers.try_fold(0, u64::checked_add);
+        let tables = sum(Box::new(self.tables.iter().map(|table| table.bytes).chain([self.large_objects.bytes])));
+        let rows = sum(Box::new(self.tables.iter().map(|table| table.rows)));
+        let objects = sum(Box::new(self.objects.iter().map(|object| object.size_bytes)));
+        if tables.is_none() || rows.is_none() || objects.is_none() {
+            return Some("sizes or rows add up to more than 64 bits hold".to_owned());
+        }
+        let odd = self.tables.iter().find(|table| table.end_of_parts().is_none());
+        odd.map(|table| format!("the parts of {} do not follow each other", table.named()))
     }
 
     /// The manifest as it is stored: JSON with line breaks, for people too.

@@ -16,7 +16,7 @@ use std::io;
 
 use reader::ByteReader;
 use toc::Form;
-pub use toc::{LARGE_OBJECTS, Section, Toc, TocEntry};
+pub use toc::{DATABASE, LARGE_OBJECTS, LARGE_OBJECTS_MADE, Section, Toc, TocEntry};
 
 use crate::domain::manifest::{LargeObjects, Table};
 
@@ -260,5 +260,7 @@ impl Tail {
     }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

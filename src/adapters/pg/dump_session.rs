@@ -18,6 +18,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use secrecy::ExposeSecret;
 
+use super::copy_data::{COPY_DATA, HEAD, join_rows};
 use crate::domain::id::DatabaseName;
 use crate::ports::credentials::Login;
 use crate::ports::postgres::{RowSink, Session, Stopper};
@@ -32,11 +33,6 @@ const WIRE_BYTES: usize = 128 << 10;
 const LET_FILL: Duration = Duration::from_micros(300);
 /// A read that brought less than this was too early.
 const SMALL_READ: usize = WIRE_BYTES / 2;
-
-/// Type bytes of the messages that come by the million.
-const COPY_DATA: u8 = b'd';
-/// Length of a message's head: its type, and its length without the type.
-const HEAD: usize = 5;
 
 /// One session of a server, over verified TLS.
 pub(super) struct DumpSession {
@@ -190,7 +186,7 @@ impl DumpSession {
         // Bytes of a row that are still to come.
         let mut left = 0;
         loop {
-            let (run, is_other) = self.join_rows(&mut left);
+            let (run, is_other) = join_rows(&mut self.buffer, &mut self.start, self.end, &mut left);
             let text = self.buffer.get(run).unwrap_or_default();
             if !text.is_empty() {
                 sink.take(text).map_err(Broken::Sink)?;
@@ -265,32 +261,6 @@ impl DumpSession {
             }
             read = HEAD;
         }
-    }
-
-    /// Moves the rows in the buffer together, over the heads of their messages; says where they are now, and whether a
-    /// message of another kind comes next.
-    fn join_rows(&mut self, left: &mut usize) -> (std::ops::Range<usize>, bool) {
-        let begin = self.start;
-        let (mut read, mut write) = (begin, begin);
-        let is_other = loop {
-            let take = (*left).min(self.end - read);
-            self.buffer.copy_within(read..read + take, write);
-            read += take;
-            write += take;
-            *left -= take;
-            let Some(&[kind, a, b, c, d]) = self.buffer.get(read..self.end.min(read + HEAD)) else { break false };
-            if *left > 0 {
-                break false;
-            }
-            if kind != COPY_DATA {
-                break true;
-            }
-            // The length counts itself.
-            *left = (u32::from_be_bytes([a, b, c, d]) as usize).saturating_sub(4);
-            read += HEAD;
-        };
-        self.start = read;
-        (begin..write, is_other)
     }
 }
 

@@ -57,3 +57,47 @@ fn half_a_manifest_is_none() {
     let golden = fixture("v1-pg_dump.json");
     assert!(matches!(Manifest::read(&golden[..golden.len() / 2], &dump()), Err(InvalidManifest::Malformed(_))));
 }
+
+/// The golden manifest, with tables whose parts are these.
+fn with_parts(parts: &[(u64, u64)]) -> Result<Manifest, InvalidManifest> {
+    let mut manifest = Manifest::read(&fixture("v1-pg_dump.json"), &dump()).unwrap();
+    let part = |(offset, size_bytes): &(u64, u64)| TablePart {
+        offset: *offset,
+        size_bytes: *size_bytes,
+        rows: 1,
+        hash: "0".repeat(32),
+    };
+    manifest.tables[0].parts = parts.iter().map(part).collect();
+    Manifest::read(&manifest.to_json().unwrap(), &dump())
+}
+
+#[test]
+fn parts_that_do_not_follow_each_other_are_refused() {
+    assert!(with_parts(&[(0, 10), (10, 5)]).is_ok());
+    for parts in [&[(0, 10), (11, 5)][..], &[(1, 10)], &[(0, 0)], &[(0, u64::MAX), (u64::MAX, 1)]] {
+        let error = with_parts(parts).unwrap_err().to_string();
+        assert!(error.contains("parts of table") && error.contains("do not follow each other"), "{error}");
+    }
+}
+
+#[test]
+fn sizes_that_no_number_holds_are_refused() {
+    let mut manifest = Manifest::read(&fixture("v1-pg_dump.json"), &dump()).unwrap();
+    manifest.tables[0].bytes = u64::MAX;
+    manifest.large_objects.bytes = 1;
+    let error = Manifest::read(&manifest.to_json().unwrap(), &dump()).unwrap_err();
+    assert!(matches!(error, InvalidManifest::Impossible(_)), "{error}");
+}
+
+#[test]
+fn mutations_of_a_manifest_are_refused_or_have_possible_numbers() {
+    let golden = fixture("v1-pg_dump.json");
+    crate::testing::fuzz::cases("manifest", 3_000, |random| {
+        let mut bytes = golden.clone();
+        crate::testing::fuzz::mutate(random, &mut bytes);
+        if let Ok(manifest) = Manifest::read(&bytes, &dump()) {
+            assert_eq!(manifest.impossible(), None);
+            assert!(manifest.to_json().unwrap().len() < 2 * golden.len() + 10_000);
+        }
+    });
+}

@@ -9,6 +9,8 @@ use super::{ArchiveError, ArchiveSink};
 const STRING_BYTES_MAX: u64 = 1 << 28;
 /// Most entries in a table of contents; PostgreSQL itself runs out of OIDs long before.
 const ENTRIES_MAX: i32 = 50_000_000;
+/// Largest table of contents: a million tables take a few hundred megabytes.
+const CONTENTS_BYTES_MAX: u64 = 1 << 30;
 /// Most dependencies of one entry.
 const DEPENDENCIES_MAX: usize = 10_000_000;
 
@@ -40,7 +42,8 @@ pub struct TocEntry {
     pub copy_statement: String,
     /// When it is restored.
     pub section: Section,
-    /// Of the entry `DATABASE`: the statement that creates it. Other definitions are not kept.
+    /// Of the entry `DATABASE`: the statement that creates it. Of `BLOB METADATA`: the ids of the large objects, one a line.
+    /// Other definitions are not kept.
     pub definition: String,
     /// Ids of the entries that have to be restored before it.
     pub dependencies: Vec<i32>,
@@ -97,8 +100,10 @@ impl TocEntry {
 
 /// Description of an entry whose data are large objects.
 pub const LARGE_OBJECTS: &str = "BLOBS";
+/// Description of an entry that makes large objects without their bytes (PostgreSQL 17).
+pub const LARGE_OBJECTS_MADE: &str = "BLOB METADATA";
 /// Description of the entry that is the database.
-const DATABASE: &str = "DATABASE";
+pub const DATABASE: &str = "DATABASE";
 /// Format byte of a directory's `toc.dat`, which says that it is of a tar file.
 const FORMAT_TAR: u8 = 3;
 /// Format byte of a custom archive.
@@ -158,6 +163,9 @@ pub(super) fn read<R: Read, S: ArchiveSink>(
     let mut entries = Vec::new();
     for _ in 0..count {
         entries.push(read_entry(reader, (major, minor), form)?);
+        if reader.bytes() > CONTENTS_BYTES_MAX {
+            return Err(ArchiveError::Length { length: i64::try_from(reader.bytes()).unwrap_or(i64::MAX), place });
+        }
     }
     Ok(Toc { version: (major, minor), entries })
 }
@@ -178,7 +186,8 @@ fn read_entry<R: Read, S: ArchiveSink>(
     let description = string(reader)?.unwrap_or_default();
     let section = Section::of_number(reader.int(place)?);
     let section = section.ok_or(ArchiveError::NotAnArchive("an entry is of an unknown section"))?;
-    let definition = string(reader)?.filter(|_| description == DATABASE).unwrap_or_default();
+    let definition =
+        string(reader)?.filter(|_| [DATABASE, LARGE_OBJECTS_MADE].contains(&description.as_str())).unwrap_or_default();
     string(reader)?; // How it is dropped.
     let copy_statement = string(reader)?.unwrap_or_default();
     let namespace = reader.string(STRING_BYTES_MAX, place)?.unwrap_or_default();
