@@ -235,12 +235,8 @@ async fn make_objects(
 ) -> Result<(workers::Copied, Vec<StoredObject>), DumpError> {
     let copied = workers::copy(request, snapshot, contents, token).await?;
     let mut lists = vec![request.put(TOC_DAT, head.toc_dat.clone()).await?];
-    let mut large: String =
-        contents.large_objects.iter().map(|id| format!("{id} {}\n", frozen::large_object_file(id))).collect();
-    // Where several entries have large objects the first takes all: each only names the files that it reads.
-    for entry in frozen::large_object_entries(&head.toc) {
-        let list = std::mem::take(&mut large);
-        lists.push(request.put(&entry.file_name(head.toc.version), list.into_bytes()).await?);
+    for (name, list) in frozen::large_object_lists(&head.toc, &contents.large_objects) {
+        lists.push(request.put(&name, list.into_bytes()).await?);
     }
     Ok((copied, lists))
 }

@@ -19,6 +19,19 @@ find . -name '*.zst' -print0 | xargs --null --max-args 100 zstd --decompress --r
     )
 }
 
+/// Said where the client is newer than the server.
+const NEWER_CLIENT: &str = "\
+This dump was made by a pg_dump that is newer than the server. Where the target is as old as the server, each connection of
+pg_restore may report that a setting is unknown (`unrecognized configuration parameter \"transaction_timeout\"`) and go on, and
+in the end it says `errors ignored on restore` with status 1. That error does no harm; any other does.
+
+";
+
+/// The major version in `15.18` or `pg_dump (PostgreSQL) 17.6`.
+fn major(version: &str) -> Option<u32> {
+    version.split(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty())?.parse().ok()
+}
+
 /// The instructions for one dump.
 pub(super) fn restore_md(manifest: &Manifest, bucket: &str) -> String {
     let archive = manifest.objects.first();
@@ -31,6 +44,11 @@ pub(super) fn restore_md(manifest: &Manifest, bucket: &str) -> String {
     let restored = match manifest.engine {
         Engine::PgDump => "archive.dump",
         Engine::Parallel => ".",
+    };
+    // A newer client makes settings that an older server does not know; that one error must not end the restore.
+    let (stop, newer) = match (major(&manifest.versions.server), major(&manifest.versions.pg_dump)) {
+        (Some(server), Some(client)) if client > server => ("", NEWER_CLIENT),
+        _ => (" --exit-on-error", ""),
     };
     let kms = match archive.and_then(|object| object.kms_key.as_deref()) {
         Some(key) => format!("Downloading needs `kms:Decrypt` on `{key}`.\n"),
@@ -75,11 +93,11 @@ If psql stops because the database does not exist, run the file again after `cre
 
 ```sh
 createdb --host HOST --username MASTER TARGET
-pg_restore --host HOST --username MASTER --dbname TARGET --jobs 4 --exit-on-error {restored}
+pg_restore --host HOST --username MASTER --dbname TARGET --jobs 4{stop} {restored}
 psql --host HOST --username MASTER --dbname TARGET --command 'ANALYZE'
 ```
 
-Add `--no-owner --no-privileges` where the roles are not wanted.
+{newer}Add `--no-owner --no-privileges` where the roles are not wanted.
 
 ## 4. Compare
 

@@ -12,12 +12,15 @@ const SHOWN_MAX: usize = 3;
 /// What every database has already, and nobody but a superuser may change: `public` and PL/pgSQL. Managed servers give no
 /// superuser. And a setting that clients of version 17 make, and older servers do not know.
 const BENIGN: [&str; 5] = [
-    "unrecognized configuration parameter \"transaction_timeout\"",
+    UNKNOWN_SETTING,
     "schema \"public\" already exists",
     "language \"plpgsql\" already exists",
     "must be owner of extension plpgsql",
     "must be owner of language plpgsql",
 ];
+
+/// Each connection of the client makes its settings, and not every connection's errors are in the count at its end.
+const UNKNOWN_SETTING: &str = "unrecognized configuration parameter \"transaction_timeout\"";
 
 /// The errors of a restore that went well all the same; otherwise those that did harm.
 ///
@@ -26,14 +29,17 @@ pub(super) fn benign(exit: &Exit) -> Result<Vec<String>, String> {
     if exit.success {
         return Ok(Vec::new());
     }
-    let errors: Vec<&str> = exit.stderr.lines().filter_map(|line| line.trim().strip_prefix(ERROR)).collect();
+    // Its connections write without regard for each other: the beginnings of two lines can be one.
+    let errors: Vec<&str> = exit.stderr.lines().filter_map(|line| Some(line.trim().split_once(ERROR)?.1)).collect();
     let is_benign =
         |error: &&str| error.starts_with(OF_STATEMENT) && BENIGN.iter().any(|benign| error.ends_with(benign));
     let harmful: Vec<&str> = errors.iter().copied().filter(|error| !is_benign(error)).collect();
     // A client that was killed, or that says nothing that is understood, has not restored everything.
-    let counted =
+    let counted: Option<usize> =
         exit.stderr.lines().find_map(|line| line.trim().rsplit_once("errors ignored on restore: ")?.1.parse().ok());
-    if harmful.is_empty() && !errors.is_empty() && counted == Some(errors.len()) {
+    let sure_to_count = errors.iter().filter(|error| !error.ends_with(UNKNOWN_SETTING)).count();
+    let all_seen = counted.is_some_and(|counted| (sure_to_count..=errors.len()).contains(&counted));
+    if harmful.is_empty() && !errors.is_empty() && all_seen {
         return Ok(errors.into_iter().map(str::to_owned).collect());
     }
     let mut shown: Vec<String> = harmful.iter().take(SHOWN_MAX).map(|error| without_values(error).to_owned()).collect();
@@ -70,6 +76,18 @@ mod tests {
         assert_eq!(benign(&exit(said)).unwrap().len(), 1);
         let cut = said.replace("pg_restore: warning: errors ignored on restore: 1\n", "");
         assert!(benign(&exit(&cut)).is_err(), "it did not come to its end");
+    }
+
+    #[test]
+    fn settings_that_each_connection_makes_need_not_all_be_counted() {
+        let unknown = format!("pg_restore: error: {OF_STATEMENT}  {UNKNOWN_SETTING}\n");
+        let other = format!("pg_restore: error: {OF_STATEMENT}  schema \"public\" already exists\n");
+        let counted = |count: usize| format!("pg_restore: warning: errors ignored on restore: {count}\n");
+        assert_eq!(benign(&exit(&format!("{unknown}{unknown}{unknown}{}", counted(1)))).unwrap().len(), 3);
+        let torn = format!("pg_restore:{unknown} error: {OF_STATEMENT}  {UNKNOWN_SETTING}\n");
+        assert_eq!(benign(&exit(&format!("{torn}{}", counted(1)))).unwrap().len(), 1);
+        assert!(benign(&exit(&format!("{unknown}{}", counted(2)))).is_err(), "one was not seen");
+        assert!(benign(&exit(&format!("{other}{other}{}", counted(1)))).is_err(), "each of these counts");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::globals;
 use super::{RestoreError, Target};
 use crate::domain::key::DumpId;
-use crate::dump::archive::{Toc, TocEntry};
+use crate::dump::archive::{DATABASE, Toc, TocEntry};
 use crate::dump::quoting::{quoted, quoted_text};
 use crate::ports::postgres::Session;
 
@@ -32,21 +32,33 @@ pub(super) fn make(session: &mut dyn Session, target: &Target, dump: &DumpId, to
         }
         session.query(&format!("DROP DATABASE {}", quoted(name)))?;
     }
-    session.query(&creation(toc, name))?;
+    let version = session.query("SELECT pg_catalog.current_setting('server_version_num')")?;
+    let version = version.into_iter().flatten().flatten().next().and_then(|version| version.parse().ok());
+    session.query(&creation(toc, name, version.unwrap_or(u32::MAX)))?;
     session.query(&format!("COMMENT ON DATABASE {} IS {}", quoted(name), quoted_text(&mark(dump))))?;
     Ok(())
 }
 
 /// The statement of the archive itself, which knows encoding and collation, for another name.
-fn creation(toc: &Toc, name: &str) -> String {
-    let own = |entry: &&TocEntry| !entry.definition.is_empty();
+///
+/// A client of 15 or newer names the provider of locales also for a server that knows only one, as long as it is that one.
+fn creation(toc: &Toc, name: &str, server_version: u32) -> String {
+    let own = |entry: &&TocEntry| entry.description == DATABASE;
     let definition = toc.entries.iter().find(own).map_or("", |entry| entry.definition.trim_end());
     // `CREATE DATABASE bank WITH TEMPLATE = template0 ENCODING = 'UTF8' …;`
     let options = definition.split_once(" WITH TEMPLATE = template0").map_or("", |(_, options)| options);
     // Where its tables were kept is no matter of the new server's.
     let options = options.split(" TABLESPACE = ").next().unwrap_or(options);
+    let options = if server_version < LOCALE_PROVIDERS_SINCE {
+        options.replace(" LOCALE_PROVIDER = libc", "")
+    } else {
+        options.to_owned()
+    };
     format!("CREATE DATABASE {} WITH TEMPLATE = template0{}", quoted(name), options.trim_end_matches(';'))
 }
+
+/// The server version, as `server_version_num` has it, that knows more than one provider of locales.
+const LOCALE_PROVIDERS_SINCE: u32 = 15_00_00;
 
 /// Takes the mark away: the restore has ended.
 pub(super) fn unmark(session: &mut dyn Session, target: &Target) -> Result<(), RestoreError> {
@@ -122,9 +134,17 @@ mod tests {
         let dumped =
             "CREATE DATABASE bank WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE = 'C' TABLESPACE = fast;\n";
         assert_eq!(
-            creation(&toc(dumped), "a \"b\""),
+            creation(&toc(dumped), "a \"b\"", 15_00_01),
             "CREATE DATABASE \"a \"\"b\"\"\" WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE = 'C'"
         );
-        assert_eq!(creation(&toc(""), "x"), "CREATE DATABASE \"x\" WITH TEMPLATE = template0");
+        let by_newer =
+            "CREATE DATABASE bank WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE_PROVIDER = libc LOCALE = 'C';\n";
+        let options = |server| creation(&toc(by_newer), "x", server).replace("CREATE DATABASE \"x\" ", "");
+        assert_eq!(options(14_00_23), "WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE = 'C'");
+        assert_eq!(
+            options(15_00_18),
+            "WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE_PROVIDER = libc LOCALE = 'C'"
+        );
+        assert_eq!(creation(&toc(""), "x", 15_00_01), "CREATE DATABASE \"x\" WITH TEMPLATE = template0");
     }
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import lab
 import pytest
 import sandbox_process
 import vault
@@ -32,6 +33,16 @@ def case(sandbox: Sandbox, tmp_path: Path) -> Iterator[Case]:
     finally:
         corner.close()
         sandbox.settle()
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A server for databases of any shape (lab.py), and nothing else."""
+    running = sandbox_process.start(tmp_path_factory.mktemp("workshop"), lab.seed(15))
+    try:
+        yield running
+    finally:
+        running.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,9 @@
 //! A database held still: the snapshot that every worker reads in, and what it holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dump::DumpError;
-use crate::dump::archive::{LARGE_OBJECTS, Toc, TocEntry};
+use crate::dump::archive::{LARGE_OBJECTS, LARGE_OBJECTS_MADE, Toc, TocEntry};
 use crate::dump::quoting::{quoted, quoted_text};
 use crate::ports::postgres::Session;
 use crate::ports::{ErrorKind, PortError};
@@ -122,6 +122,31 @@ const PAGES: &str = "SELECT c.oid::text, (pg_catalog.pg_relation_size(c.oid) / \
 /// Rows of an extension's table that pg_dump takes along (PostgreSQL, extension configuration tables).
 const CONDITIONS: &str = "SELECT c.oid::text, c.condition FROM pg_catalog.pg_extension e, \
      LATERAL unnest(e.extconfig, e.extcondition) AS c(oid, condition)";
+/// The lists of large objects that an archive has, by name, for its large objects.
+///
+/// Up to version 16 there is one for all. From 17 on each entry makes some of them and another one, which depends on it, fills
+/// them: several connections of a client restore them in any order, so each list may only name what its own entry makes.
+pub(super) fn large_object_lists(toc: &Toc, ids: &[String]) -> Vec<(String, String)> {
+    let made: BTreeMap<i32, &str> = toc
+        .entries
+        .iter()
+        .filter(|entry| entry.description == LARGE_OBJECTS_MADE)
+        .map(|entry| (entry.dump_id, entry.definition.as_str()))
+        .collect();
+    let mut left: BTreeSet<&str> = ids.iter().map(String::as_str).collect();
+    let mut lists = Vec::new();
+    for entry in large_object_entries(toc) {
+        let own = entry.dependencies.iter().filter_map(|id| made.get(id)).flat_map(|ids| ids.lines());
+        let own: Vec<&str> = own.filter(|id| left.remove(id)).collect();
+        lists.push((entry.file_name(toc.version), own));
+    }
+    if let Some((_, first)) = lists.first_mut() {
+        first.extend(ids.iter().map(String::as_str).filter(|id| left.contains(id)));
+    }
+    let line = |id: &str| format!("{id} {}\n", large_object_file(id));
+    lists.into_iter().map(|(name, ids)| (name, ids.into_iter().map(line).collect())).collect()
+}
+
 /// Every large object.
 const LARGE: &str = "SELECT oid::text FROM pg_catalog.pg_largeobject_metadata ORDER BY oid";
 /// Bytes of a large object that are asked for at once.
@@ -295,3 +320,29 @@ mod tests {
         assert!(crate::ports::Chain(&error).to_string().contains("copy bank.T \"x\""), "{error:?}");
     }
 }
+    #[test]
+    fn each_list_names_the_large_objects_that_its_own_entry_makes() {
+        let entry = |dump_id, description: &str, definition: &str, dependencies: &[i32]| TocEntry {
+            dump_id,
+            has_data: description == LARGE_OBJECTS,
+            description: description.to_owned(),
+            definition: definition.to_owned(),
+            dependencies: dependencies.to_vec(),
+            ..table("").entry
+        };
+        let ids = ["7", "8", "9"].map(str::to_owned);
+        let of_17 = vec![
+            entry(1, LARGE_OBJECTS_MADE, "7\n9\n", &[]),
+            entry(2, LARGE_OBJECTS_MADE, "8\n", &[]),
+            entry(3, LARGE_OBJECTS, "", &[2]),
+            entry(4, LARGE_OBJECTS, "", &[1, 99]),
+        ];
+        let lists = large_object_lists(&Toc { version: (1, 16), entries: of_17 }, &ids);
+        let list = |name: &str, list: &str| (name.to_owned(), list.to_owned());
+        let expected = [list("blobs_3.toc", "8 blob_8.dat\n"), list("blobs_4.toc", "7 blob_7.dat\n9 blob_9.dat\n")];
+        assert_eq!(lists, expected);
+        let of_15 = vec![entry(3, LARGE_OBJECTS, "", &[])];
+        let lists = large_object_lists(&Toc { version: (1, 14), entries: of_15 }, &ids);
+        assert_eq!(lists, [list("blobs.toc", "7 blob_7.dat\n8 blob_8.dat\n9 blob_9.dat\n")]);
+    }
+
