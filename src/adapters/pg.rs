@@ -20,7 +20,7 @@ use super::globals;
 use crate::domain::id::DatabaseName;
 use crate::domain::manifest::Extension;
 use crate::ports::credentials::Login;
-use crate::ports::postgres::{DatabaseFacts, Globals, Postgres, Session};
+use crate::ports::postgres::{DatabaseFacts, Globals, Postgres, Session, TextEncoding};
 use crate::ports::{ErrorKind, PortError};
 use dump_session::DumpSession;
 
@@ -138,6 +138,8 @@ fn kind_of_code(code: Option<&str>) -> ErrorKind {
     match code {
         Some(code) if code.starts_with("28") || code == "42501" => ErrorKind::PermissionDenied,
         Some("3D000" | "42P01") => ErrorKind::NotFound,
+        // A lock that is not to be had in time.
+        Some("55P03") => ErrorKind::WrongState,
         Some(code) if code.starts_with("57") || code.starts_with("08") || code.starts_with("53") => {
             ErrorKind::Transient
         }
@@ -159,7 +161,8 @@ const FACTS: &str = r#"
 SELECT current_setting('server_version'),
        to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
        CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_lsn()::text END,
-       pg_database_size(current_database())::text
+       pg_database_size(current_database())::text,
+       getdatabaseencoding()
 "#;
 const EXTENSIONS: &str = "SELECT extname, extversion FROM pg_catalog.pg_extension ORDER BY extname";
 
@@ -177,6 +180,7 @@ impl Postgres for PgServers {
                 lsn: row.get(2).map(str::to_owned),
                 extensions: extensions.iter().filter_map(to_extension).collect(),
                 size_bytes: row.get(3)?.parse().ok()?,
+                text: TextEncoding::of_database(row.get(4)?),
             })
         });
         facts.ok_or_else(|| {

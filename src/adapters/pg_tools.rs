@@ -19,7 +19,7 @@ use tokio::process::{Child, Command};
 use crate::domain::id::DatabaseName;
 use crate::domain::inventory::ToolVersion;
 use crate::ports::credentials::Login;
-use crate::ports::postgres::{DumpProcess, Exit, PgDump};
+use crate::ports::postgres::{DumpProcess, Exit, LOCK_TIMEOUT, PgDump, TextEncoding};
 use crate::ports::{ErrorKind, PortError};
 
 /// Size of the pipe from the client: it writes a row at a time, and a full pipe makes for few large reads. One MiB is what
@@ -130,6 +130,7 @@ impl PgDump for StockPgDump {
         login: &Login,
         database: &DatabaseName,
         name: &str,
+        text: TextEncoding,
         snapshot: Option<&str>,
     ) -> Result<Box<dyn DumpProcess>, PortError> {
         let password_file = write_password_file(login).map_err(|error| self.invalid(error))?;
@@ -142,8 +143,10 @@ impl PgDump for StockPgDump {
         let mut command = self.0.command(login, password_file.path(), name);
         command
             .args(["--format=custom", "--compress=0"])
+            .arg(format!("--lock-wait-timeout={LOCK_TIMEOUT}"))
             .args(snapshot.map(|snapshot| format!("--snapshot={snapshot}")))
             .env("PGDATABASE", database.as_str())
+            .env("PGCLIENTENCODING", text.client_encoding())
             // The text of a row must not hang on settings of a server, a database or a role: it is compared later, elsewhere.
             .env("PGTZ", "UTC")
             .env("PGOPTIONS", "-c bytea_output=hex")

@@ -33,7 +33,7 @@ use crate::domain::manifest::{LargeObjects, StoredObject, Table};
 use crate::domain::progress::Progress;
 use crate::ports::credentials::Credentials;
 use crate::ports::object_store::ObjectStore;
-use crate::ports::postgres::{DumpProcess, PgDump, Postgres, Session};
+use crate::ports::postgres::{DumpProcess, PgDump, Postgres, Session, TextEncoding};
 use crate::ports::{ErrorKind, PortError};
 
 /// Name of the object that holds the rows of a table, by the archive's id of them.
@@ -66,6 +66,8 @@ pub struct ParallelRequest {
     pub credentials: Arc<dyn Credentials>,
     /// Where the server is.
     pub endpoint: Endpoint,
+    /// What the text of the database is read as.
+    pub text: TextEncoding,
     /// The name of the connections in `pg_stat_activity`.
     pub name: String,
     /// The store.
@@ -185,7 +187,8 @@ async fn hold(
     })
     .await?;
     let login = request.credentials.login(&request.dump.source, &request.endpoint).await?;
-    let mut process = request.pg_dump.start(&login, &request.dump.database, &request.name, Some(&snapshot)).await?;
+    let starting = request.pg_dump.start(&login, &request.dump.database, &request.name, request.text, Some(&snapshot));
+    let mut process = starting.await?;
     let mut archive = process.take_archive().ok_or_else(|| {
         PortError::new("take the archive of pg_dump", ErrorKind::Invalid).because("it was taken before")
     })?;

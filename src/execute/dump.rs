@@ -292,7 +292,7 @@ impl Executor {
             progress,
         };
         let name = session_name(&start.run);
-        let mut process = self.ports.pg_dump.start(&login, &start.dump.database, &name, None).await?;
+        let mut process = self.ports.pg_dump.start(&login, &start.dump.database, &name, facts.text, None).await?;
         let Archive { walked, object, warnings } = stream_archive(process.as_mut(), &request, stop).await?;
         Ok(StoredArchive {
             format: walked.toc.version,
@@ -319,6 +319,7 @@ impl Executor {
             pg_dump: Arc::clone(&self.ports.pg_dump),
             credentials: Arc::clone(&self.ports.credentials),
             endpoint: start.endpoint.clone(),
+            text: facts.text,
             name: session_name(&start.run),
             store: Arc::clone(store),
             layout: self.settings.layout.clone(),

@@ -25,6 +25,35 @@ pub struct DatabaseFacts {
     pub extensions: Vec<Extension>,
     /// Size of the database in bytes.
     pub size_bytes: u64,
+    /// What text of it is read as.
+    pub text: TextEncoding,
+}
+
+/// What the text of a database is read and written as.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TextEncoding {
+    /// The server converts from and to what the database has.
+    #[default]
+    Utf8,
+    /// The database is of encoding `SQL_ASCII`: its text is any bytes, and nothing can be converted.
+    AnyBytes,
+}
+
+impl TextEncoding {
+    /// Of a database of this encoding, as PostgreSQL names it.
+    #[must_use]
+    pub fn of_database(encoding: &str) -> TextEncoding {
+        if encoding == "SQL_ASCII" { TextEncoding::AnyBytes } else { TextEncoding::Utf8 }
+    }
+
+    /// PostgreSQL's name of the encoding to ask for.
+    #[must_use]
+    pub fn client_encoding(self) -> &'static str {
+        match self {
+            TextEncoding::Utf8 => "UTF8",
+            TextEncoding::AnyBytes => "SQL_ASCII",
+        }
+    }
 }
 
 /// Roles and settings that live outside databases.
@@ -46,9 +75,12 @@ pub trait Postgres: Send + Sync {
     async fn globals(&self, login: &Login, database: &DatabaseName) -> Result<Globals, PortError>;
 
     /// A session that stays; `name` appears as application name in `pg_stat_activity`. It writes text as pg_dump does, in
-    /// UTF-8, and refuses to read a table of which policies hide rows.
+    /// its [`TextEncoding`], and refuses to read a table of which policies hide rows.
     async fn session(&self, login: &Login, database: &DatabaseName, name: &str) -> Result<Box<dyn Session>, PortError>;
 }
+
+/// A dump waits so long for a lock, as PostgreSQL writes it: whoever waits longer keeps others waiting behind them.
+pub const LOCK_TIMEOUT: &str = "10s";
 
 /// Takes in rows as COPY text, cut anywhere.
 pub trait RowSink {
@@ -70,7 +102,7 @@ pub trait Session: Send {
     /// Runs `COPY … TO STDOUT` and returns how many rows the server says it sent.
     ///
     /// # Errors
-    /// The server refuses, or is gone, or `sink` refuses. The session is of no use then.
+    /// The server refuses, or is gone, or `sink` refuses. Unless it is the server that refuses, the session is of no use then.
     fn copy_out(&mut self, statement: &str, sink: &mut dyn RowSink) -> Result<u64, PortError>;
 
     /// Runs `COPY … FROM STDIN` with the COPY text that `rows` gives, and returns how many rows the server says it took.
@@ -127,6 +159,7 @@ pub trait PgDump: Send + Sync {
         login: &Login,
         database: &DatabaseName,
         name: &str,
+        text: TextEncoding,
         snapshot: Option<&str>,
     ) -> Result<Box<dyn DumpProcess>, PortError>;
 }

@@ -14,7 +14,9 @@ use crate::domain::inventory::{Endpoint, ToolVersion};
 use crate::domain::manifest::Extension;
 use crate::ports::clock::Clock;
 use crate::ports::credentials::{Credentials, Login, LoginRef};
-use crate::ports::postgres::{DatabaseFacts, DumpProcess, Exit, Globals, PgDump, Postgres, RowSink, Session, Stopper};
+use crate::ports::postgres::{
+    DatabaseFacts, DumpProcess, Exit, Globals, PgDump, Postgres, RowSink, Session, Stopper, TextEncoding,
+};
 use crate::ports::{ErrorKind, PortError};
 use crate::testing::archive::{archive_of_rows, row};
 
@@ -112,6 +114,7 @@ impl Postgres for FakePostgres {
             lsn: Some("0/16B3748".to_owned()),
             extensions: vec![Extension { name: "plpgsql".to_owned(), version: "1.0".to_owned() }],
             size_bytes: rows * 100,
+            text: TextEncoding::Utf8,
         })
     }
 
@@ -247,6 +250,7 @@ impl PgDump for FakePgDump {
         login: &Login,
         database: &DatabaseName,
         name: &str,
+        _text: TextEncoding,
         _snapshot: Option<&str>,
     ) -> Result<Box<dyn DumpProcess>, PortError> {
         let found = self.servers.rows(login, database);

@@ -21,7 +21,7 @@ use secrecy::ExposeSecret;
 use super::copy_data::{COPY_DATA, HEAD, join_rows};
 use crate::domain::id::DatabaseName;
 use crate::ports::credentials::Login;
-use crate::ports::postgres::{RowSink, Session, Stopper};
+use crate::ports::postgres::{RowSink, Session, Stopper, TextEncoding};
 use crate::ports::{ErrorKind, PortError};
 
 /// What is read at once and handed on at once.
@@ -80,15 +80,21 @@ impl DumpSession {
             ("user", login.user.as_str()),
             ("database", database.as_str()),
             ("application_name", name),
-            ("client_encoding", "UTF8"),
+            ("client_encoding", TextEncoding::Utf8.client_encoding()),
             ("options", OPTIONS),
         ];
         self.send(|buffer| frontend::startup_message(parameters, buffer))?;
         let password = login.password.expose_secret().as_bytes();
         let mut scram = None;
+        let mut text = TextEncoding::default();
         loop {
             match self.message()? {
-                Message::AuthenticationOk | Message::ParameterStatus(_) | Message::BackendKeyData(_) => {}
+                Message::AuthenticationOk | Message::BackendKeyData(_) => {}
+                Message::ParameterStatus(body) => {
+                    if body.name()? == "server_encoding" {
+                        text = TextEncoding::of_database(body.value()?);
+                    }
+                }
                 Message::AuthenticationCleartextPassword => {
                     self.send(|buffer| frontend::password_message(password, buffer))?;
                 }
@@ -112,10 +118,14 @@ impl DumpSession {
                 }
                 Message::NoticeResponse(_) => {}
                 Message::ErrorResponse(body) => return Err(refusal(&body)),
-                Message::ReadyForQuery(_) => return Ok(()),
+                Message::ReadyForQuery(_) => break,
                 _ => return Err(Broken::Unexpected),
             }
         }
+        if text == TextEncoding::AnyBytes {
+            self.rows(&format!("SET client_encoding = '{}'", text.client_encoding()))?;
+        }
+        Ok(())
     }
 
     fn send(&mut self, form: impl FnOnce(&mut BytesMut) -> io::Result<()>) -> Result<(), Broken> {
@@ -182,7 +192,7 @@ impl DumpSession {
 
     fn copy(&mut self, sql: &str, sink: &mut dyn RowSink) -> Result<u64, Broken> {
         self.send(|buffer| frontend::query(sql, buffer))?;
-        let mut counted = None;
+        let (mut counted, mut refused) = (None, None);
         // Bytes of a row that are still to come.
         let mut left = 0;
         loop {
@@ -191,16 +201,15 @@ impl DumpSession {
             if !text.is_empty() {
                 sink.take(text).map_err(Broken::Sink)?;
             }
-            if !is_other {
-                self.fill()?;
-                continue;
-            }
-            match self.message()? {
+            let read = if is_other { self.message().map(Some) } else { self.fill().map(|()| None) };
+            let Some(message) = read.map_err(|broken| refused.take().unwrap_or(broken))? else { continue };
+            match message {
                 Message::CommandComplete(body) => {
                     counted = body.tag()?.strip_prefix("COPY ").and_then(|count| count.parse().ok());
                 }
-                Message::ReadyForQuery(_) => return counted.ok_or(Broken::Unexpected),
-                Message::ErrorResponse(body) => return Err(refusal(&body)),
+                Message::ReadyForQuery(_) => return refused.map_or(counted.ok_or(Broken::Unexpected), Err),
+                // What comes after it is that the session is ready again, or gone.
+                Message::ErrorResponse(body) => refused = Some(refusal(&body)),
                 Message::CopyOutResponse(_) | Message::CopyDone | Message::NoticeResponse(_) => {}
                 Message::ParameterStatus(_) => {}
                 _ => return Err(Broken::Unexpected),

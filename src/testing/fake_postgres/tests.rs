@@ -49,7 +49,8 @@ impl Bench {
             bandwidth: Arc::default(),
             progress: Arc::default(),
         };
-        let mut process = self.pg_dump.start(&login_to("db"), &database(), "one", None).await.unwrap();
+        let mut process =
+            self.pg_dump.start(&login_to("db"), &database(), "one", TextEncoding::Utf8, None).await.unwrap();
         assert_eq!(self.pg_dump.running(), ["one"]);
         stream_archive(process.as_mut(), &request, token).await
     }
