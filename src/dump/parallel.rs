@@ -143,20 +143,20 @@ async fn dump_once(request: &ParallelRequest, token: &CancellationToken) -> Resu
             return Err(DumpError::Cancelled);
         }
     };
-    let Held { mut process, archive, mut coordinator, snapshot, head, contents } = held;
-    let made = make_objects(request, &snapshot, &head, &contents, token).await;
-    // If the session is still there, so were its locks all the time: without them a table could have been emptied before a
-    // worker came to it, and nobody would have noticed.
-    let still_held = blocking(move || Ok(coordinator.query("SELECT 1").map(drop)?)).await;
+    let Held { mut process, archive, coordinator, snapshot, head, contents } = held;
+    let made = make_objects(request, coordinator, &snapshot, &head, &contents, token).await;
+    let checked = match made {
+        Ok(made) => check_held(request, made, head.toc).await,
+        Err(error) => Err(error),
+    };
     // Until here the client waited for somebody to read its rows.
     drop(archive);
     process.kill().await;
-    let (copied, lists) = made?;
-    still_held?;
+    let (copied, lists, toc) = checked?;
     let stderr = process.wait().await.map(|exit| exit.stderr).unwrap_or_default();
     let count = copied.tables.iter().map(|(_, count)| *count).fold(RowCount::default(), RowCount::and);
     Ok(ParallelDump {
-        toc: head.toc,
+        toc,
         tables: copied.tables.into_iter().map(|(table, _)| table).collect(),
         large_objects: copied.large_objects,
         objects: lists.into_iter().chain(copied.objects).collect(),
@@ -164,6 +164,35 @@ async fn dump_once(request: &ParallelRequest, token: &CancellationToken) -> Resu
         warnings: Some(stderr).filter(|stderr| !stderr.is_empty()),
     })
 }
+
+/// What was stored, with the session that has held the locks; and the lists of large objects, with the table of contents.
+type Made = (workers::Copied, Box<dyn Session>, Vec<StoredObject>);
+
+/// Makes sure that what was dumped stood still all the time. If the session is still there, so were its locks: without them
+/// a table could have been emptied before a worker came to it, and nobody would have noticed. And no lock keeps a schema
+/// from being renamed.
+async fn check_held(
+    request: &ParallelRequest,
+    made: Made,
+    toc: Toc,
+) -> Result<(workers::Copied, Vec<StoredObject>, Toc), DumpError> {
+    let (copied, mut coordinator, lists) = made;
+    let mut looking = request.session().await?;
+    let (exchanged, toc) = blocking(move || {
+        let exchanged = frozen::exchanged(looking.as_mut(), &toc)?;
+        // Last of all: until here no table can have been renamed by itself.
+        coordinator.query("SELECT 1")?;
+        Ok((exchanged, toc))
+    })
+    .await?;
+    if exchanged.is_empty() {
+        return Ok((copied, lists, toc));
+    }
+    Err(DumpError::Exchanged { tables: exchanged.join(", ") })
+}
+
+/// What pg_dump says of the statement that locks tables.
+const CLIENT_LOCKS: &str = "IN ACCESS SHARE MODE";
 
 /// A database that stands still.
 struct Held {
@@ -208,8 +237,16 @@ async fn hold(
             if exit.success {
                 return Err(DumpError::Archive(error));
             }
+            if exit.stderr.contains(CLIENT_LOCKS) {
+                let mut coordinator = coordinator;
+                let locked = blocking(move || Ok(frozen::locked_by_others(coordinator.as_mut())?)).await?;
+                if let Some(locked) = locked {
+                    return Err(locked);
+                }
+            }
             // The client's own words say more than the cut that they explain.
-            return Err(DumpError::Client { status: exit.status, stderr: exit.stderr });
+            let status = format!("{}, as role {}", exit.status, login.user);
+            return Err(DumpError::Client { status, stderr: exit.stderr });
         }
     };
     let contents = blocking(move || {
@@ -231,17 +268,18 @@ async fn hold(
 /// Stores everything: tables and large objects, the lists of the latter, and the table of contents, which comes first.
 async fn make_objects(
     request: &ParallelRequest,
+    coordinator: Box<dyn Session>,
     snapshot: &str,
     head: &Head,
     contents: &frozen::Contents,
     token: &CancellationToken,
-) -> Result<(workers::Copied, Vec<StoredObject>), DumpError> {
-    let copied = workers::copy(request, snapshot, contents, token).await?;
+) -> Result<Made, DumpError> {
+    let (copied, coordinator) = workers::copy(request, coordinator, snapshot, contents, token).await?;
     let mut lists = vec![request.put(TOC_DAT, head.toc_dat.clone()).await?];
     for (name, list) in frozen::large_object_lists(&head.toc, &contents.large_objects) {
         lists.push(request.put(&name, list.into_bytes()).await?);
     }
-    Ok((copied, lists))
+    Ok((copied, coordinator, lists))
 }
 
 impl ParallelRequest {

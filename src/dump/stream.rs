@@ -77,12 +77,10 @@ pub enum DumpError {
     #[error("the dump could not go on")]
     Port(#[from] PortError),
     /// A connection of the parallel engine could not go on.
-    #[error("connection {worker} of {workers} could not go on with {what}")]
+    #[error("{connection} could not go on with {what}")]
     Worker {
-        /// Which one, from 1.
-        worker: usize,
-        /// Of how many.
-        workers: usize,
+        /// Which one of how many.
+        connection: String,
         /// The table or large object.
         what: String,
         /// Why.
@@ -101,11 +99,27 @@ pub enum DumpError {
     },
     /// Tables were given another file between the snapshot and the lock on them.
     #[error(
-        "{tables} were rewritten (TRUNCATE, VACUUM FULL, CLUSTER, ALTER) each time that the dump began: run it when nobody does"
+        "{tables} were rewritten or exchanged (TRUNCATE, VACUUM FULL, CLUSTER, ALTER, RENAME) each time that the dump began: run it when nobody does"
     )]
     Rewritten {
         /// Which.
         tables: String,
+    },
+    /// Other tables have the names of those that are dumped.
+    #[error("{tables} were exchanged for others (ALTER … RENAME) while they were dumped: run it when nobody does")]
+    Exchanged {
+        /// Which.
+        tables: String,
+    },
+    /// Somebody else has, or waits for, a lock that keeps everybody out.
+    #[error(
+        "{tables} stayed locked by somebody else for {timeout}: see pg_locks for whom, or run the dump at another time"
+    )]
+    Locked {
+        /// Which.
+        tables: String,
+        /// How long we have waited.
+        timeout: &'static str,
     },
     /// The server counts other rows than have come.
     #[error("the server says that it copied {copied} rows of {table}, and {counted} have come")]
@@ -270,12 +284,14 @@ impl DumpError {
         match self {
             DumpError::Port(error) => error.kind(),
             DumpError::Worker { error, .. } => error.kind(),
+            DumpError::Locked { .. } => ErrorKind::WrongState,
             DumpError::Cancelled => ErrorKind::Cancelled,
             DumpError::Client { .. }
             | DumpError::Archive(_)
             | DumpError::Compress(_)
             | DumpError::StoredDifferently { .. }
             | DumpError::Rewritten { .. }
+            | DumpError::Exchanged { .. }
             | DumpError::RowsDiffer { .. }
             | DumpError::Panicked => ErrorKind::Other,
         }

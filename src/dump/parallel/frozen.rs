@@ -5,13 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::dump::DumpError;
 use crate::dump::archive::{LARGE_OBJECTS, LARGE_OBJECTS_MADE, Toc, TocEntry};
 use crate::dump::quoting::{quoted, quoted_text};
-use crate::ports::postgres::Session;
+use crate::ports::postgres::{LOCK_TIMEOUT, Session};
 use crate::ports::{ErrorKind, PortError};
 
 /// Tables that one statement locks.
 const LOCKS_AT_ONCE: usize = 500;
-/// To wait longer for a lock would keep everybody else waiting behind us.
-const LOCK_TIMEOUT: &str = "10s";
 
 /// Where a piece of a table is read from: pages from the first up to, not including, the second.
 pub type Pages = (u64, u64);
@@ -63,18 +61,37 @@ pub(super) fn enter(session: &mut dyn Session, snapshot: &str) -> Result<(), Por
     Ok(())
 }
 
-/// Locks every table that has data, and makes sure that none was rewritten between the snapshot and its lock: a snapshot
-/// sees nothing of a table that was truncated since (PostgreSQL, MVCC caveats).
+/// Leaves a transaction that an error has ended, and enters the snapshot again: whoever has exported it is still there.
+pub(super) fn enter_again(session: &mut dyn Session, snapshot: &str) -> Result<(), PortError> {
+    session.query("ROLLBACK")?;
+    enter(session, snapshot)
+}
+
+/// The entries of tables that have data.
+fn with_rows(toc: &Toc) -> Vec<&TocEntry> {
+    toc.entries.iter().filter(|entry| entry.has_data && entry.description != LARGE_OBJECTS).collect()
+}
+
+/// Locks every table that has data, and makes sure that none was rewritten or exchanged between the snapshot and its lock:
+/// a snapshot sees nothing of a table that was truncated or made since (PostgreSQL, MVCC caveats).
 pub(super) fn hold(session: &mut dyn Session, toc: &Toc) -> Result<Contents, DumpError> {
-    let tables: Vec<&TocEntry> =
-        toc.entries.iter().filter(|entry| entry.has_data && entry.description != LARGE_OBJECTS).collect();
+    let tables = with_rows(toc);
     session.query(&format!("SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))?;
     for some in tables.chunks(LOCKS_AT_ONCE) {
         let names: Vec<String> = some.iter().map(|entry| format!("ONLY {}", qualified(entry))).collect();
-        session.query(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", ")))?;
+        let locked = session.query(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", ")));
+        match locked {
+            Err(error) if error.kind() == ErrorKind::WrongState => {
+                session.query("ROLLBACK")?;
+                return Err(locked_by_others(session)?.unwrap_or(DumpError::Port(error)));
+            }
+            locked => drop(locked?),
+        }
     }
-    let rewritten = session.query(REWRITTEN)?;
-    let rewritten: Vec<String> = rewritten.into_iter().flatten().flatten().collect();
+    // What it still has to wait for, such as an index that is built anew, passes.
+    session.query("SET LOCAL lock_timeout = 0")?;
+    let mut rewritten: Vec<String> = session.query(REWRITTEN)?.into_iter().flatten().flatten().collect();
+    rewritten.extend(exchanged(session, toc)?);
     if !rewritten.is_empty() {
         return Err(DumpError::Rewritten { tables: rewritten.join(", ") });
     }
@@ -105,23 +122,6 @@ pub(super) fn large_object_entries(toc: &Toc) -> impl Iterator<Item = &TocEntry>
     toc.entries.iter().filter(|entry| entry.has_data && entry.description == LARGE_OBJECTS)
 }
 
-/// The file of a large object in a directory (`pg_backup_directory.c`).
-pub(super) fn large_object_file(id: &str) -> String {
-    format!("blob_{id}.dat")
-}
-
-/// Tables whose file is another than the one in the snapshot: the catalog's row is what the snapshot sees, the function
-/// says what is now. Some catalogs have their file named elsewhere, and 0 here.
-const REWRITTEN: &str = "SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c \
-     WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND c.relfilenode <> 0 \
-     AND pg_catalog.pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode ORDER BY 1";
-/// Heaps can be read by ranges of their pages. Another access method need not have any.
-const PAGES: &str = "SELECT c.oid::text, (pg_catalog.pg_relation_size(c.oid) / \
-     pg_catalog.current_setting('block_size')::int)::text \
-     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_am a ON a.oid = c.relam WHERE c.relkind = 'r' AND a.amname = 'heap'";
-/// Rows of an extension's table that pg_dump takes along (PostgreSQL, extension configuration tables).
-const CONDITIONS: &str = "SELECT c.oid::text, c.condition FROM pg_catalog.pg_extension e, \
-     LATERAL unnest(e.extconfig, e.extcondition) AS c(oid, condition)";
 /// The lists of large objects that an archive has, by name, for its large objects.
 ///
 /// Up to version 16 there is one for all. From 17 on each entry makes some of them and another one, which depends on it, fills
@@ -147,6 +147,53 @@ pub(super) fn large_object_lists(toc: &Toc, ids: &[String]) -> Vec<(String, Stri
     lists.into_iter().map(|(name, ids)| (name, ids.into_iter().map(line).collect())).collect()
 }
 
+/// The file of a large object in a directory (`pg_backup_directory.c`).
+pub(super) fn large_object_file(id: &str) -> String {
+    format!("blob_{id}.dat")
+}
+
+/// The tables that somebody else keeps locked, as an error; `None` if there are none any more.
+pub(super) fn locked_by_others(session: &mut dyn Session) -> Result<Option<DumpError>, PortError> {
+    let tables: Vec<String> = session.query(LOCKED)?.into_iter().flatten().flatten().collect();
+    let tables = (!tables.is_empty()).then(|| tables.join(", "));
+    Ok(tables.map(|tables| DumpError::Locked { tables, timeout: LOCK_TIMEOUT }))
+}
+
+/// The tables of an archive whose names are those of other tables now: a statement by name would read those. A transaction
+/// that takes no new lock hears nothing of new names: the session must have taken one just now, or be in none.
+pub(super) fn exchanged(session: &mut dyn Session, toc: &Toc) -> Result<Vec<String>, PortError> {
+    let mut exchanged = Vec::new();
+    for some in with_rows(toc).chunks(LOCKS_AT_ONCE) {
+        let row = |entry: &&TocEntry| format!("({}, {})", quoted_text(&entry.oid), quoted_text(&qualified(entry)));
+        let tables: Vec<String> = some.iter().map(row).collect();
+        let found = session.query(&format!(
+            "SELECT dumped.name FROM (VALUES {}) AS dumped (oid, name) \
+             WHERE pg_catalog.to_regclass(dumped.name) IS DISTINCT FROM dumped.oid::pg_catalog.oid",
+            tables.join(", ")
+        ))?;
+        exchanged.extend(found.into_iter().flatten().flatten());
+    }
+    Ok(exchanged)
+}
+
+/// Tables that somebody has, or waits for, the lock of that keeps everybody else out.
+const LOCKED: &str = "SELECT DISTINCT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_locks l \
+     JOIN pg_catalog.pg_class c ON c.oid = l.relation \
+     WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_catalog.pg_backend_pid() \
+     AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) \
+     AND c.relkind IN ('r', 'p', 'm', 'v', 'f', 'S') ORDER BY 1";
+/// Tables whose file is another than the one in the snapshot: the catalog's row is what the snapshot sees, the function
+/// says what is now. Some catalogs have their file named elsewhere, and 0 here.
+const REWRITTEN: &str = "SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c \
+     WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND c.relfilenode <> 0 \
+     AND pg_catalog.pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode ORDER BY 1";
+/// Heaps can be read by ranges of their pages. Another access method need not have any.
+const PAGES: &str = "SELECT c.oid::text, (pg_catalog.pg_relation_size(c.oid) / \
+     pg_catalog.current_setting('block_size')::int)::text \
+     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_am a ON a.oid = c.relam WHERE c.relkind = 'r' AND a.amname = 'heap'";
+/// Rows of an extension's table that pg_dump takes along (PostgreSQL, extension configuration tables).
+const CONDITIONS: &str = "SELECT c.oid::text, c.condition FROM pg_catalog.pg_extension e, \
+     LATERAL unnest(e.extconfig, e.extcondition) AS c(oid, condition)";
 /// Every large object.
 const LARGE: &str = "SELECT oid::text FROM pg_catalog.pg_largeobject_metadata ORDER BY oid";
 /// Bytes of a large object that are asked for at once.
@@ -195,6 +242,12 @@ impl TableData {
             None => format!("WHERE {}", conditions.join(" AND ")),
         };
         Ok(format!("COPY (SELECT {columns} FROM ONLY {} {filter}) TO STDOUT", qualified(&self.entry)))
+    }
+
+    /// The same behind a lock that is had at once or not at all.
+    pub(super) fn locked_copy_statement(&self, pages: Option<Pages>) -> Result<String, DumpError> {
+        let lock = format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE NOWAIT", qualified(&self.entry));
+        Ok(format!("{lock}; {}", self.copy_statement(pages)?))
     }
 
     /// `schema.table`, for people.
@@ -307,20 +360,6 @@ mod tests {
     }
 
     #[test]
-    fn ranges_meet_and_the_last_one_has_no_end() {
-        let table = |pages| TableData { pages, ..table("") };
-        assert_eq!(table(20).ranges(10), [None], "two ranges are not worth a second statement");
-        assert_eq!(table(21).ranges(10), [Some((0, 10)), Some((10, 20)), Some((20, PAGES_MAX))]);
-        assert_eq!(table(30).ranges(10).len(), 3);
-    }
-
-    #[test]
-    fn a_statement_of_another_form_is_refused_by_name() {
-        let error = table("INSERT INTO t").copy_statement(None).unwrap_err();
-        assert!(crate::ports::Chain(&error).to_string().contains("copy bank.T \"x\""), "{error:?}");
-    }
-}
-    #[test]
     fn each_list_names_the_large_objects_that_its_own_entry_makes() {
         let entry = |dump_id, description: &str, definition: &str, dependencies: &[i32]| TocEntry {
             dump_id,
@@ -346,3 +385,17 @@ mod tests {
         assert_eq!(lists, [list("blobs.toc", "7 blob_7.dat\n8 blob_8.dat\n9 blob_9.dat\n")]);
     }
 
+    #[test]
+    fn ranges_meet_and_the_last_one_has_no_end() {
+        let table = |pages| TableData { pages, ..table("") };
+        assert_eq!(table(20).ranges(10), [None], "two ranges are not worth a second statement");
+        assert_eq!(table(21).ranges(10), [Some((0, 10)), Some((10, 20)), Some((20, PAGES_MAX))]);
+        assert_eq!(table(30).ranges(10).len(), 3);
+    }
+
+    #[test]
+    fn a_statement_of_another_form_is_refused_by_name() {
+        let error = table("INSERT INTO t").copy_statement(None).unwrap_err();
+        assert!(crate::ports::Chain(&error).to_string().contains("copy bank.T \"x\""), "{error:?}");
+    }
+}

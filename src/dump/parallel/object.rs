@@ -3,7 +3,7 @@
 //! The order of rows carries no meaning. So each part is whole zstd frames and whole rows, numbered when it is full, by
 //! whoever filled it: the frames of an object are one valid stream in any order (RFC 8878, section 3).
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -75,6 +75,8 @@ pub(super) struct TableObject {
     /// Begun with the first part.
     pub(super) upload: OnceCell<OpenUpload>,
     ranges_left: AtomicUsize,
+    /// Whether somebody waits for a lock on the table, behind whom a worker would wait as well.
+    is_locked_out: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -113,7 +115,8 @@ impl TableObject {
             receipts: Vec::new(),
         };
         let ranges_left = AtomicUsize::new(ranges);
-        TableObject { key, sizes, upload: OnceCell::new(), ranges_left, state: Mutex::new(state) }
+        let is_locked_out = AtomicBool::new(false);
+        TableObject { key, sizes, upload: OnceCell::new(), ranges_left, is_locked_out, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -139,6 +142,15 @@ impl TableObject {
         }
         let tails = std::mem::take(&mut state.tails);
         state.part(&self.key, tails).map(|part| Some(Outgoing::Part(part)))
+    }
+
+    /// No worker gets at the table any more.
+    pub(super) fn lock_out(&self) {
+        self.is_locked_out.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_locked_out(&self) -> bool {
+        self.is_locked_out.load(Ordering::Acquire)
     }
 
     /// One range is done; whether it was the last.

@@ -125,6 +125,11 @@ impl RangeWriter {
         }
     }
 
+    /// Whether nothing has come yet.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.open.is_none() && self.meter.count() == RowCount::default() && self.meter.is_between_rows()
+    }
+
     fn write(&mut self, text: &[u8]) -> Result<(), WriteError> {
         self.meter.take(text);
         self.open()?.write(text)

@@ -1,6 +1,12 @@
 //! The workers: each reads ranges over a connection of its own until none is left, while their parts are uploaded.
+//!
+//! The coordinator's session holds all locks, and mostly nothing else is asked of it. Where somebody waits for a lock on a
+//! table, say to alter it, every new lock has to wait behind them, and they wait for the coordinator: a worker would wait
+//! for ever, and no deadlock would be found, because the coordinator waits for nothing that a server knows of. So a worker
+//! hands such a table to the coordinator, who needs no new lock.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::mpsc as queue;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt;
@@ -18,7 +24,7 @@ use crate::domain::key::ObjectKey;
 use crate::domain::manifest::{LargeObjects, StoredObject, Table};
 use crate::dump::row_meter::RowCount;
 use crate::dump::{DumpError, check_stored, put_new};
-use crate::ports::postgres::Session;
+use crate::ports::postgres::{LOCK_TIMEOUT, Session};
 use crate::ports::{Chain, ErrorKind, PortError};
 
 /// Bytes of a page. A server that was built with others is split into other ranges, and is dumped as well.
@@ -69,10 +75,11 @@ fn next(queue: &Queue) -> Option<Work> {
 /// Copies tables and large objects of a snapshot into objects of their own.
 pub(super) async fn copy(
     request: &ParallelRequest,
+    coordinator: Box<dyn Session>,
     snapshot: &str,
     contents: &Contents,
     token: &CancellationToken,
-) -> Result<Copied, DumpError> {
+) -> Result<(Copied, Box<dyn Session>), DumpError> {
     let tables: Vec<Ranged> = contents
         .tables
         .iter()
@@ -90,12 +97,12 @@ pub(super) async fn copy(
         .collect();
     let queue = Arc::new(Mutex::new(work(contents, &tables, &large)?));
     let objects: Vec<Arc<TableObject>> = tables.iter().map(|(object, _)| object).chain(&large).cloned().collect();
-    let copied = copy_all(request, snapshot, &queue, token).await;
+    let copied = copy_all(request, coordinator, snapshot, &queue, token).await;
     let stored = match copied {
-        Ok(whole) => complete(request, &objects, whole, token).await,
+        Ok((whole, coordinator)) => complete(request, &objects, whole, token).await.map(|stored| (stored, coordinator)),
         Err(error) => Err(error),
     };
-    let stored = match stored {
+    let (stored, coordinator) = match stored {
         Ok(stored) => stored,
         Err(error) => {
             abort(request, &objects).await;
@@ -104,11 +111,12 @@ pub(super) async fn copy(
     };
     let of_tables = contents.tables.iter().zip(&tables).map(|(data, (object, _))| to_table(data, object));
     let large_bytes = large.iter().map(|object| object.filled().count.bytes).sum();
-    Ok(Copied {
+    let copied = Copied {
         tables: of_tables.collect(),
         large_objects: LargeObjects { count: large.len() as u64, bytes: large_bytes },
         objects: stored,
-    })
+    };
+    Ok((copied, coordinator))
 }
 
 /// Everything that is to be done: large tables first, so that none of them is left alone at the end.
@@ -118,7 +126,7 @@ fn work(contents: &Contents, tables: &[Ranged], large: &[Arc<TableObject>]) -> R
     let mut queue = VecDeque::new();
     for (data, (object, ranges)) in sorted {
         for pages in ranges {
-            let what = What::Rows { table: data.name(), statement: data.copy_statement(*pages)? };
+            let what = What::Rows { table: data.name(), statement: data.locked_copy_statement(*pages)? };
             queue.push_back(Work { object: Arc::clone(object), what });
         }
     }
@@ -129,13 +137,17 @@ fn work(contents: &Contents, tables: &[Ranged], large: &[Arc<TableObject>]) -> R
     Ok(queue)
 }
 
-/// Runs the workers and the uploads beside them; returns the objects that were small enough to be sent whole.
+/// Objects that were small enough to be sent whole, and the coordinator's session.
+type CopiedAll = (BTreeMap<ObjectKey, StoredObject>, Box<dyn Session>);
+
+/// Runs the workers and the uploads beside them.
 async fn copy_all(
     request: &ParallelRequest,
+    coordinator: Box<dyn Session>,
     snapshot: &str,
     queue: &Queue,
     token: &CancellationToken,
-) -> Result<BTreeMap<ObjectKey, StoredObject>, DumpError> {
+) -> Result<CopiedAll, DumpError> {
     let (memory, slots) = (request.memory.memory(), request.memory.slots());
     let (sender, receiver) = mpsc::channel(memory.parts_in_flight);
     let outlet = Outlet {
@@ -146,29 +158,22 @@ async fn copy_all(
         progress: Arc::clone(&request.progress),
     };
     let mark = end_mark(request.compression_level)?;
-    let mut sessions = Vec::new();
-    for _ in 0..memory.jobs {
-        let mut session = request.session().await?;
-        let snapshot = snapshot.to_owned();
-        sessions.push(
-            blocking(move || {
-                frozen::enter(session.as_mut(), &snapshot)?;
-                Ok(session)
-            })
-            .await?,
-        );
-    }
-    let stoppers = sessions.iter().map(|session| session.stopper()).collect::<Result<Vec<_>, PortError>>()?;
+    let sessions = enter(request, snapshot).await?;
+    let all = sessions.iter().chain([&coordinator]);
+    let stoppers = all.map(|session| session.stopper()).collect::<Result<Vec<_>, PortError>>()?;
+    let (locked_out, handed_over) = queue::channel();
     let mut crew = JoinSet::new();
-    for (session, worker) in sessions.into_iter().zip(1..) {
-        let (queue, outlet, mark, workers) = (Arc::clone(queue), outlet.clone(), mark.clone(), memory.jobs);
-        crew.spawn_blocking(move || {
-            run(session, &queue, &outlet, &mark).map_err(|Stuck { what, error }| {
-                let error = Box::new(error);
-                DumpError::Worker { worker, workers, what, error }
-            })
-        });
+    for (session, number) in sessions.into_iter().zip(1..) {
+        let (queue, locked_out) = (Arc::clone(queue), locked_out.clone());
+        let (outlet, mark, snapshot) = (outlet.clone(), mark.clone(), snapshot.to_owned());
+        let name = format!("connection {number} of {}", memory.jobs);
+        let mut worker = Worker { name, session, outlet, mark };
+        crew.spawn_blocking(move || worker.run(&snapshot, &queue, &locked_out).map(|()| None));
     }
+    drop(locked_out);
+    let name = "the connection that holds the locks".to_owned();
+    let mut coordinator = Worker { name, session: coordinator, outlet: outlet.clone(), mark };
+    crew.spawn_blocking(move || coordinator.help(&handed_over).map(|()| Some(coordinator.session)));
     drop(outlet);
     // Threads wait for the server, for memory, or for more work: all of it ends here.
     let stopping = CancellationToken::new();
@@ -180,7 +185,7 @@ async fn copy_all(
     };
     let uploading = upload_all(request, receiver, &stopping);
     tokio::pin!(uploading);
-    let (mut whole, mut failed) = (None, None);
+    let (mut whole, mut failed, mut coordinator) = (None, None, None);
     while whole.is_none() || !crew.is_empty() {
         let ended = tokio::select! {
             uploaded = &mut uploading, if whole.is_none() => match uploaded {
@@ -193,7 +198,9 @@ async fn copy_all(
                     Err(error)
                 }
             },
-            Some(ended) = crew.join_next() => ended.unwrap_or(Err(DumpError::Panicked)),
+            Some(ended) = crew.join_next() => ended.unwrap_or(Err(DumpError::Panicked)).map(|own| {
+                coordinator = own.or_else(|| coordinator.take());
+            }),
             () = token.cancelled(), if failed.is_none() => Err(DumpError::Cancelled),
         };
         // The first trouble is the cause of those that follow.
@@ -202,44 +209,110 @@ async fn copy_all(
             failed.get_or_insert(error);
         }
     }
-    match failed {
-        Some(error) => Err(error),
-        None => Ok(whole.unwrap_or_default()),
+    match (failed, coordinator) {
+        (None, Some(coordinator)) => Ok((whole.unwrap_or_default(), coordinator)),
+        (failed, _) => Err(failed.unwrap_or(DumpError::Panicked)),
     }
 }
 
-/// Work that cannot be done.
-struct Stuck {
-    what: String,
-    error: DumpError,
-}
-
-/// One worker.
-fn run(mut session: Box<dyn Session>, queue: &Queue, outlet: &Outlet, mark: &Frames) -> Result<(), Stuck> {
-    while let Some(Work { object, what }) = next(queue) {
-        let writer = RangeWriter::new(outlet, &object);
-        store(session.as_mut(), &what, writer, mark).map_err(|error| Stuck { what: what.to_string(), error })?;
+/// The workers' sessions, in the snapshot.
+async fn enter(request: &ParallelRequest, snapshot: &str) -> Result<Vec<Box<dyn Session>>, DumpError> {
+    let mut sessions = Vec::new();
+    for _ in 0..request.memory.memory().jobs {
+        let mut session = request.session().await?;
+        let snapshot = snapshot.to_owned();
+        let entering = blocking(move || {
+            frozen::enter(session.as_mut(), &snapshot)?;
+            Ok(session)
+        });
+        sessions.push(entering.await?);
     }
-    Ok(())
+    Ok(sessions)
 }
 
-fn store(session: &mut dyn Session, what: &What, mut writer: RangeWriter, mark: &Frames) -> Result<(), DumpError> {
-    match what {
-        What::Rows { table, statement } => {
-            let copied = session.copy_out(statement, &mut writer)?;
-            let counted = writer.finish(mark).map_err(|error| DumpError::Compress(error.into()))?.rows;
-            if copied != counted {
-                return Err(DumpError::RowsDiffer { table: table.clone(), copied, counted });
+/// A session, and where what it reads goes.
+struct Worker {
+    name: String,
+    session: Box<dyn Session>,
+    outlet: Outlet,
+    mark: Frames,
+}
+
+/// How a piece of work has ended.
+enum Worked {
+    Done,
+    /// The table's lock was not to be had, and nothing was read.
+    LockedOut,
+}
+
+impl Worker {
+    /// Works until nothing is left, and hands over what it gets no lock for.
+    fn run(&mut self, snapshot: &str, queue: &Queue, locked_out: &queue::Sender<Work>) -> Result<(), DumpError> {
+        while let Some(work) = next(queue) {
+            if !work.object.is_locked_out() {
+                match self.work_named(&work)? {
+                    Worked::Done => continue,
+                    Worked::LockedOut => {
+                        work.object.lock_out();
+                        frozen::enter_again(self.session.as_mut(), snapshot)?;
+                    }
+                }
+            }
+            if locked_out.send(work).is_err() {
+                // The coordinator has ended before its time, and says why.
+                return Ok(());
             }
         }
-        What::LargeObject { id } => {
-            frozen::read_large_object(session, id, |bytes| {
-                writer.take_bytes(bytes).map_err(|error| DumpError::Compress(error.into()))
-            })?;
-            writer.finish_bytes().map_err(|error| DumpError::Compress(error.into()))?;
-        }
+        Ok(())
     }
-    Ok(())
+
+    /// Does what the workers hand over, until the last of them has ended.
+    fn help(&mut self, handed_over: &queue::Receiver<Work>) -> Result<(), DumpError> {
+        while let Ok(work) = handed_over.recv() {
+            match (self.work_named(&work)?, work.what) {
+                (Worked::LockedOut, What::Rows { table, .. }) => {
+                    return Err(DumpError::Locked { tables: table, timeout: LOCK_TIMEOUT });
+                }
+                (Worked::Done, _) | (Worked::LockedOut, What::LargeObject { .. }) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Works, and says who could not go on with what.
+    fn work_named(&mut self, work: &Work) -> Result<Worked, DumpError> {
+        self.work(work).map_err(|error| DumpError::Worker {
+            connection: self.name.clone(),
+            what: work.what.to_string(),
+            error: Box::new(error),
+        })
+    }
+
+    fn work(&mut self, work: &Work) -> Result<Worked, DumpError> {
+        let session = self.session.as_mut();
+        let mut writer = RangeWriter::new(&self.outlet, &work.object);
+        match &work.what {
+            What::Rows { table, statement } => {
+                let copied = match session.copy_out(statement, &mut writer) {
+                    Err(error) if error.kind() == ErrorKind::WrongState && writer.is_untouched() => {
+                        return Ok(Worked::LockedOut);
+                    }
+                    copied => copied?,
+                };
+                let count = writer.finish(&self.mark).map_err(|error| DumpError::Compress(error.into()))?;
+                if copied != count.rows {
+                    return Err(DumpError::RowsDiffer { table: table.clone(), copied, counted: count.rows });
+                }
+            }
+            What::LargeObject { id } => {
+                frozen::read_large_object(session, id, |bytes| {
+                    writer.take_bytes(bytes).map_err(|error| DumpError::Compress(error.into()))
+                })?;
+                writer.finish_bytes().map_err(|error| DumpError::Compress(error.into()))?;
+            }
+        }
+        Ok(Worked::Done)
+    }
 }
 
 /// Uploads what the workers send, as it comes, until they are done.
