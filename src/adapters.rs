@@ -11,6 +11,7 @@ pub mod pg;
 pub mod pg_restore;
 pub mod pg_tools;
 pub mod s3;
+pub mod scratch_server;
 pub mod system_clock;
 
 #[cfg(test)]

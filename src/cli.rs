@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,7 @@ use crate::collect::OwnWork;
 use crate::config::{Config, Environment};
 use crate::daemon::{self, Assembly, Daemon};
 use crate::domain::inventory::Inventory;
+use crate::domain::recovery_point::Plane;
 use crate::plan::prune::Mode;
 use crate::plan::{Plan, plan_in_mode};
 use crate::ports::RequestObserver;
@@ -79,9 +80,10 @@ enum Command {
     Backup(backup::Backup),
     /// Restore what was backed up.
     Restore(restore::Restore),
-    /// Look at stored dumps again. Exit code 3 if one is bad.
+    /// Look at stored dumps again. Exit code 3 if one is bad, or cannot be read.
     ///
-    /// What is found is recorded; a dump that is bad counts no more, and nothing of its database is pruned.
+    /// What is found is recorded. A dump that is bad counts no more, and nothing of its source is pruned until a newer one
+    /// has been read back; a good result, as deep as the bad one was, makes it count again.
     Verify(verify::VerifyCommand),
     /// Show which recovery points are kept and by which rule, and delete those that have expired only with --confirm.
     ///
@@ -208,6 +210,22 @@ async fn execute(cli: Cli) -> anyhow::Result<Exit> {
         Command::Config(_) | Command::Completions { .. } => {
             text::print(&config.effective_toml()?)?;
             Ok(Exit::Done)
+        }
+    }
+}
+
+/// One of the two buckets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum InPlane {
+    Primary,
+    Replica,
+}
+
+impl From<InPlane> for Plane {
+    fn from(plane: InPlane) -> Plane {
+        match plane {
+            InPlane::Primary => Plane::Primary,
+            InPlane::Replica => Plane::Replica,
         }
     }
 }

@@ -152,7 +152,7 @@ impl Executor {
             Action::CopySnapshot(copy) => self.copy_snapshot(&copy).await,
             Action::DeleteSnapshot(delete) => self.delete_snapshot(&delete).await,
             Action::CopyDump(copy) => self.copy_dump(&copy, &token).await,
-            Action::Verify(verify) => self.verify(&verify, &token).await,
+            Action::Verify(verify) => Box::pin(self.verify(&verify, &progress, &token)).await,
             Action::DeleteDump(delete) => self.delete_dump(&delete, &token).await,
             Action::Sweep(sweep) => self.sweep(&sweep).await,
         };

@@ -7,10 +7,11 @@ pub mod action;
 pub mod backup;
 mod copy;
 pub mod decision;
+mod doubt;
 pub mod points;
 pub mod prune;
 pub mod status;
-mod verify;
+pub mod verify;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +25,7 @@ use crate::policy::posture::{bucket_findings, key_findings, keys_in_use};
 use action::Action;
 use decision::Decision;
 use prune::{Mode, PointDecision};
+use verify::Readings;
 
 /// What to do now, and why.
 #[derive(Debug, Clone)]
@@ -37,6 +39,8 @@ pub struct Plan {
     pub points: Vec<RecoveryPoint>,
     /// What becomes of each recovery point, in the order of sources, kinds, planes; the newest first.
     pub retention: Vec<PointDecision>,
+    /// What was read back of the dumps, by source, plane and database.
+    pub readings: Vec<Readings>,
     /// What a person should know about.
     pub findings: Vec<Finding>,
     /// What dead runs left in the store.
@@ -61,15 +65,25 @@ pub fn plan_in_mode(policy: &Policy, inventory: &Inventory, mode: Mode, now: Tim
     let mut actions = backups.actions;
     actions.extend(backup::abort_left_uploads(inventory));
     actions.extend(copies.actions);
-    actions.extend(verify::plan_verifications(policy, inventory));
+    let verifications = verify::plan_verifications(policy, inventory, now);
+    actions.extend(verifications.actions);
     // Last: of several actions on one recovery point the first is carried out, and a deletion can wait.
     actions.extend(pruning.actions);
     let remains = inventory.stores.values().flatten().flat_map(|store| store.remains.iter().cloned()).collect();
     let idle = now.saturating_add(policy.cadence.reconcile_interval).unwrap_or(Timestamp::MAX);
     let soon = now.saturating_add(policy.cadence.poll_interval).unwrap_or(Timestamp::MAX);
     let poll = copies.under_way.then_some(soon);
-    let wake_at = backups.wake_at.into_iter().chain(poll).chain([idle]).filter(|at| *at > now).min().unwrap_or(idle);
+    let wake_at = backups
+        .wake_at
+        .into_iter()
+        .chain(poll)
+        .chain(verifications.wake_at)
+        .chain([idle])
+        .filter(|at| *at > now)
+        .min()
+        .unwrap_or(idle);
     let mut findings = copies.findings;
+    findings.extend(verifications.findings);
     let buckets = inventory.buckets.iter().filter_map(|(plane, facts)| Some((*plane, facts.as_ref().ok()?)));
     findings.extend(buckets.flat_map(|(plane, facts)| bucket_findings(policy, plane, facts)));
     let uses = keys_in_use(policy, |source| inventory.instance(&source.instance).ok()?);
@@ -81,6 +95,7 @@ pub fn plan_in_mode(policy: &Policy, inventory: &Inventory, mode: Mode, now: Tim
         decisions: backups.decisions,
         points,
         retention: pruning.decisions,
+        readings: verifications.readings,
         findings,
         remains,
         unseen: unseen_sections(inventory),

@@ -7,6 +7,7 @@ pub mod prune;
 pub mod retention;
 pub mod retry;
 pub mod schedule;
+pub mod verify;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +22,7 @@ use prune::PrunePolicy;
 use retention::Retention;
 use retry::RetryPolicy;
 use schedule::Schedule;
+use verify::VerifyPolicy;
 
 /// What the platform team wants, checked and ready to be read. Made by [`crate::config`] only.
 #[derive(Debug, Clone)]
@@ -41,6 +43,8 @@ pub struct Policy {
     pub cadence: Cadence,
     /// What holds deletions back.
     pub prune: PrunePolicy,
+    /// When stored dumps are read back.
+    pub verify: VerifyPolicy,
 }
 
 /// What the destination must be like.

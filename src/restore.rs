@@ -36,7 +36,7 @@ use crate::domain::inventory::Endpoint;
 use crate::domain::manifest::{Engine, Manifest, StoredObject};
 use crate::domain::prune_record::ObjectVersion;
 use crate::dump::archive::{self, Section, Toc};
-use crate::dump::parallel::TOC_DAT;
+use crate::dump::parallel::{LARGE_LIST, TOC_DAT};
 use crate::dump::{ARCHIVE, GLOBALS, hex};
 use crate::ports::clock::Clock;
 use crate::ports::credentials::{Credentials, Login, LoginRef};
@@ -47,8 +47,6 @@ use contents::Contents;
 
 /// Largest list, table of contents or file of roles that is read whole.
 const SMALL_BYTES_MAX: u64 = 1 << 30;
-/// Lists of large objects end so.
-const LARGE_LIST: &str = ".toc";
 
 /// A server, and how to get in.
 #[derive(Clone)]
@@ -207,7 +205,7 @@ impl Restoring<'_> {
         }
         if request.compare && has(Section::Data) {
             let began_at = self.begin(Phase::Compare);
-            self.compare(&contents).await?;
+            self.compare(&toc, &contents).await?;
             self.end(Phase::Compare, began_at);
         }
         if request.target.create {
@@ -333,8 +331,9 @@ impl Restoring<'_> {
         Ok(ids)
     }
 
-    async fn compare(&mut self, contents: &Contents<'_>) -> Result<(), RestoreError> {
-        let differences = compare::differences(self.request, &contents.tables, self.watch, self.token).await?;
+    async fn compare(&mut self, toc: &Toc, contents: &Contents<'_>) -> Result<(), RestoreError> {
+        let mut differences = compare::differences(self.request, &contents.tables, self.watch, self.token).await?;
+        differences.extend(compare::sequences(self.request, toc, &contents.beside).await?);
         if !differences.is_empty() {
             return Err(RestoreError::Differs(differences.join("; ")));
         }

@@ -24,7 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::id::{Kind, RegionName, RunId, Slot, SnapshotId};
 use crate::domain::inventory::{
-    Complete, Instance, Inventory, KnownVerification, Remains, Snapshot, SourceStore, StoredDump, StoredRun,
+    Complete, Found, Instance, Inventory, KnownVerification, Remains, Snapshot, SourceStore, StoredDump, StoredRun,
     ToolVersion,
 };
 use crate::domain::key::{DumpId, Layout};
@@ -38,6 +38,7 @@ use crate::policy::governor::GovernorLimits;
 use crate::policy::prune::PrunePolicy;
 use crate::policy::retention::{Retention, RetentionPolicy};
 use crate::policy::retry::RetryPolicy;
+use crate::policy::verify::VerifyPolicy;
 use crate::policy::{Cadence, DestinationPolicy, DumpSettings, Limits, Obligation, Policy, SourcePolicy, Task};
 
 /// A Monday noon: the weekly slot of the 22nd and the monthly one of the 1st have passed.
@@ -77,6 +78,11 @@ pub(crate) fn policy(sources: &[(&str, &[&str])]) -> Policy {
             orphan_grace: SignedDuration::from_hours(7 * 24),
             keep_evidence: None,
             clock_skew_max: SignedDuration::from_mins(5),
+        },
+        verify: VerifyPolicy {
+            deadline: SignedDuration::from_hours(24),
+            cycle: Some(SignedDuration::from_hours(90 * 24)),
+            replica_interval: Some(SignedDuration::from_hours(7 * 24)),
         },
     }
 }
@@ -217,7 +223,7 @@ pub(crate) fn store(dumps: Vec<RecoveryPoint>, runs: Vec<StoredRun>, remains: Ve
 
 /// A verification that found nothing wrong.
 pub(crate) fn verified(level: Level, at: Timestamp) -> KnownVerification {
-    KnownVerification { level, at, fault: None, locked_until: None }
+    KnownVerification { level, at, found: Found::Good, locked_until: None }
 }
 
 /// A dump that was verified at every level; nothing more is known of it but its recovery point.
@@ -228,6 +234,7 @@ pub(crate) fn stored_dump(point: RecoveryPoint) -> StoredDump {
         manifest: ObjectVersion { key: Layout::new("strongroom").manifest(&dump), version_id: Some("m".to_owned()) },
         dump,
         etag: "e".to_owned(),
+        manifest_refused: None,
         whole: true,
         verifications: Level::ALL.map(|level| verified(level, at("2026-11-01T05:00:00Z"))).into(),
         other_plane_proven: false,

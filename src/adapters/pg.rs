@@ -1,7 +1,8 @@
-//! PostgreSQL servers through tokio-postgres, over TLS that is always verified.
+//! PostgreSQL servers through tokio-postgres, over TLS that is always verified; sessions also over a socket of this machine.
 
 mod copy_data;
 mod dump_session;
+mod wire;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::ports::credentials::Login;
 use crate::ports::postgres::{DatabaseFacts, Globals, Postgres, Session, TextEncoding};
 use crate::ports::{ErrorKind, PortError};
 use dump_session::DumpSession;
+use wire::local_socket;
 
 /// Keepalives on idle connections, so that a peer that is gone is noticed within minutes.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -195,10 +197,16 @@ impl Postgres for PgServers {
 
     async fn session(&self, login: &Login, database: &DatabaseName, name: &str) -> Result<Box<dyn Session>, PortError> {
         let what = format!("connect to database {database} at {}:{}", login.endpoint.host, login.endpoint.port);
-        let tls = tls(login).map_err(|error| PortError::new(what.clone(), ErrorKind::Invalid).because(error))?;
+        let tls = match local_socket(&login.endpoint) {
+            Some(_) => None,
+            None => {
+                let tls =
+                    tls(login).map_err(|error| PortError::new(what.clone(), ErrorKind::Invalid).because(error))?;
+                Some(Arc::new(tls))
+            }
+        };
         let (login, database, name, timeout) = (login.clone(), database.clone(), name.to_owned(), self.connect_timeout);
-        let opening =
-            tokio::task::spawn_blocking(move || DumpSession::open(&login, &database, Arc::new(tls), &name, timeout));
+        let opening = tokio::task::spawn_blocking(move || DumpSession::open(&login, &database, tls, &name, timeout));
         let opened = opening.await.map_err(|error| PortError::new(what, ErrorKind::Other).because(error))?;
         Ok(Box::new(opened?))
     }

@@ -72,6 +72,13 @@ impl Client {
         }
     }
 
+    /// A command in an empty environment, in a process group of its own.
+    pub(super) fn plain_command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env_clear().env("LC_ALL", "C").process_group(0);
+        command
+    }
+
     /// A command that logs in with a password file: in an environment of its own, and in a process group of its own, since
     /// Ctrl-C in a terminal is ours to handle and reaches the child as an order from us.
     pub(super) fn command(&self, login: &Login, password_file: &Path, name: &str) -> Command {

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::daemon;
 use crate::domain::inventory::{Inventory, Unseen};
 use crate::plan::decision::Reason;
+use crate::policy::verify::VerifyPolicy;
 use crate::policy::{Obligation, Policy, SourcePolicy, Task};
 use crate::ports::{Chain, Ports};
 
@@ -58,7 +59,27 @@ fn schedules(policy: &Policy) -> String {
         text.push('\n');
         text.push_str(&next_runs(obligation));
     }
-    text
+    text + &verification(policy)
+}
+
+/// When dumps are read back.
+fn verification(policy: &Policy) -> String {
+    if policy.obligations().all(|(_, obligation)| obligation.task == Task::Snapshot) {
+        return String::new();
+    }
+    let VerifyPolicy { deadline, cycle, replica_interval } = policy.verify;
+    let again = match cycle {
+        Some(cycle) => format!("all that are kept once more every {}", text::length(cycle)),
+        None => "not again later".to_owned(),
+    };
+    let sample = match (&policy.destination.replica, replica_interval) {
+        (Some(replica), Some(interval)) => {
+            format!("; one of each database in {} every {}", replica.region, text::length(interval))
+        }
+        (Some(replica), None) => format!("; none in {}", replica.region),
+        (None, _) => String::new(),
+    };
+    format!("dumps are read back within {}, {again}{sample}\n", text::length(deadline))
 }
 
 fn next_runs(obligation: &Obligation) -> String {

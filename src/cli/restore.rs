@@ -2,6 +2,7 @@
 
 mod bar;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,19 +11,19 @@ use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
 use self::bar::Bar;
-use super::{Exit, assemble, collect, complain, say, text, watched};
+use super::{Exit, InPlane, assemble, collect, complain, say, text, watched};
 use crate::config::Config;
 use crate::daemon::Assembly;
 use crate::domain::id::{DatabaseName, InstanceId, SourceId};
 use crate::domain::inventory::{Endpoint, Inventory, StoredDump};
-use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest};
+use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest, StoredObject};
 use crate::domain::prune_record::ObjectVersion;
 use crate::domain::recovery_point::{Plane, PointState};
 use crate::dump::archive;
 use crate::policy::ReplicaMode;
 use crate::ports::credentials::LoginRef;
 use crate::ports::object_store::ObjectStore;
-use crate::ports::{Chain, PortError};
+use crate::ports::{Chain, ErrorKind, PortError};
 use crate::restore::{RestoreError, RestoreRequest, Restored, Selection, Server, Target, Watch, restore_dump};
 
 /// What to restore.
@@ -56,8 +57,8 @@ struct Dump {
     #[arg(long, value_name = "POINT")]
     from: Option<String>,
     /// Where to read the dump.
-    #[arg(long, value_enum, default_value_t = FromPlane::Primary)]
-    plane: FromPlane,
+    #[arg(long, value_enum, default_value_t = InPlane::Primary)]
+    plane: InPlane,
     #[command(flatten)]
     server: ServerArgs,
     /// Make the database, with the encoding and collation of the dumped one. It must not be there.
@@ -116,12 +117,6 @@ struct ServerArgs {
     /// Log in with an RDS IAM token.
     #[arg(long, requires = "user")]
     iam: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum FromPlane {
-    Primary,
-    Replica,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -190,7 +185,7 @@ impl Restore {
             return Ok(Exit::Done);
         }
         let began_at = assembly.ports.clock.now();
-        let ended = carry_out(&assembly, &request).await;
+        let ended = restore_into(&assembly, &request, &CancellationToken::new()).await;
         let took = assembly.ports.clock.now().duration_since(began_at);
         match ended {
             Ok(restored) => {
@@ -228,22 +223,14 @@ impl Dump {
     ) -> Result<RestoreRequest, NotBegun> {
         let ports = &assembly.ports;
         let stored = self.choose(assembly, dumps?)?;
-        let (store, same_versions) = self.bucket(assembly)?;
-        let found = store.get(&stored.manifest.key, MANIFEST_BYTES_MAX).await?;
-        let manifest = Manifest::read(&found.bytes, &stored.dump);
-        let manifest = manifest.map_err(|error| NotBegun::Refused(Chain(&error).to_string()))?;
-        let version = |own: &Option<String>| own.clone().filter(|_| same_versions);
-        let objects = manifest.objects.iter().map(|object| {
-            let standing = ObjectVersion { key: object.key.clone(), version_id: version(&object.version_id) };
-            (object.key.file_name().to_owned(), (object.clone(), standing))
-        });
+        let (manifest, objects, store) = readable(assembly, &stored).await?;
         let sections = if self.section.is_empty() {
             vec![archive::Section::PreData, archive::Section::Data, archive::Section::PostData]
         } else {
             self.section.iter().copied().map(Into::into).collect()
         };
         Ok(RestoreRequest {
-            objects: objects.collect(),
+            objects,
             store,
             server: Server {
                 postgres: Arc::clone(&ports.postgres),
@@ -285,11 +272,11 @@ impl Dump {
                 })?;
                 return Ok(dumps.iter().cloned().collect());
             }
-            (Err(unseen), FromPlane::Primary) => {
+            (Err(unseen), InPlane::Primary) => {
                 let advice = "--plane replica takes the dump from the second region, if there is one";
                 return Err(NotBegun::Usage(format!("the dumps cannot be seen: {}; {advice}", unseen.0)));
             }
-            (Err(unseen), FromPlane::Replica) => unseen,
+            (Err(unseen), InPlane::Replica) => unseen,
         };
         let dumps = assembly.collector.dumps_in_replica(&assembly.ports, &policy, source).await;
         let mut dumps = dumps.map_err(|own| NotBegun::Usage(format!("the dumps cannot be seen: {}", own.0)))?;
@@ -332,19 +319,6 @@ impl Dump {
         Err(NotBegun::Refused(format!("dump {point} is {}: choose another one; {advice}", named.point.state)))
     }
 
-    /// The bucket to read, and whether objects stand there under the version ids of the manifest.
-    fn bucket(&self, assembly: &Assembly) -> Result<(Arc<dyn ObjectStore>, bool), NotBegun> {
-        match self.plane {
-            FromPlane::Primary => Ok((Arc::clone(&assembly.ports.store), true)),
-            FromPlane::Replica => {
-                let store = assembly.ports.replica.as_ref();
-                let store = store.ok_or_else(|| NotBegun::Usage("no replica bucket is configured".to_owned()))?;
-                let mode = assembly.policy.destination.replica.as_ref().map(|replica| replica.mode);
-                Ok((Arc::clone(store), mode == Some(ReplicaMode::Replicated)))
-            }
-        }
-    }
-
     fn plan(&self, request: &RestoreRequest) -> String {
         let RestoreRequest { manifest, server, target, .. } = request;
         let Endpoint { host, port } = &server.endpoint;
@@ -382,15 +356,6 @@ impl Dump {
     }
 }
 
-impl From<FromPlane> for Plane {
-    fn from(plane: FromPlane) -> Plane {
-        match plane {
-            FromPlane::Primary => Plane::Primary,
-            FromPlane::Replica => Plane::Replica,
-        }
-    }
-}
-
 impl ServerArgs {
     fn login(&self) -> Result<LoginRef, NotBegun> {
         match (&self.secret, &self.user, &self.password_file) {
@@ -415,8 +380,37 @@ impl ServerArgs {
     }
 }
 
-async fn carry_out(assembly: &Assembly, request: &RestoreRequest) -> Result<Restored, RestoreError> {
-    let (watch, token) = (Arc::new(Watch::default()), CancellationToken::new());
+/// A dump as a restore reads it: its manifest, its objects by the last part of their keys, and the bucket that they are in.
+pub(super) async fn readable(
+    assembly: &Assembly,
+    stored: &StoredDump,
+) -> Result<(Manifest, BTreeMap<String, (StoredObject, ObjectVersion)>, Arc<dyn ObjectStore>), PortError> {
+    let ports = &assembly.ports;
+    let invalid = |error| PortError::new(format!("use {}", stored.manifest.key), ErrorKind::Invalid).because(error);
+    // Objects that strongroom has had copied stand under other version ids than those of the manifest.
+    let (store, same_versions) = match (stored.point.plane, &ports.replica, &assembly.policy.destination.replica) {
+        (Plane::Primary, _, _) => (Arc::clone(&ports.store), true),
+        (Plane::Replica, Some(store), Some(replica)) => (Arc::clone(store), replica.mode == ReplicaMode::Replicated),
+        (Plane::Replica, _, _) => return Err(invalid(crate::ports::Cause::from("no replica bucket is configured"))),
+    };
+    let found = store.get(&stored.manifest.key, MANIFEST_BYTES_MAX).await?;
+    let manifest = Manifest::read(&found.bytes, &stored.dump).map_err(|error| invalid(error.into()))?;
+    let version = |own: &Option<String>| own.clone().filter(|_| same_versions);
+    let objects = manifest.objects.iter().map(|object| {
+        let standing = ObjectVersion { key: object.key.clone(), version_id: version(&object.version_id) };
+        (object.key.file_name().to_owned(), (object.clone(), standing))
+    });
+    let objects = objects.collect();
+    Ok((manifest, objects, store))
+}
+
+/// Restores with its progress on a terminal.
+pub(super) async fn restore_into(
+    assembly: &Assembly,
+    request: &RestoreRequest,
+    token: &CancellationToken,
+) -> Result<Restored, RestoreError> {
+    let watch = Arc::new(Watch::default());
     let bar = Bar::new(request.bytes());
     let mut told = None;
     let redraw = || {
@@ -426,8 +420,8 @@ async fn carry_out(assembly: &Assembly, request: &RestoreRequest) -> Result<Rest
         }
         bar.show(&watch);
     };
-    let work = Box::pin(restore_dump(request, &watch, &token));
-    let restored = watched(assembly.ports.clock.as_ref(), &token, "stopping", work, redraw).await;
+    let work = Box::pin(restore_dump(request, &watch, token));
+    let restored = watched(assembly.ports.clock.as_ref(), token, "stopping", work, redraw).await;
     bar.finish();
     restored
 }

@@ -7,6 +7,7 @@ use super::text::Table;
 use super::{Exit, assemble, look, text};
 use crate::config::Config;
 use crate::plan::status::{ObligationState, SourceStatus, Status};
+use crate::plan::verify::Readings;
 
 /// Options of `status`.
 #[derive(Debug, Args)]
@@ -75,5 +76,16 @@ fn restorable(source: &SourceStatus, now: Timestamp) -> String {
         let region = way.region.as_ref().map_or_else(String::new, |region| format!(" in {region}"));
         format!("    by {}{of}{region} to {} ({}){from}\n", way.path, text::utc(way.to), text::relative(way.to, now))
     });
-    format!("{head}: restorable\n{}", ways.collect::<String>())
+    let ways: String = ways.collect();
+    let readings: String = source.read_back.iter().map(|own| read_back(own, now)).collect();
+    format!("{head}: restorable\n{ways}{readings}")
+}
+
+/// What was read back of the dumps of a database in one bucket.
+fn read_back(own: &Readings, now: Timestamp) -> String {
+    let Readings { database, region, dumps, read_back, overdue, .. } = own;
+    let oldest =
+        own.oldest_at.map_or_else(String::new, |at| format!(", the oldest reading {}", text::relative(at, now)));
+    let overdue = if *overdue > 0 { format!("; {overdue} OVERDUE") } else { String::new() };
+    format!("    dumps of {database} in {region} read back: {read_back} of {dumps}{oldest}{overdue}\n")
 }

@@ -43,6 +43,11 @@ impl<T> Cache<T> {
         self.known.iter().map(|(key, read)| (key, read.etag.as_str(), &read.value))
     }
 
+    /// Why an object was refused in this look, if it was.
+    pub(super) fn why_refused(&self, key: &ObjectKey) -> Option<&str> {
+        self.known.get(key)?.refused.as_deref()
+    }
+
     /// What was refused in this look, and why.
     pub(super) fn refused(&self) -> impl Iterator<Item = (&ObjectKey, &str)> {
         self.known.iter().filter_map(|(key, read)| Some((key, read.refused.as_deref()?)))

@@ -6,7 +6,7 @@ use super::cache::Cache;
 use super::read::{KnownManifest, KnownObject};
 use super::sorted::Sorted;
 use crate::domain::id::{Kind, RegionName, RunId};
-use crate::domain::inventory::{KnownVerification, StoredDump};
+use crate::domain::inventory::{Found, KnownVerification, StoredDump, standing_doubts};
 use crate::domain::key::{DumpId, ObjectKey};
 use crate::domain::pin::Pin;
 use crate::domain::prune_record::PruneRecord;
@@ -60,7 +60,8 @@ impl Side<'_> {
             let of_slot = records.verifications.get(dump).into_iter().flatten();
             let (here, elsewhere): (Vec<&Verification>, Vec<&Verification>) =
                 of_slot.filter(|own| Some(&own.run) == run).partition(|own| own.plane == self.plane);
-            let verifications: Vec<KnownVerification> = here.into_iter().map(known).collect();
+            let counts = |own: &&Verification| proves(own, &object.etag);
+            let verifications: Vec<KnownVerification> = here.into_iter().filter(counts).map(known).collect();
             let state = if self.is_being_deleted(dump, run, &records.deletions) {
                 PointState::Deleting
             } else {
@@ -71,6 +72,7 @@ impl Side<'_> {
                 dump: dump.clone(),
                 manifest: sorted.manifest_versions.get(&object.key)?.clone(),
                 etag: object.etag.clone(),
+                manifest_refused: manifests.why_refused(&object.key).map(str::to_owned),
                 whole: manifest.is_ok() && missing.is_none(),
                 verifications,
                 other_plane_proven: elsewhere.iter().any(|own| matches!(own.verdict, Verdict::Good { .. })),
@@ -99,7 +101,7 @@ impl Side<'_> {
         if let Err(reason) = manifest {
             return PointState::Bad { reason: reason.clone() };
         }
-        let proven = verifications.iter().any(|verification| verification.fault.is_none());
+        let proven = verifications.iter().any(KnownVerification::is_good);
         if let Some(missing) = missing {
             // In the replica bucket objects arrive in any order; what has been whole once must stay so.
             return match self.plane {
@@ -107,14 +109,34 @@ impl Side<'_> {
                 Plane::Primary | Plane::Replica => PointState::Bad { reason: missing.to_owned() },
             };
         }
-        if let Some(fault) = standing_fault(verifications) {
-            return PointState::Bad { reason: fault };
+        if let Some(reason) = self.doubt(verifications) {
+            return PointState::Bad { reason };
         }
         match self.plane {
             Plane::Primary => PointState::Good,
             Plane::Replica if proven => PointState::Good,
             Plane::Replica => PointState::Pending,
         }
+    }
+
+    /// What was found wrong, and has not been refuted since.
+    ///
+    /// A replica that nobody can read is no copy. A dump in the first bucket that cannot be read is not made again for it:
+    /// rights and keys are mended; until then it is told, and nothing of its source is pruned.
+    fn doubt(&self, verifications: &[KnownVerification]) -> Option<String> {
+        let doubts = standing_doubts(verifications).filter_map(|known| {
+            let (level, day) = (known.level, known.at.strftime("%Y-%m-%d"));
+            match &known.found {
+                Found::Fault(fault) => {
+                    Some((known.at, format!("its verification at level {level} on {day} found: {fault}")))
+                }
+                Found::Unreadable(why) if self.plane == Plane::Replica => {
+                    Some((known.at, format!("nobody could read it on {day}: {why}")))
+                }
+                Found::Unreadable(_) | Found::Good => None,
+            }
+        });
+        doubts.max_by_key(|(at, _)| *at).map(|(_, reason)| reason)
     }
 
     fn is_being_deleted(&self, dump: &DumpId, run: Option<&RunId>, deletions: &[&PruneRecord]) -> bool {
@@ -134,7 +156,7 @@ impl Side<'_> {
     ) -> RecoveryPoint {
         let manifest = manifest.as_ref().ok();
         let id = dump.to_string();
-        let read_whole = verifications.iter().filter(|known| known.level >= Level::L2 && known.fault.is_none());
+        let read_whole = verifications.iter().filter(|known| known.level >= Level::L2 && known.is_good());
         RecoveryPoint {
             source: dump.source.clone(),
             kind: Kind::Dump,
@@ -147,7 +169,8 @@ impl Side<'_> {
             created_at: manifest.map(|manifest| manifest.snapshot_at),
             stored_at: object.modified_at,
             size_bytes: manifest.map_or(0, |manifest| manifest.stored_bytes),
-            verified_at: read_whole.map(|known| known.at).max(),
+            // What was found bad since is not relied on for having been good once.
+            verified_at: read_whole.map(|known| known.at).max().filter(|_| !matches!(state, PointState::Bad { .. })),
             pin: pins.iter().find(|pin| pin.point == id).copied().cloned(),
             locked_until: verifications.iter().filter_map(|known| known.locked_until).max(),
             state,
@@ -156,27 +179,25 @@ impl Side<'_> {
     }
 }
 
+/// Whether a verification says something of the dump whose manifest bears this entity tag. What was found bad stays bad
+/// whatever becomes of its manifest.
+fn proves(verification: &Verification, manifest_etag: &str) -> bool {
+    let compared_with = verification.manifest_etag.as_ref();
+    let is_good = matches!(verification.verdict, Verdict::Good { .. });
+    !is_good || compared_with.is_none_or(|compared_with| compared_with == manifest_etag)
+}
+
 fn known(verification: &Verification) -> KnownVerification {
     KnownVerification {
         level: verification.level,
         at: verification.finished_at,
-        fault: match &verification.verdict {
-            Verdict::Good { .. } => None,
+        found: match &verification.verdict {
+            Verdict::Good { .. } => Found::Good,
             Verdict::Bad { faults } => {
-                Some(faults.first().cloned().unwrap_or_else(|| "it does not say what".to_owned()))
+                Found::Fault(faults.first().cloned().unwrap_or_else(|| "it does not say what".to_owned()))
             }
+            Verdict::Unreadable { reason } => Found::Unreadable(reason.clone()),
         },
         locked_until: verification.locked_until,
     }
-}
-
-/// The fault of the newest verification that found one, unless one as deep has found none since.
-fn standing_fault(verifications: &[KnownVerification]) -> Option<String> {
-    let refuted = |bad: &KnownVerification| {
-        verifications.iter().any(|known| known.fault.is_none() && known.level >= bad.level && known.at > bad.at)
-    };
-    let faults = verifications.iter().filter(|known| known.fault.is_some() && !refuted(known));
-    let newest = faults.max_by_key(|known| known.at)?;
-    let fault = newest.fault.as_deref().unwrap_or_default();
-    Some(format!("its verification at level {} on {} found: {fault}", newest.level, newest.at.strftime("%Y-%m-%d")))
 }

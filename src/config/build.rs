@@ -44,6 +44,7 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
     let daemon = parts::daemon(&file.daemon, diagnosis);
     let cadence = cadence(&file.daemon, diagnosis);
     let prune = retention::prune(&file.prune, diagnosis);
+    let verify = retention::verify(&file.verify, diagnosis);
     let policies = policies::build(file, diagnosis);
     let limits = memory::limits(file, destination.as_ref(), &policies, diagnosis);
     let sources = sources::build(file, &policies, environment, diagnosis);
@@ -65,6 +66,7 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
         limits: limits?,
         cadence: cadence?,
         prune: prune?,
+        verify: verify?,
     };
     Some(Parts { policy, aws, destination, postgres: postgres?, daemon: daemon?, logins: sources.logins })
 }

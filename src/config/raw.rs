@@ -49,6 +49,12 @@ const DEFAULT_SETTLE: &str = "1h";
 const DEFAULT_ORPHAN_GRACE: &str = "7d";
 /// Five minutes is what S3 itself allows three times over: a clock that is further off is broken, not late.
 const DEFAULT_CLOCK_SKEW_MAX: &str = "5m";
+/// A day: reading back takes about as long as the dump took, and S3 may have been away.
+const DEFAULT_VERIFY_DEADLINE: &str = "24h";
+/// A quarter: of a monthly dump kept for seven years one is read each day, which costs next to nothing within a region.
+const DEFAULT_VERIFY_CYCLE: &str = "90d";
+/// A week, for a sample: whether the replica can be read at all is what only reading shows.
+const DEFAULT_REPLICA_INTERVAL: &str = "7d";
 
 /// The configuration of strongroom. Several files are read as one: tables are merged, later values win.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -82,6 +88,9 @@ pub(super) struct File {
     /// What holds deletions back.
     #[serde(default)]
     pub(super) prune: Prune,
+    /// When stored dumps are read back in full, every byte and row of them.
+    #[serde(default)]
+    pub(super) verify: Verify,
     /// What is expected of the instances of an environment, by its name.
     #[serde(default)]
     pub(super) environments: BTreeMap<String, EnvironmentRules>,
@@ -283,6 +292,33 @@ impl Default for Prune {
             orphan_grace: DEFAULT_ORPHAN_GRACE.to_owned(),
             keep_evidence: FOREVER.to_owned(),
             clock_skew_max: DEFAULT_CLOCK_SKEW_MAX.to_owned(),
+        }
+    }
+}
+
+/// What is never done.
+pub(super) const NEVER: &str = "never";
+
+/// When stored dumps are read back in full, every byte and row of them.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Verify {
+    /// How long after it was stored a dump must have been read back. It is read as soon as it stands; one that was not in
+    /// this time is a finding.
+    pub(super) deadline: String,
+    /// In this time every good dump that is kept is read back again: a duration, or "never". One after the other, the one
+    /// whose reading is the oldest first, spread evenly over the time.
+    pub(super) cycle: String,
+    /// How often one dump of each database is read back in the replica bucket: a duration, or "never".
+    pub(super) replica_interval: String,
+}
+
+impl Default for Verify {
+    fn default() -> Self {
+        Verify {
+            deadline: DEFAULT_VERIFY_DEADLINE.to_owned(),
+            cycle: DEFAULT_VERIFY_CYCLE.to_owned(),
+            replica_interval: DEFAULT_REPLICA_INTERVAL.to_owned(),
         }
     }
 }

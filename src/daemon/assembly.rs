@@ -13,6 +13,7 @@ use crate::adapters::pg::PgServers;
 use crate::adapters::pg_restore::StockPgRestore;
 use crate::adapters::pg_tools::StockPgDump;
 use crate::adapters::s3::{S3, S3Settings};
+use crate::adapters::scratch_server::ScratchServers;
 use crate::adapters::system_clock::SystemClock;
 use crate::collect::Collector;
 use crate::config::Config;
@@ -39,6 +40,8 @@ pub struct Assembly {
     pub pg_restore: StockPgRestore,
     /// What dumps hold.
     pub memory: Arc<MemoryUse>,
+    /// Servers to restore into that are thrown away.
+    pub scratch: ScratchServers,
     /// What is wanted.
     pub policy: Arc<Policy>,
 }
@@ -63,18 +66,14 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
     });
     let copies = copies.collect();
     let destination = config.destination;
-    let settings = S3Settings {
-        bucket: destination.bucket.clone(),
-        kms_key: destination.kms_key.clone(),
+    let settings_of = |bucket: &str, kms_key: Option<&str>| S3Settings {
+        bucket: bucket.to_owned(),
+        kms_key: kms_key.map(str::to_owned),
         expected_owner: destination.expected_owner.clone(),
     };
-    let store = Arc::new(bucket_in(home, settings));
+    let store = Arc::new(bucket_in(home, settings_of(&destination.bucket, destination.kms_key.as_deref())));
     let replica = config.policy.destination.replica.as_ref().map(|replica| -> Arc<dyn ObjectStore> {
-        let settings = S3Settings {
-            bucket: replica.bucket.clone(),
-            kms_key: replica.kms_key.clone(),
-            expected_owner: destination.expected_owner,
-        };
+        let settings = settings_of(&replica.bucket, replica.kms_key.as_deref());
         Arc::new(bucket_in(&replica.region, settings).fed_by(Arc::clone(&store)))
     });
     let bin_dir = config.postgres.bin_dir.as_deref();
@@ -111,6 +110,7 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
         collector: Collector::new(layout),
         pg_restore: StockPgRestore::find(bin_dir),
         memory,
+        scratch: ScratchServers::new(bin_dir, Arc::clone(&ports.clock), Arc::clone(&ports.postgres)),
         ports,
         policy: Arc::new(config.policy),
     }

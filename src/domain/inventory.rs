@@ -232,6 +232,8 @@ pub struct StoredDump {
     pub manifest: ObjectVersion,
     /// The manifest's entity tag: whoever acts on the dump reads it again and compares.
     pub etag: String,
+    /// Why the store does not show the manifest, if it does not.
+    pub manifest_refused: Option<String>,
     /// Whether every object that the manifest names stands in this bucket: with its size, and where S3 replicates with its
     /// version too.
     pub whole: bool,
@@ -263,10 +265,76 @@ pub struct KnownVerification {
     pub level: Level,
     /// When it ended.
     pub at: Timestamp,
-    /// The first fault that it found; none where the dump is good.
-    pub fault: Option<String>,
+    /// What it found.
+    pub found: Found,
     /// Until when object lock forbids to delete the dump, as it was seen then.
     pub locked_until: Option<Timestamp>,
+}
+
+impl KnownVerification {
+    /// Whether it found nothing wrong.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.found == Found::Good
+    }
+}
+
+/// What a verification found, in one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Everything is as the manifest says.
+    Good,
+    /// The first fault.
+    Fault(String),
+    /// Why the store did not show it.
+    Unreadable(String),
+}
+
+impl StoredDump {
+    /// Why nobody could read it at the last attempt, if so.
+    #[must_use]
+    pub fn unreadable(&self) -> Option<&str> {
+        let recorded = || {
+            self.standing_doubts().find_map(|known| match &known.found {
+                Found::Unreadable(reason) => Some(reason.as_str()),
+                Found::Good | Found::Fault(_) => None,
+            })
+        };
+        self.manifest_refused.as_deref().or_else(recorded)
+    }
+
+    /// Verifications that found it bad or unreadable, unless one as deep has found it good since.
+    pub fn standing_doubts(&self) -> impl Iterator<Item = &KnownVerification> {
+        standing_doubts(&self.verifications)
+    }
+
+    /// When every byte of it was last read back and found good, and not later than `latest`: what is dated after that was
+    /// written by a clock that is wrong.
+    #[must_use]
+    pub fn read_back_at(&self, latest: Timestamp) -> Option<Timestamp> {
+        let whole = |known: &&KnownVerification| known.level >= Level::L2 && known.is_good() && known.at <= latest;
+        self.verifications.iter().filter(whole).map(|known| known.at).max()
+    }
+
+    /// When it came to stand where it does, as far as that is known.
+    #[must_use]
+    pub fn stored_at(&self) -> Timestamp {
+        self.point.stored_at.unwrap_or(self.dump.slot.instant())
+    }
+
+    /// The moment of its data: a dump that was asked for by hand bears a later slot than one that is made after it.
+    #[must_use]
+    pub fn moment(&self) -> Timestamp {
+        self.point.created_at.unwrap_or(self.dump.slot.instant())
+    }
+}
+
+/// Of verifications of one dump those that found it bad or unreadable, unless one as deep has found it good since.
+pub fn standing_doubts(verifications: &[KnownVerification]) -> impl Iterator<Item = &KnownVerification> {
+    let refuted = |doubt: &KnownVerification| {
+        verifications.iter().any(|known| known.is_good() && known.level >= doubt.level && known.at > doubt.at)
+    };
+    verifications.iter().filter(move |known| !known.is_good() && !refuted(known))
 }
 
 /// A replica bucket's side of one source.

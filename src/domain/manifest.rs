@@ -15,6 +15,9 @@ pub const MANIFEST_VERSION: u32 = 1;
 /// Largest manifest that is read: 100,000 tables take about 20 MB.
 pub const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
+/// How the names of objects end that hold the rows of one table; they begin with the archive's id of the table.
+pub const TABLE_OBJECT: &str = ".dat.zst";
+
 /// How the archive was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -273,6 +276,22 @@ impl Manifest {
         }
         let odd = self.tables.iter().find(|table| table.end_of_parts().is_none());
         odd.map(|table| format!("the parts of {} do not follow each other", table.named()))
+    }
+
+    /// The table whose rows an object holds, if it holds those of one.
+    #[must_use]
+    pub fn table_of(&self, object: &StoredObject) -> Option<&Table> {
+        let dump_id = object.key.file_name().strip_suffix(TABLE_OBJECT)?.parse::<i32>().ok()?;
+        self.tables.iter().find(|table| table.hash.is_some() && table.dump_id == dump_id)
+    }
+
+    /// An object by its key, with the table in it, for people.
+    #[must_use]
+    pub fn named(&self, object: &StoredObject) -> String {
+        match self.table_of(object) {
+            Some(table) => format!("{} ({})", object.key, table.named()),
+            None => object.key.to_string(),
+        }
     }
 
     /// The manifest as it is stored: JSON with line breaks, for people too.

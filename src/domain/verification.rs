@@ -15,7 +15,7 @@ pub const VERIFICATION_VERSION: u32 = 1;
 /// Largest verification record that is read.
 pub const VERIFICATION_BYTES_MAX: u64 = 1 << 20;
 
-/// How deep a verification goes.
+/// How deep a verification goes. Level 3 is level 2 in the replica region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -23,11 +23,13 @@ pub enum Level {
     L1,
     /// Every byte is read back: SHA-256, decompression, every table's rows.
     L2,
+    /// It is restored into PostgreSQL, and what stands there is compared with what was dumped.
+    L4,
 }
 
 impl Level {
     /// All levels, the lightest first.
-    pub const ALL: [Level; 2] = [Level::L1, Level::L2];
+    pub const ALL: [Level; 3] = [Level::L1, Level::L2, Level::L4];
 
     /// The word for it in keys and labels.
     #[must_use]
@@ -35,6 +37,7 @@ impl Level {
         match self {
             Level::L1 => "l1",
             Level::L2 => "l2",
+            Level::L4 => "l4",
         }
     }
 }
@@ -44,6 +47,7 @@ impl fmt::Display for Level {
         f.pad(match self {
             Level::L1 => "L1",
             Level::L2 => "L2",
+            Level::L4 => "L4",
         })
     }
 }
@@ -66,6 +70,12 @@ pub enum Verdict {
         /// Each fault in one line: which object or table, and how.
         faults: Vec<String>,
     },
+    /// The store refuses to show it: for want of a right or of a key, or because it lies in an archive. Whether its bytes are
+    /// right nobody knows.
+    Unreadable {
+        /// Which object, and what the store says.
+        reason: String,
+    },
 }
 
 /// The newest verification of one level of one dump in one plane:
@@ -82,6 +92,10 @@ pub struct Verification {
     /// The run that made the dump: another dump of the same slot is another dump.
     #[schemars(with = "String")]
     pub run: RunId,
+    /// The entity tag of the manifest that it was compared with: one that was altered since is another claim, for which this
+    /// result is no proof.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_etag: Option<String>,
     /// Where it was looked at.
     pub plane: Plane,
     /// The region of that plane.

@@ -16,7 +16,7 @@ use std::io;
 
 use reader::ByteReader;
 use toc::Form;
-pub use toc::{DATABASE, LARGE_OBJECTS, LARGE_OBJECTS_MADE, Section, Toc, TocEntry};
+pub use toc::{DATABASE, LARGE_OBJECTS, LARGE_OBJECTS_MADE, SEQUENCE_SET, Section, Toc, TocEntry};
 
 use crate::domain::manifest::{LargeObjects, Table};
 

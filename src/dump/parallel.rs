@@ -29,7 +29,7 @@ use super::row_meter::RowCount;
 use crate::domain::id::RunId;
 use crate::domain::inventory::Endpoint;
 use crate::domain::key::{DumpId, Layout, ObjectKey};
-use crate::domain::manifest::{LargeObjects, StoredObject, Table};
+use crate::domain::manifest::{LargeObjects, StoredObject, TABLE_OBJECT, Table};
 use crate::domain::progress::Progress;
 use crate::ports::credentials::Credentials;
 use crate::ports::object_store::ObjectStore;
@@ -39,7 +39,7 @@ use crate::ports::{ErrorKind, PortError};
 /// Name of the object that holds the rows of a table, by the archive's id of them.
 #[must_use]
 pub fn table_object(dump_id: i32) -> String {
-    format!("{dump_id}.dat{COMPRESSED}")
+    format!("{dump_id}{TABLE_OBJECT}")
 }
 
 /// Name of the object that holds a large object, by its id in decimal.
@@ -48,10 +48,18 @@ pub fn large_object(id: &str) -> String {
     format!("{}{COMPRESSED}", frozen::large_object_file(id))
 }
 
+/// Whether an object of this name holds a large object.
+#[must_use]
+pub fn is_large_object(name: &str) -> bool {
+    name.strip_prefix(frozen::LARGE_OBJECT).is_some_and(|rest| rest.ends_with(TABLE_OBJECT))
+}
+
 /// Ends of the names of objects that are compressed.
 const COMPRESSED: &str = ".zst";
 /// Name of the table of contents in a run's directory.
 pub const TOC_DAT: &str = "toc.dat";
+/// How the names of lists of large objects end.
+pub const LARGE_LIST: &str = ".toc";
 /// A dump is begun so many times when tables are rewritten under its hands.
 const ATTEMPTS: u32 = 3;
 

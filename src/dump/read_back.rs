@@ -1,6 +1,6 @@
 //! Reads a stored object back, every byte of it: the half of verification level 2 that is about bytes and rows.
 
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_compression::tokio::bufread::ZstdDecoder;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::archive::{self, ArchiveError, Nowhere, Walked};
 use super::row_meter::RowCount;
 use super::rows::Rows;
+use crate::domain::progress::Progress;
 use crate::domain::prune_record::ObjectVersion;
 use crate::ports::object_store::ObjectStore;
 use crate::ports::{ErrorKind, PortError};
@@ -25,10 +26,26 @@ pub struct ReadBack {
     pub size_bytes: u64,
     /// SHA-256 of them, in hex.
     pub sha256: String,
-    /// Of an archive: what is in it, or why it is none.
-    pub archive: Option<Result<Walked, ArchiveError>>,
-    /// Of the rows of one table: what they count, or why they are none.
-    pub table: Option<Result<RowCount, ArchiveError>>,
+    /// What is in it, or why it is not what it should be.
+    pub read: Result<Read, ArchiveError>,
+}
+
+/// What is in an object.
+#[derive(Debug)]
+pub enum Read {
+    /// Bytes that mean nothing here.
+    Plain,
+    /// Bytes that are looked at together with those of other objects.
+    Small(Bytes),
+    /// An archive.
+    Archive(Walked),
+    /// The rows of one table.
+    Table(RowCount),
+    /// Decompressed bytes.
+    Bytes {
+        /// How many.
+        plain: u64,
+    },
 }
 
 /// How an object is read back.
@@ -36,13 +53,20 @@ pub struct ReadBack {
 pub enum Content {
     /// Its bytes are hashed.
     Plain,
+    /// They are kept, too: a table of contents, or a list.
+    Small,
+    /// It is decompressed, and its bytes are counted.
+    Compressed,
     /// It is decompressed and walked as an archive too.
     CompressedArchive,
     /// It is decompressed, and its rows are counted and hashed, too.
     CompressedTable,
 }
 
-/// Reads one version of an object to its end.
+/// Most bytes that are kept of an object: a table of contents has some hundred bytes for each entry.
+const SMALL_BYTES_MAX: u64 = 1 << 30;
+
+/// Reads one version of an object to its end. `progress` counts its bytes as they come.
 ///
 /// # Errors
 /// The store could not be read this time, or `token` was cancelled: nothing is known of the object then.
@@ -50,11 +74,12 @@ pub async fn read_back(
     store: &dyn ObjectStore,
     object: &ObjectVersion,
     content: Content,
+    progress: &Arc<Progress>,
     token: &CancellationToken,
 ) -> Result<ReadBack, PortError> {
     let stream = store.read_version(object).await?;
     let seen = Arc::new(Mutex::new(Seen::default()));
-    let noting = Arc::clone(&seen);
+    let (noting, counting) = (Arc::clone(&seen), Arc::clone(progress));
     let stop = token.clone();
     let key = object.key.clone();
     // Everything that passes is hashed on its way, and an error of the store is kept apart from one of the archive.
@@ -64,32 +89,36 @@ pub async fn read_back(
         } else {
             piece
         };
+        counting.add_read(piece.as_ref().map_or(0, |piece| piece.len() as u64), 0);
         noting.lock().unwrap_or_else(PoisonError::into_inner).note(piece)
     });
     let reader = StreamReader::new(noted);
     let work = tokio::task::spawn_blocking(move || match content {
         Content::Plain => {
             drain(SyncIoBridge::new(reader));
-            (None, None)
+            Ok(Read::Plain)
         }
-        Content::CompressedArchive => (Some(decompressed(reader, |plain| archive::walk(plain, &mut Nowhere))), None),
-        Content::CompressedTable => (None, Some(decompressed(reader, |plain| Rows::of(plain).count_all()))),
+        Content::Small => kept(SyncIoBridge::new(reader)).map(Read::Small),
+        Content::Compressed => decompressed(reader, |mut plain| {
+            io::copy(&mut plain, &mut io::sink()).map(|plain| Read::Bytes { plain }).map_err(ArchiveError::Read)
+        }),
+        Content::CompressedArchive => {
+            decompressed(reader, |plain| archive::walk(plain, &mut Nowhere).map(Read::Archive))
+        }
+        Content::CompressedTable => decompressed(reader, |plain| Rows::of(plain).count_all().map(Read::Table)),
     });
     let read = work.await.map_err(|error| PortError::new("read an object back", ErrorKind::Other).because(error))?;
-    let (archive, table) = read;
     let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
     match seen.error {
         Some(error) => Err(error),
-        None => {
-            Ok(ReadBack { size_bytes: seen.size_bytes, sha256: super::hex(seen.sha256.finalize()), archive, table })
-        }
+        None => Ok(ReadBack { size_bytes: seen.size_bytes, sha256: super::hex(seen.sha256.finalize()), read }),
     }
 }
 
 /// Decompresses for `read` and then reads what may be left, so that every byte is hashed.
 fn decompressed<T>(
     reader: impl AsyncBufRead + Unpin,
-    read: impl FnOnce(&mut dyn Read) -> Result<T, ArchiveError>,
+    read: impl FnOnce(&mut dyn io::Read) -> Result<T, ArchiveError>,
 ) -> Result<T, ArchiveError> {
     let mut decoder = ZstdDecoder::new(reader);
     decoder.multiple_members(true);
@@ -100,8 +129,17 @@ fn decompressed<T>(
     done
 }
 
+/// Keeps what there is, but no more than is sensible; what comes beyond is hashed.
+fn kept(mut reader: impl io::Read) -> Result<Bytes, ArchiveError> {
+    let mut bytes = Vec::new();
+    let read = reader.by_ref().take(SMALL_BYTES_MAX).read_to_end(&mut bytes);
+    drain(reader);
+    read.map_err(ArchiveError::Read)?;
+    Ok(Bytes::from(bytes))
+}
+
 /// Reads to the end; an error is in what was seen.
-fn drain(mut reader: impl Read) {
+fn drain(mut reader: impl io::Read) {
     // The result says only what `Seen` has noted already.
     drop(io::copy(&mut reader, &mut io::sink()));
 }

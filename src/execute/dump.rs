@@ -25,7 +25,7 @@ use crate::dump::parts::PartSizes;
 use crate::dump::{ARCHIVE, Archive, ArchiveRequest, DumpError, GLOBALS, put_new, stream_archive};
 use crate::plan::action::StartDump;
 use crate::ports::object_store::ObjectStore;
-use crate::ports::postgres::{DatabaseFacts, Globals};
+use crate::ports::postgres::{DatabaseFacts, Globals, TextEncoding};
 use crate::ports::{Chain, ErrorKind, PortError};
 
 /// Name of the instructions.
@@ -60,6 +60,13 @@ enum Stop {
     Deadline,
     /// Another daemon took the run for dead and closed it.
     ClaimLost,
+}
+
+/// What a dump is made with, once its database is known.
+struct Means {
+    text: TextEncoding,
+    sizes: PartSizes,
+    memory: Arc<Share>,
 }
 
 impl Executor {
@@ -165,9 +172,10 @@ impl Executor {
         let (facts, globals, pg_dump_version) = prepared;
         let sizes = PartSizes::for_dump(self.settings.part_size_bytes, facts.size_bytes);
         let memory = self.share_of_memory(start, sizes, stop).await?;
+        let means = Means { text: facts.text, sizes, memory };
         let archive = match start.settings.engine {
-            Engine::PgDump => self.store_archive(start, sizes, memory, progress, store, stop).await?,
-            Engine::Parallel => self.store_tables(start, sizes, memory, progress, store, stop).await?,
+            Engine::PgDump => self.store_archive(start, means, progress, store, stop).await?,
+            Engine::Parallel => self.store_tables(start, means, progress, store, stop).await?,
         };
         if let Some(warnings) = &archive.warnings {
             tracing::warn!(warnings, "pg_dump succeeded and warned; the manifest keeps the warnings");
@@ -274,8 +282,7 @@ impl Executor {
     async fn store_archive(
         &self,
         start: &StartDump,
-        sizes: PartSizes,
-        memory: Arc<Share>,
+        means: Means,
         progress: Arc<Progress>,
         store: &Arc<dyn ObjectStore>,
         stop: &CancellationToken,
@@ -286,13 +293,13 @@ impl Executor {
             key: self.settings.layout.dump_object(&start.dump, &start.run, ARCHIVE),
             kms_key: self.settings.kms_key.clone(),
             compression_level: start.settings.compression_level,
-            sizes,
-            memory,
+            sizes: means.sizes,
+            memory: means.memory,
             bandwidth: Arc::new(Bandwidth::of(start.settings.bandwidth_max)),
             progress,
         };
         let name = session_name(&start.run);
-        let mut process = self.ports.pg_dump.start(&login, &start.dump.database, &name, facts.text, None).await?;
+        let mut process = self.ports.pg_dump.start(&login, &start.dump.database, &name, means.text, None).await?;
         let Archive { walked, object, warnings } = stream_archive(process.as_mut(), &request, stop).await?;
         Ok(StoredArchive {
             format: walked.toc.version,
@@ -308,8 +315,7 @@ impl Executor {
     async fn store_tables(
         &self,
         start: &StartDump,
-        sizes: PartSizes,
-        memory: Arc<Share>,
+        means: Means,
         progress: Arc<Progress>,
         store: &Arc<dyn ObjectStore>,
         stop: &CancellationToken,
@@ -319,7 +325,7 @@ impl Executor {
             pg_dump: Arc::clone(&self.ports.pg_dump),
             credentials: Arc::clone(&self.ports.credentials),
             endpoint: start.endpoint.clone(),
-            text: facts.text,
+            text: means.text,
             name: session_name(&start.run),
             store: Arc::clone(store),
             layout: self.settings.layout.clone(),
@@ -327,8 +333,8 @@ impl Executor {
             run: start.run.clone(),
             kms_key: self.settings.kms_key.clone(),
             compression_level: start.settings.compression_level,
-            sizes,
-            memory,
+            sizes: means.sizes,
+            memory: means.memory,
             bandwidth: Arc::new(Bandwidth::of(start.settings.bandwidth_max)),
             range_bytes: RANGE_BYTES,
             progress,

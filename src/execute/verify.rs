@@ -1,17 +1,21 @@
 //! Looks at a stored dump again and records what was found.
 
+mod contents;
+
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::{Executor, Outcome, json};
 use crate::domain::bucket::ReplicationStatus;
+use crate::domain::id::RunId;
 use crate::domain::inventory::StoredDump;
-use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest, StoredObject, Table};
+use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest, StoredObject};
+use crate::domain::progress::Progress;
 use crate::domain::prune_record::ObjectVersion;
-use crate::domain::recovery_point::Plane;
+use crate::domain::recovery_point::{Plane, PointState};
 use crate::domain::verification::{Level, VERIFICATION_BYTES_MAX, VERIFICATION_VERSION, Verdict, Verification};
-use crate::dump::parallel::table_object;
-use crate::dump::read_back::{Content, ReadBack, read_back};
 use crate::plan::action::VerifyDump;
 use crate::policy::ReplicaMode;
 use crate::ports::object_store::{Condition, ObjectFacts, ObjectStore};
@@ -20,52 +24,140 @@ use crate::ports::{Chain, ErrorKind, PortError};
 /// Faults that a record lists: enough to see what is wrong, and few enough to read.
 const FAULTS_MAX: usize = 100;
 
+/// Attempts at a record that others write as well.
+const RECORD_ATTEMPTS: u32 = 3;
+
 /// What was found so far.
 #[derive(Default)]
 struct Found {
     faults: Vec<String>,
+    /// Why the store did not show an object. Nothing is asked for after that.
+    refusal: Option<String>,
     objects: u64,
     bytes: u64,
     rows: u64,
     locked_until: Option<Timestamp>,
 }
 
+impl Found {
+    /// A fault is one whatever could not be read besides.
+    fn verdict(mut self) -> Verdict {
+        match self.refusal {
+            Some(reason) if self.faults.is_empty() => Verdict::Unreadable { reason },
+            None if self.faults.is_empty() => {
+                Verdict::Good { objects: self.objects, bytes: self.bytes, rows: self.rows }
+            }
+            Some(_) | None => {
+                self.faults.truncate(FAULTS_MAX);
+                Verdict::Bad { faults: self.faults }
+            }
+        }
+    }
+
+    /// Takes an error as what was found, if it is one: that the store is away says nothing of the dump.
+    fn refused(&mut self, error: PortError) -> Result<(), PortError> {
+        if !is_refusal(&error) {
+            return Err(error);
+        }
+        self.refusal = Some(Chain(&error).to_string());
+        Ok(())
+    }
+}
+
+/// Whether the store refuses what was asked for: for want of a right or of a key, or because it lies in an archive. Asked again
+/// at once it would refuse it again.
+fn is_refusal(error: &PortError) -> bool {
+    match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::WrongState | ErrorKind::Invalid => true,
+        ErrorKind::NotFound
+        | ErrorKind::AlreadyExists
+        | ErrorKind::Throttled
+        | ErrorKind::Transient
+        | ErrorKind::Cancelled
+        | ErrorKind::Other => false,
+    }
+}
+
+/// Asks once more when it is refused: now and then one request in many is refused by chance, and what is recorded of a dump
+/// must not hang on that.
+macro_rules! asked_twice {
+    ($ask:expr) => {
+        match $ask.await {
+            Err(error) if is_refusal(&error) => $ask.await,
+            answer => answer,
+        }
+    };
+}
+use asked_twice;
+
 impl Executor {
-    pub(super) async fn verify(&self, verify: &VerifyDump, token: &CancellationToken) -> Result<Outcome, PortError> {
+    pub(super) async fn verify(
+        &self,
+        verify: &VerifyDump,
+        progress: &Arc<Progress>,
+        token: &CancellationToken,
+    ) -> Result<Outcome, PortError> {
         let VerifyDump { stored, level } = verify;
         let began_at = self.ports.clock.now();
-        let plane = stored.point.plane;
-        let store = self.bucket(plane)?;
-        let manifest = match self.same_manifest(store, stored).await? {
-            Ok(manifest) => manifest,
-            Err(outcome) => return Ok(outcome),
-        };
+        let store = self.bucket(stored.point.plane)?;
         let mut found = Found::default();
-        let standing = self.ask_for_objects(store, stored, &manifest, &mut found).await?;
-        if *level >= Level::L2 {
-            read_objects(store, &manifest, &standing, &mut found, token).await?;
-        }
-        found.faults.truncate(FAULTS_MAX);
-        let verdict = if found.faults.is_empty() {
-            Verdict::Good { objects: found.objects, bytes: found.bytes, rows: found.rows }
-        } else {
-            Verdict::Bad { faults: found.faults }
+        let run = match (asked_twice!(self.same_manifest(store, stored)), &stored.point.run) {
+            (Ok(Ok(manifest)), _) => {
+                let standing = self.ask_for_objects(store, stored, &manifest, &mut found).await?;
+                if *level == Level::L2 && found.refusal.is_none() {
+                    contents::read(store, &manifest, &standing, &mut found, progress, token).await?;
+                }
+                if let (true, false, PointState::Bad { reason }) =
+                    (found.faults.is_empty(), stored.whole, &stored.point.state)
+                {
+                    found.faults.push(reason.clone());
+                }
+                manifest.run
+            }
+            (Ok(Err(outcome)), _) => return Ok(outcome),
+            (Err(error), Some(run)) => {
+                found.refused(error)?;
+                run.clone()
+            }
+            (Err(error), None) => return Err(error),
         };
+        self.record(verify, run, began_at, found.locked_until, found.verdict()).await
+    }
+
+    /// Records what came of restoring a dump: level 4.
+    pub async fn record_restored(&self, stored: &StoredDump, began_at: Timestamp, verdict: Verdict) -> Outcome {
+        let verify = VerifyDump { stored: stored.clone(), level: Level::L4 };
+        let Some(run) = stored.point.run.clone() else {
+            return Outcome::Held { reason: format!("the manifest of {} cannot be read", stored.point.id) };
+        };
+        let recorded = self.record(&verify, run, began_at, None, verdict).await;
+        recorded.unwrap_or_else(|error| Outcome::Failed { error })
+    }
+
+    async fn record(
+        &self,
+        verify: &VerifyDump,
+        run: RunId,
+        began_at: Timestamp,
+        locked_until: Option<Timestamp>,
+        verdict: Verdict,
+    ) -> Result<Outcome, PortError> {
+        let stored = &verify.stored;
         let record = Verification {
             version: VERIFICATION_VERSION,
             installation: self.settings.installation.clone(),
             dump: stored.dump.clone(),
-            run: manifest.run,
-            plane,
+            run,
+            manifest_etag: Some(stored.etag.clone()),
+            plane: stored.point.plane,
             region: stored.point.region.clone(),
-            level: *level,
+            level: verify.level,
             began_at,
             finished_at: self.ports.clock.now(),
-            locked_until: found.locked_until,
+            locked_until,
             verdict,
         };
-        self.record_verification(&record).await?;
-        Ok(Outcome::Verified(Box::new(record)))
+        self.record_verification(record).await
     }
 
     /// The manifest of a dump, if it is still the one that was planned for; otherwise why not.
@@ -111,20 +203,25 @@ impl Executor {
         let mut standing = Vec::new();
         for object in &manifest.objects {
             found.objects += 1;
-            let facts = match self.facts(store, plane, object).await {
+            let facts = match asked_twice!(self.facts(store, plane, object)) {
                 Ok(facts) => facts,
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    found.faults.push(format!("{} is missing", object.key));
+                    found.faults.push(format!("{} is missing", manifest.named(object)));
                     continue;
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    found.refused(error)?;
+                    return Ok(standing);
+                }
             };
             found.locked_until = found.locked_until.max(facts.locked_until);
-            found.faults.extend(self.differences(plane, object, &facts));
+            found.faults.extend(self.differences(plane, object, &manifest.named(object), &facts));
             standing.push((object, ObjectVersion { key: object.key.clone(), version_id: facts.version_id }));
         }
-        let facts = store.head_version(&stored.manifest).await?;
-        found.locked_until = found.locked_until.max(facts.locked_until);
+        match asked_twice!(store.head_version(&stored.manifest)) {
+            Ok(facts) => found.locked_until = found.locked_until.max(facts.locked_until),
+            Err(error) => found.refused(error)?,
+        }
         Ok(standing)
     }
 
@@ -142,15 +239,14 @@ impl Executor {
     }
 
     /// How what the store tells of an object differs from its manifest.
-    fn differences(&self, plane: Plane, object: &StoredObject, facts: &ObjectFacts) -> Vec<String> {
-        let key = &object.key;
+    fn differences(&self, plane: Plane, object: &StoredObject, named: &str, facts: &ObjectFacts) -> Vec<String> {
         let mut differences = Vec::new();
         if facts.size_bytes != object.size_bytes {
-            differences.push(format!("{key} has {} bytes instead of {}", facts.size_bytes, object.size_bytes));
+            differences.push(format!("{named} has {} bytes instead of {}", facts.size_bytes, object.size_bytes));
         }
         // A store that keeps no CRC64NVME is compared by size; level 2 reads the bytes.
         if let Some(crc) = facts.crc64nvme.as_ref().filter(|crc| **crc != object.crc64nvme) {
-            differences.push(format!("{key} has CRC64NVME {crc} instead of {}", object.crc64nvme));
+            differences.push(format!("{named} has CRC64NVME {crc} instead of {}", object.crc64nvme));
         }
         let replica = self.settings.replica.as_ref().filter(|_| plane == Plane::Replica);
         let wanted = match plane {
@@ -162,108 +258,53 @@ impl Executor {
             let found = facts.kms_key.as_deref();
             if found.is_none_or(|found| wanted.contains(":key/") && found != wanted) {
                 let found = found.unwrap_or("no KMS key");
-                differences.push(format!("{key} is encrypted with {found} instead of {wanted}"));
+                differences.push(format!("{named} is encrypted with {found} instead of {wanted}"));
             }
         }
         let replicated = replica.is_some_and(|replica| replica.mode == ReplicaMode::Replicated);
         if replicated && facts.replication != Some(ReplicationStatus::Replica) {
-            differences.push(format!("{key} is no replica that S3 made"));
+            differences.push(format!("{named} is no replica that S3 made"));
         }
         differences
     }
 
     /// Puts the record in the place of an earlier one of the same level.
-    async fn record_verification(&self, record: &Verification) -> Result<(), PortError> {
+    async fn record_verification(&self, record: Verification) -> Result<Outcome, PortError> {
         let key = self.settings.layout.verification(&record.dump, record.plane, record.level);
-        let condition = match self.ports.store.get(&key, VERIFICATION_BYTES_MAX).await {
-            Ok(earlier) => Condition::Matches(earlier.etag),
-            Err(error) if error.kind() == ErrorKind::NotFound => Condition::Absent,
-            Err(error) => return Err(error),
-        };
-        match self.ports.store.put(&key, json(&key, record)?, condition).await {
-            // Another daemon has recorded what it found meanwhile, or our own answer was lost: what stands is as new.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            written => written.map(|_| ()),
+        let mut attempt = 1;
+        loop {
+            let condition = match self.ports.store.get(&key, VERIFICATION_BYTES_MAX).await {
+                Ok(earlier) => match outweighed(&earlier.bytes, &record) {
+                    Some(reason) => return Ok(Outcome::Overtaken { reason }),
+                    None => Condition::Matches(earlier.etag),
+                },
+                Err(error) if error.kind() == ErrorKind::NotFound => Condition::Absent,
+                Err(error) => return Err(error),
+            };
+            match self.ports.store.put(&key, json(&key, &record)?, condition).await {
+                // Another daemon has recorded what it found meanwhile, or our own answer was lost.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < RECORD_ATTEMPTS => attempt += 1,
+                Err(error) => return Err(error),
+                Ok(_) => return Ok(Outcome::Verified(Box::new(record))),
+            }
         }
     }
+}
+
+/// Why an earlier record must stand: what was found bad while we looked is not lifted by what we saw before that, and not by
+/// our not having seen anything.
+fn outweighed(earlier: &[u8], record: &Verification) -> Option<String> {
+    let earlier: Verification = serde_json::from_slice(earlier).ok()?;
+    let lifts = match &record.verdict {
+        Verdict::Bad { .. } => true,
+        Verdict::Good { .. } => record.began_at > earlier.finished_at,
+        Verdict::Unreadable { .. } => false,
+    };
+    let stands = matches!(earlier.verdict, Verdict::Bad { .. }) && earlier.run == record.run && !lifts;
+    stands.then(|| format!("it was found bad on {}, which stands", earlier.finished_at))
 }
 
 /// The exact version that a manifest names.
 pub(super) fn exact(object: &StoredObject) -> ObjectVersion {
     ObjectVersion { key: object.key.clone(), version_id: object.version_id.clone() }
-}
-
-/// Level 2: every object that stands is read, and the archive walked.
-async fn read_objects(
-    store: &dyn ObjectStore,
-    manifest: &Manifest,
-    standing: &[(&StoredObject, ObjectVersion)],
-    found: &mut Found,
-    token: &CancellationToken,
-) -> Result<(), PortError> {
-    for table in manifest.tables.iter().filter(|table| table.hash.is_some()) {
-        if !manifest.objects.iter().any(|object| is_of(object, table)) {
-            found.faults.push(format!("{} has no object in the manifest", table.named()));
-        }
-    }
-    for (object, version) in standing {
-        let of_table = manifest.tables.iter().find(|table| table.hash.is_some() && is_of(object, table));
-        let content = match of_table {
-            Some(_) => Content::CompressedTable,
-            None if object.key.file_name() == crate::dump::ARCHIVE => Content::CompressedArchive,
-            None => Content::Plain,
-        };
-        let read = read_back(store, version, content, token).await?;
-        found.bytes += read.size_bytes;
-        found.faults.extend(byte_faults(object, &read));
-        match read.archive {
-            Some(Ok(walked)) => {
-                found.rows += walked.rows;
-                found.faults.extend(row_faults(manifest, &walked.tables));
-            }
-            Some(Err(error)) => found.faults.push(format!("{}: {}", object.key, Chain(&error))),
-            None => {}
-        }
-        match (of_table, read.table) {
-            (Some(table), Some(Ok(count))) => {
-                found.rows += count.rows;
-                found.faults.extend(table.difference(count.rows, count.bytes, Some(&count.hash_hex())));
-            }
-            (_, Some(Err(error))) => found.faults.push(format!("{}: {}", object.key, Chain(&error))),
-            (_, Some(Ok(_)) | None) => {}
-        }
-    }
-    Ok(())
-}
-
-/// Whether an object of the parallel engine holds the rows of a table.
-fn is_of(object: &StoredObject, table: &Table) -> bool {
-    object.key.file_name() == table_object(table.dump_id)
-}
-
-fn byte_faults(object: &StoredObject, read: &ReadBack) -> Vec<String> {
-    let key = &object.key;
-    let mut faults = Vec::new();
-    if read.size_bytes != object.size_bytes {
-        faults.push(format!("{key}: {} bytes were read instead of {}", read.size_bytes, object.size_bytes));
-    }
-    if read.sha256 != object.sha256 {
-        faults.push(format!("{key}: SHA-256 is {} instead of {}", read.sha256, object.sha256));
-    }
-    faults
-}
-
-/// How the tables that were read differ from those of the manifest.
-fn row_faults(manifest: &Manifest, read: &[Table]) -> Vec<String> {
-    let mut faults = Vec::new();
-    for table in &manifest.tables {
-        match read.iter().find(|own| own.dump_id == table.dump_id) {
-            None => faults.push(format!("{} is missing in the archive", table.named())),
-            Some(own) => faults.extend(table.difference(own.rows, own.bytes, own.hash.as_deref())),
-        }
-    }
-    if read.len() > manifest.tables.len() {
-        faults.push(format!("the archive has {} tables, the manifest {}", read.len(), manifest.tables.len()));
-    }
-    faults
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::Plan;
 use super::decision::{Decision, Reason};
 use super::points::of_source;
+use super::verify::Readings;
 use crate::domain::id::{DatabaseName, InstanceId, Kind, RegionName, SourceId};
 use crate::domain::inventory::{Inventory, Unseen};
 use crate::domain::recovery_point::{Plane, RecoveryPoint};
@@ -42,6 +43,8 @@ pub struct SourceStatus {
     pub obligations: Vec<ObligationStatus>,
     /// The ways back that exist today.
     pub restorable: Vec<WayBack>,
+    /// What was read back of its good dumps, by bucket and database.
+    pub read_back: Vec<Readings>,
 }
 
 /// The state of one obligation.
@@ -133,6 +136,7 @@ fn source_status(source: &SourcePolicy, inventory: &Inventory, plan: &Plan) -> S
         instance_status: instance.map(|instance| instance.status.clone()),
         obligations: decisions.map(obligation_status).collect(),
         restorable: pitr.into_iter().chain(newest).collect(),
+        read_back: plan.readings.iter().filter(|own| own.source == source.id).cloned().collect(),
     }
 }
 

@@ -63,6 +63,8 @@ impl Check {
     pub fn is_about_sources(self) -> bool {
         match self {
             Check::DumpBad
+            | Check::DumpUnreadable
+            | Check::VerificationOverdue
             | Check::DumpHidden
             | Check::SnapshotCopy
             | Check::ManagedKey
@@ -92,6 +94,10 @@ checks! {
     RetentionShrink = "retention_shrink",
     /// Whether dumps are what their manifests say.
     DumpBad = "dump_bad",
+    /// Whether dumps can be read.
+    DumpUnreadable = "dump_unreadable",
+    /// Whether dumps are read back in time.
+    VerificationOverdue = "verification_overdue",
     /// Whether somebody has hidden a dump.
     DumpHidden = "dump_hidden",
     /// Whether snapshots are copied to their second region.

@@ -65,7 +65,7 @@ pub struct Globals {
     pub roles: Vec<String>,
 }
 
-/// A PostgreSQL server, over verified TLS only.
+/// A PostgreSQL server, over verified TLS only; where the host is a folder, over the socket in it.
 #[async_trait]
 pub trait Postgres: Send + Sync {
     /// Facts about a database.

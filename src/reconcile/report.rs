@@ -104,6 +104,9 @@ fn log_verification(source: &SourceId, verification: &Verification) {
             let faults = faults.join("; ");
             tracing::error!(source.id = %source, point.id = point, point.region = %region, faults, "dump is bad: its verification at level {level} failed, do not rely on it");
         }
+        Verdict::Unreadable { reason } => {
+            tracing::error!(source.id = %source, point.id = point, point.region = %region, error = reason, "dump cannot be read at level {level}: mend the rights or the KMS key");
+        }
     }
 }
 

@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use super::crew::work_through;
 use super::{RestoreError, RestoreRequest, Watch};
 use crate::domain::manifest::Table;
-use crate::dump::archive::TocEntry;
+use crate::dump::archive::{SEQUENCE_SET, Toc, TocEntry};
 use crate::dump::parallel::TableData;
-use crate::dump::quoting::quoted_text;
+use crate::dump::quoting::{quoted, quoted_text};
 use crate::dump::row_meter::{RowCount, RowMeter};
 use crate::ports::Cause;
 use crate::ports::postgres::{RowSink, Session};
@@ -68,6 +68,58 @@ pub(super) async fn differences(
     Ok(dumped.filter_map(difference).collect())
 }
 
+/// Sequences that do not stand where they stood; `beside` are the entries that were restored.
+pub(super) async fn sequences(
+    request: &RestoreRequest,
+    toc: &Toc,
+    beside: &[i32],
+) -> Result<Vec<String>, RestoreError> {
+    let set = toc.entries.iter().filter(|entry| entry.description == SEQUENCE_SET && beside.contains(&entry.dump_id));
+    let wanted: Vec<(String, String, Option<Stand>)> = set
+        .map(|entry| {
+            let name = format!("{}.{}", quoted(&entry.namespace), quoted(&entry.tag));
+            (name, format!("{}.{}", entry.namespace, entry.tag), Stand::set_by(&entry.definition))
+        })
+        .collect();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut session = request.server.session(&request.target.database).await?;
+    super::blocking(move || {
+        let mut differences = Vec::new();
+        for (name, named, dumped) in wanted {
+            let rows = session.query(&format!("SELECT last_value::text, is_called::text FROM {name}"))?;
+            let mut fields = rows.into_iter().next().into_iter().flatten().flatten();
+            let found = match (fields.next(), fields.next()) {
+                (Some(last), Some(called)) => Some(Stand { last, is_called: called == "true" }),
+                (_, _) => None,
+            };
+            if found != dumped || dumped.is_none() {
+                differences.push(format!("sequence {named} does not stand where it stood"));
+            }
+        }
+        Ok(differences)
+    })
+    .await
+}
+
+/// Where a sequence stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stand {
+    last: String,
+    is_called: bool,
+}
+
+impl Stand {
+    /// What `SELECT pg_catalog.setval('bank.account_id', 4711, true);` does.
+    fn set_by(definition: &str) -> Option<Stand> {
+        let arguments = definition.trim_end().strip_suffix(");")?;
+        let (arguments, is_called) = arguments.rsplit_once(", ")?;
+        let (_, last) = arguments.rsplit_once(", ")?;
+        Some(Stand { last: last.to_owned(), is_called: is_called.parse().ok()? })
+    }
+}
+
 fn by_name(rows: Vec<Vec<Option<String>>>) -> BTreeMap<String, String> {
     let named = rows.into_iter().filter_map(|row| {
         let mut fields = row.into_iter();
@@ -93,5 +145,19 @@ impl RowSink for Meter {
     fn take(&mut self, text: &[u8]) -> Result<(), Cause> {
         self.0.take(text);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_sequence_stood_is_read_out_of_the_statement_that_sets_it() {
+        let stand = |last: &str, is_called| Some(Stand { last: last.to_owned(), is_called });
+        let set = Stand::set_by;
+        assert_eq!(set("SELECT pg_catalog.setval('bank.account_id', 4711, true);\n"), stand("4711", true));
+        assert_eq!(set("SELECT pg_catalog.setval('bank.\"odd, name\"', -1, false);\n\n"), stand("-1", false));
+        assert_eq!(set("SELECT 1;"), None);
     }
 }

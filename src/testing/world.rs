@@ -18,6 +18,8 @@ mod governed;
 mod refused;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod verification;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

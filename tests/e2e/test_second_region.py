@@ -181,8 +181,11 @@ def test_a_copy_that_rds_fails_is_made_again_under_another_name(vaults: Vault) -
 def test_a_replica_counts_when_it_is_proven_and_each_region_is_pruned_by_itself(vaults: Vault) -> None:
     retention = {"keep_last": 2, "min_keep": 1, "min_age": "1s"}
     with vaults.replicating():
+        # The newest that was read back there stays, whatever the retention says.
         strongroom = vaults.configure_vault(
-            dump=keep(1, replica_retention=retention), destination=vaults.replica("replicated")
+            dump=keep(1, replica_retention=retention),
+            destination=vaults.replica("replicated"),
+            verify={"replica_interval": "1s"},
         )
         daemon = strongroom.start()
         daemon.wait_until_well()
@@ -327,6 +330,61 @@ def test_a_damaged_copy_is_bad_in_its_region_only(vaults: Vault) -> None:
     assert vaults.listed(strongroom) == {dump: "good"}
     assert vaults.listed(strongroom, "replica") == {dump: "bad"}
     daemon.wait_for(lambda: points(daemon, "replica", DUMPS) == 0, "it is not counted")
+
+
+def test_a_replica_that_is_spoilt_later_is_found_by_the_sample_and_counts_again_once_it_is_mended(
+    vaults: Vault,
+) -> None:
+    """T23. The bit flips after the replica was proven and read; flipping it back is the repair."""
+    strongroom = vaults.configure_vault(
+        dump=keep(1), destination=vaults.replica("copied"), verify={"replica_interval": "2s"}
+    )
+    daemon = strongroom.start()
+    daemon.wait_until_well()
+    daemon.wait_for_line("dump verified at level L2", point__region=WEST)
+    (dump,) = vaults.listed(strongroom)
+    archive = vaults.archive_of(dump)
+    flip = {"bucket": REPLICA_BUCKET, "key": archive["key"], "offset": archive["size_bytes"] // 2}
+    vaults.sandbox.s3("corrupt", **flip)
+    line = daemon.wait_for_line("dump is bad", point__region=WEST)
+    assert archive["key"] in line["faults"]
+    assert (vaults.listed(strongroom), vaults.listed(strongroom, "replica")) == ({dump: "good"}, {dump: "bad"})
+    newer = vaults.dump(strongroom)[0]
+    daemon.wait_for(lambda: vaults.listed(strongroom, "replica").get(newer) == "good", "a newer one is copied", 60)
+    daemon.wait_for(lambda: vaults.listed(strongroom) == {newer: "good"}, "its reading lifts the doubt", 60)
+
+    vaults.sandbox.s3("corrupt", **(flip | {"key": vaults.archive_of(newer)["key"]}))
+    daemon.wait_for_line("dump is bad", point__id=newer, point__region=WEST)
+    third = {"automatic": False}
+    strongroom = vaults.configure_vault(dump=keep(1), destination=vaults.replica("copied"), prune=third)
+    assert "good at level L1" in strongroom("verify", "--plane", "replica", "--from", newer).out
+    assert vaults.listed(strongroom, "replica")[newer] == "bad", "asking is not reading"
+    assert f"{newer} in {WEST}: BAD at level L2" in strongroom("verify", "--level", "3", code=3).out
+    vaults.sandbox.s3("corrupt", **(flip | {"key": vaults.archive_of(newer)["key"]}))
+    ended = strongroom("verify", "--level", "3", "--from", newer)
+    assert f"{newer} in {WEST}: good at level L2" in ended.out and REGION not in ended.out
+    assert vaults.listed(strongroom, "replica")[newer] == "good"
+    assert "leave out `--plane primary`" in strongroom("verify", "--level", "3", "--plane", "primary", code=2).err
+
+
+def test_a_replica_that_nobody_can_read_is_told_as_such_and_is_no_copy(vaults: Vault) -> None:
+    strongroom = vaults.configure_vault(
+        dump=keep(1), destination=vaults.replica("copied"), verify={"replica_interval": "2s"}
+    )
+    daemon = strongroom.start()
+    daemon.wait_until_well()
+    daemon.wait_for_line("dump verified at level L2", point__region=WEST)
+    (dump,) = vaults.listed(strongroom)
+    with vaults.disabled_key(KMS_ALIAS):
+        line = daemon.wait_for_line("dump cannot be read at level L2", point__region=WEST)
+        assert line["level"] == "ERROR" and line["point.id"] == dump
+        daemon.wait_for(lambda: vaults.finding(daemon, "dump_unreadable", source=SOURCE) == 1, "it is a finding")
+        assert points(daemon, "replica", DUMPS) == 0 and points(daemon, "primary", DUMPS) == 1
+        assert vaults.finding(daemon, "dump_bad", source=SOURCE) == 0, "nobody knows that it is bad"
+        assert daemon.lines("dump is bad") == []
+    ended = strongroom("verify", "--level", "3")
+    assert f"{dump} in {WEST}: good at level L2" in ended.out
+    daemon.wait_for(lambda: points(daemon, "replica", DUMPS) == 1, "it counts again")
 
 
 # the first region is gone

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 import pytest
+from strongroom_process import Daemon
 from vault import ROWS, SOURCE, Vault, keep
+from waiting import wait_until
 
 BAD = "dump is bad: its verification at level"
 
@@ -124,6 +128,97 @@ def test_a_bit_that_flips_is_an_error_in_the_log_and_the_daemon_dumps_again(vaul
     vaults.wait_for_rounds(daemon)
     assert vaults.listed(strongroom)[bad] == "bad"
     assert len(daemon.lines(BAD)) == 1, "it is said once"
+
+
+def test_what_is_kept_is_read_back_again_and_a_bit_that_flips_meanwhile_is_found(vaults: Vault) -> None:
+    """T23. All were good when they were made; nobody runs `verify`, and the daemon is restarted in between."""
+    turns = {"cycle": "4s"}
+    strongroom = vaults.configure_vault(dump=keep(2), prune={"automatic": False}, verify=turns)
+    old, new = vaults.dump(strongroom, 2)
+    daemon = strongroom.start()
+    wait = daemon.wait_for
+    wait(lambda: read_back(daemon, old) >= 2 and read_back(daemon, new) >= 2, "each has its turn again", 60)
+    assert daemon.at_level("WARN", "ERROR") == []
+    assert daemon.terminate() == 0
+
+    key = damage_archive(vaults, flip_a_bit, old)
+    daemon = vaults.configure_vault(dump=keep(1), prune={"automatic": False}, verify=turns).start()
+    line = daemon.wait_for_line(BAD, seconds=60)
+    assert line["level"] == "ERROR" and line["point.id"] == old and key in line["faults"]
+    assert vaults.listed(strongroom) == {old: "bad", new: "good"}
+    read_before = read_back(daemon, new)
+    daemon.wait_for(lambda: read_back(daemon, new) > read_before, "the newer one is read again")
+    assert daemon.terminate() == 0
+    daemon = vaults.configure_vault(dump=keep(1)).start()
+    daemon.wait_for(lambda: vaults.versions_of(old) == [], "it was read since, so the bad one goes", 60)
+    assert vaults.listed(strongroom) == {new: "good"}
+
+
+def read_back(daemon: Daemon, dump: str) -> int:
+    return len(daemon.lines("dump verified at level L2", point__id=dump))
+
+
+def test_the_status_says_what_was_read_back_and_what_is_late(vaults: Vault) -> None:
+    strongroom = vaults.configure_vault(dump=keep(2), verify={"deadline": "1s", "cycle": "1s"})
+    first, second = vaults.dump(strongroom, 2)
+
+    def status() -> Any:
+        return strongroom("status", "--json", code=None).json()["sources"][0]["read_back"]
+
+    wait_until(lambda: status()[0]["overdue"] == 2, "both are late")
+    assert (status()[0]["dumps"], status()[0]["read_back"]) == (2, 0)
+    (text,) = vaults.findings(strongroom, "verification_overdue")
+    assert "2 dump(s) of vault in us-east-1 should have been read back by now" in text
+    assert "read back: 0 of 2; 2 OVERDUE" in strongroom("status", code=3).out
+    strongroom = vaults.configure_vault(dump=keep(2))
+    strongroom("verify", "--level", "2")
+    assert vaults.findings(strongroom, "verification_overdue") == []
+    assert (status()[0]["overdue"], status()[0]["read_back"]) == (0, 2)
+    assert "read back: 2 of 2, the oldest reading" in strongroom("status", code=None).out
+    assert "dumps are read back within 1 d, all that are kept once more every 90 d" in strongroom("check").out
+    assert first != second
+
+
+def test_a_manifest_whose_claims_are_altered_is_found_at_once(vaults: Vault) -> None:
+    """T23. The dump was read back whole before; what its manifest says now was never proven."""
+    strongroom = vaults.configure_vault(dump=keep(1, engine="parallel", jobs=2), prune={"automatic": False})
+    dump = vaults.dump(strongroom)[0]
+    strongroom("verify", "--level", "2")
+    manifest = vaults.manifest_of(dump)
+    manifest["tables"][0]["rows"] += 1
+    source, database, slot = dump.split("/")
+    key = f"{vaults.name}/{source}/dumps/{database}/{slot}/manifest.json"
+    vaults.sandbox.client("s3").put_object(Bucket=vaults.bucket, Key=key, Body=json.dumps(manifest).encode())
+    daemon = strongroom.start()
+    line = daemon.wait_for_line(BAD)
+    assert line["point.id"] == dump
+    assert f"table public.bars has {ROWS} rows and" in line["faults"] and f"instead of {ROWS + 1}" in line["faults"]
+
+
+@pytest.mark.parametrize(("damage", "how"), DAMAGES)
+def test_a_damaged_object_of_a_table_is_named_with_its_table(vaults: Vault, damage: Damage, how: str) -> None:
+    """T23."""
+    strongroom = vaults.configure_vault(dump=keep(1, engine="parallel", jobs=2))
+    dump = vaults.dump(strongroom)[0]
+    (item,) = [item for item in vaults.manifest_of(dump)["objects"] if item["key"].endswith(".dat.zst")]
+    damage(vaults, item["key"], item["size_bytes"])
+    ended = strongroom("verify", "--level", "2", code=3)
+    named = f"{item['key']} (table public.bars)"
+    assert any(named in line and how in line for line in ended.out.splitlines()), ended.out
+
+
+def test_an_object_that_the_manifest_leaves_out_is_missed(vaults: Vault) -> None:
+    """T23. The table of contents knows what there must be, whatever the manifest says."""
+    strongroom = vaults.configure_vault(dump=keep(1, engine="parallel", jobs=2))
+    dump = vaults.dump(strongroom)[0]
+    manifest = vaults.manifest_of(dump)
+    manifest["tables"] = []
+    manifest["objects"] = [item for item in manifest["objects"] if not item["key"].endswith(".dat.zst")]
+    source, database, slot = dump.split("/")
+    key = f"{vaults.name}/{source}/dumps/{database}/{slot}/manifest.json"
+    vaults.sandbox.client("s3").put_object(Bucket=vaults.bucket, Key=key, Body=json.dumps(manifest).encode())
+    ended = strongroom("verify", "--level", "2", code=3)
+    assert "table public.bars is in toc.dat and not in the manifest" in ended.out
 
 
 def test_an_object_that_is_lost_after_it_was_verified_makes_its_dump_bad_and_holds_pruning(vaults: Vault) -> None:

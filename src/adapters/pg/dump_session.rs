@@ -4,7 +4,6 @@
 //! them; here a whole buffer of them becomes a run of rows in one pass.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +12,11 @@ use fallible_iterator::FallibleIterator;
 use postgres_protocol::authentication::{md5_hash, sasl};
 use postgres_protocol::message::backend::{ErrorResponseBody, Message};
 use postgres_protocol::message::frontend;
-use rustix::net::sockopt;
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::ClientConfig;
 use secrecy::ExposeSecret;
 
 use super::copy_data::{COPY_DATA, HEAD, join_rows};
+use super::wire::Wire;
 use crate::domain::id::DatabaseName;
 use crate::ports::credentials::Login;
 use crate::ports::postgres::{RowSink, Session, Stopper, TextEncoding};
@@ -26,17 +24,10 @@ use crate::ports::{ErrorKind, PortError};
 
 /// What is read at once and handed on at once.
 const BUFFER_BYTES: usize = 256 << 10;
-/// What the kernel is asked for at once, below TLS, whose own reads are of a few kilobytes.
-const WIRE_BYTES: usize = 128 << 10;
-/// A server sends many small writes. To let the socket fill between two reads spares system calls on both sides: a third of
-/// the server's time and half of ours.
-const LET_FILL: Duration = Duration::from_micros(300);
-/// A read that brought less than this was too early.
-const SMALL_READ: usize = WIRE_BYTES / 2;
 
-/// One session of a server, over verified TLS.
+/// One session of a server.
 pub(super) struct DumpSession {
-    stream: StreamOwned<ClientConnection, LettingFill>,
+    stream: Wire,
     buffer: Vec<u8>,
     /// What is in the buffer and not yet understood.
     start: usize,
@@ -53,17 +44,14 @@ impl DumpSession {
     pub(super) fn open(
         login: &Login,
         database: &DatabaseName,
-        tls: Arc<ClientConfig>,
+        tls: Option<Arc<ClientConfig>>,
         name: &str,
         timeout: Duration,
     ) -> Result<DumpSession, PortError> {
         let named = format!("database {database} at {}:{}", login.endpoint.host, login.endpoint.port);
         let opened = || -> Result<DumpSession, Broken> {
-            let tcp = connect(login, timeout)?;
-            let host = ServerName::try_from(login.endpoint.host.clone()).map_err(io::Error::other)?;
-            let session = ClientConnection::new(tls, host).map_err(io::Error::other)?;
             let mut connection = DumpSession {
-                stream: StreamOwned::new(session, LettingFill::of(tcp)),
+                stream: Wire::open(&login.endpoint, tls, timeout)?,
                 buffer: vec![0; BUFFER_BYTES],
                 start: 0,
                 end: 0,
@@ -288,57 +276,8 @@ impl Session for DumpSession {
     }
 
     fn stopper(&self) -> Result<Stopper, PortError> {
-        let tcp = self.stream.sock.tcp.try_clone();
-        let tcp = tcp.map_err(|error| Broken::Io(error).into_port(format!("watch {}", self.named)))?;
-        // One that is closed already is as well.
-        Ok(Box::new(move || drop(tcp.shutdown(Shutdown::Both))))
-    }
-}
-
-/// A socket that is read in large pieces.
-#[derive(Debug)]
-struct LettingFill {
-    tcp: TcpStream,
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-    is_early: bool,
-}
-
-impl LettingFill {
-    fn of(tcp: TcpStream) -> LettingFill {
-        LettingFill { tcp, buffer: vec![0; WIRE_BYTES], start: 0, end: 0, is_early: false }
-    }
-}
-
-impl Read for LettingFill {
-    #[expect(clippy::disallowed_methods, reason = "this thread may block, and waits for a socket and not for a time")]
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.start == self.end {
-            if self.is_early {
-                std::thread::sleep(LET_FILL);
-            }
-            self.end = self.tcp.read(&mut self.buffer)?;
-            self.start = 0;
-            self.is_early = self.end < SMALL_READ;
-        }
-        let ready = self.buffer.get(self.start..self.end).unwrap_or_default();
-        let taken = ready.len().min(into.len());
-        if let (Some(to), Some(from)) = (into.get_mut(..taken), ready.get(..taken)) {
-            to.copy_from_slice(from);
-        }
-        self.start += taken;
-        Ok(taken)
-    }
-}
-
-impl Write for LettingFill {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.tcp.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.tcp.flush()
+        let closer = self.stream.closer();
+        Ok(Box::new(closer.map_err(|error| Broken::Io(error).into_port(format!("watch {}", self.named)))?))
     }
 }
 
@@ -348,41 +287,6 @@ const OPTIONS: &str = "-c DateStyle=ISO -c IntervalStyle=POSTGRES -c extra_float
      -c TimeZone=UTC -c bytea_output=hex -c statement_timeout=0 -c lock_timeout=0 \
      -c idle_in_transaction_session_timeout=0 -c row_security=off \
      -c search_path=";
-
-/// Opens the socket, and asks for TLS as PostgreSQL has it.
-fn connect(login: &Login, timeout: Duration) -> Result<TcpStream, Broken> {
-    let addresses = (login.endpoint.host.as_str(), login.endpoint.port).to_socket_addrs()?;
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for address in addresses {
-        match TcpStream::connect_timeout(&address, timeout) {
-            Ok(mut tcp) => {
-                tcp.set_nodelay(true)?;
-                // A peer that is gone is noticed: by the kernel within minutes, and before that by our deadline.
-                keep_alive(&tcp)?;
-                let mut request = BytesMut::new();
-                frontend::ssl_request(&mut request);
-                tcp.write_all(&request)?;
-                let mut answer = [0];
-                tcp.read_exact(&mut answer)?;
-                if answer != *b"S" {
-                    return Err(io::Error::other("the server does not offer TLS").into());
-                }
-                return Ok(tcp);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last.into())
-}
-
-const KEEPALIVE: Duration = Duration::from_secs(30);
-
-fn keep_alive(tcp: &TcpStream) -> io::Result<()> {
-    sockopt::set_socket_keepalive(tcp, true)?;
-    sockopt::set_tcp_keepidle(tcp, KEEPALIVE)?;
-    sockopt::set_tcp_keepintvl(tcp, KEEPALIVE)?;
-    Ok(())
-}
 
 /// Why a connection is of no use any more.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ use crate::domain::id::RegionName;
 use crate::policy::SnapshotCopies;
 use crate::policy::prune::PrunePolicy;
 use crate::policy::retention::{Retention, RetentionPolicy};
+use crate::policy::verify::VerifyPolicy;
 
 /// Retention by the keys of a table, in UTC: the zone is the source's.
 pub(super) fn build(key: &str, given: impl Into<raw::Retention>, diagnosis: &mut Diagnosis) -> Option<Retention> {
@@ -122,6 +123,22 @@ pub(super) fn prune(given: &raw::Prune, diagnosis: &mut Diagnosis) -> Option<Pru
         keep_evidence: keep_evidence?,
         clock_skew_max: clock_skew_max?,
     })
+}
+
+/// When dumps are read back.
+pub(super) fn verify(given: &raw::Verify, diagnosis: &mut Diagnosis) -> Option<VerifyPolicy> {
+    let deadline = diagnosis.parsed("verify.deadline", human::positive_duration(&given.deadline), DURATIONS);
+    let cycle = or_never("verify.cycle", &given.cycle, diagnosis);
+    let replica_interval = or_never("verify.replica_interval", &given.replica_interval, diagnosis);
+    Some(VerifyPolicy { deadline: deadline?, cycle: cycle?, replica_interval: replica_interval? })
+}
+
+/// `Some(None)`: never.
+fn or_never(key: &str, text: &str, diagnosis: &mut Diagnosis) -> Option<Option<SignedDuration>> {
+    if text == raw::NEVER {
+        return Some(None);
+    }
+    diagnosis.parsed(key, human::positive_duration(text), "write for example \"90d\", or \"never\"").map(Some)
 }
 
 /// The least time for which evidence is kept: whoever asks what happened in the last quarter finds it.

@@ -57,6 +57,7 @@ fn every_key_reaches_the_policy_and_its_part() {
         }
     }
     writeln!(seen, "{:#?}\n{:#?}", config.policy.destination.replica, config.policy.prune).unwrap();
+    writeln!(seen, "{:#?}", config.policy.verify).unwrap();
     writeln!(seen, "{:#?}", config.logins).unwrap();
     insta::assert_snapshot!(seen);
 }

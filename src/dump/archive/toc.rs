@@ -42,8 +42,8 @@ pub struct TocEntry {
     pub copy_statement: String,
     /// When it is restored.
     pub section: Section,
-    /// Of the entry `DATABASE`: the statement that creates it. Of `BLOB METADATA`: the ids of the large objects, one a line.
-    /// Other definitions are not kept.
+    /// Of the entry `DATABASE` the statement that creates it, of `SEQUENCE SET` the one that sets it, and of `BLOB METADATA`
+    /// the ids of the large objects, one a line. Other definitions are not kept.
     pub definition: String,
     /// Ids of the entries that have to be restored before it.
     pub dependencies: Vec<i32>,
@@ -104,6 +104,10 @@ pub const LARGE_OBJECTS: &str = "BLOBS";
 pub const LARGE_OBJECTS_MADE: &str = "BLOB METADATA";
 /// Description of the entry that is the database.
 pub const DATABASE: &str = "DATABASE";
+/// Description of an entry that says where a sequence stands.
+pub const SEQUENCE_SET: &str = "SEQUENCE SET";
+/// Descriptions of the entries whose definitions are kept.
+const KEPT: [&str; 3] = [DATABASE, LARGE_OBJECTS_MADE, SEQUENCE_SET];
 /// Format byte of a directory's `toc.dat`, which says that it is of a tar file.
 const FORMAT_TAR: u8 = 3;
 /// Format byte of a custom archive.
@@ -186,8 +190,7 @@ fn read_entry<R: Read, S: ArchiveSink>(
     let description = string(reader)?.unwrap_or_default();
     let section = Section::of_number(reader.int(place)?);
     let section = section.ok_or(ArchiveError::NotAnArchive("an entry is of an unknown section"))?;
-    let definition =
-        string(reader)?.filter(|_| [DATABASE, LARGE_OBJECTS_MADE].contains(&description.as_str())).unwrap_or_default();
+    let definition = string(reader)?.filter(|_| KEPT.contains(&description.as_str())).unwrap_or_default();
     string(reader)?; // How it is dropped.
     let copy_statement = string(reader)?.unwrap_or_default();
     let namespace = reader.string(STRING_BYTES_MAX, place)?.unwrap_or_default();

@@ -149,8 +149,11 @@ pub(super) fn large_object_lists(toc: &Toc, ids: &[String]) -> Vec<(String, Stri
 
 /// The file of a large object in a directory (`pg_backup_directory.c`).
 pub(super) fn large_object_file(id: &str) -> String {
-    format!("blob_{id}.dat")
+    format!("{LARGE_OBJECT}{id}.dat")
 }
+
+/// How the names of the files of large objects begin.
+pub(super) const LARGE_OBJECT: &str = "blob_";
 
 /// The tables that somebody else keeps locked, as an error; `None` if there are none any more.
 pub(super) fn locked_by_others(session: &mut dyn Session) -> Result<Option<DumpError>, PortError> {

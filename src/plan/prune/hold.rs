@@ -9,6 +9,7 @@ use crate::domain::id::{Kind, SourceId};
 use crate::domain::inventory::{Complete, Inventory, Replication, StoredDump, Unseen};
 use crate::domain::recovery_point::{Plane, PointState, RecoveryPoint};
 use crate::plan::copy::awaiting_copy;
+use crate::plan::doubt::{Doubt, by_database};
 use crate::policy::finding::{Check, Finding, Severity};
 use crate::policy::{Policy, SourcePolicy};
 
@@ -33,7 +34,7 @@ pub enum Hold {
     },
     /// Newer backups that should be there are not.
     Overdue,
-    /// A dump of the same database was found bad, and no newer one has been verified since.
+    /// A dump of the source was found bad or unreadable, and no newer one has been verified since.
     DumpBad {
         /// The bad one.
         id: String,
@@ -85,7 +86,9 @@ impl fmt::Display for Hold {
                 write!(f, "this retention has not been in force for {settle:#} yet")
             }
             Hold::Overdue => f.write_str("newer backups are overdue"),
-            Hold::DumpBad { id } => write!(f, "dump {id} was found bad, and no newer one has been verified since"),
+            Hold::DumpBad { id } => {
+                write!(f, "dump {id} was found bad or unreadable, and no newer one has been verified since")
+            }
             Hold::Replicating => f.write_str("its copy in the other region is not proven yet"),
             Hold::NeedsConfirmation => f.write_str(
                 "more have expired at once than is deleted without a person: run `strongroom prune --confirm`",
@@ -125,7 +128,7 @@ impl Holds<'_> {
             .or_else(|| self.clock())
             .or_else(|| self.settling(view.source))
             .or_else(|| view.overdue.contains(&shelf.kind).then_some(Hold::Overdue))
-            .or_else(|| self.bad_dump(view.source, shelf))
+            .or_else(|| self.bad_dump(view.source))
     }
 
     /// The first thing that would have to be known for a deletion of this source and was not seen. A listing of a whole
@@ -159,20 +162,20 @@ impl Holds<'_> {
         (self.mode == Mode::Automatic && !settled).then_some(Hold::Settling { settle })
     }
 
-    /// A dump that was found bad holds back all deletions of its database, in both planes, until a newer one has been read
-    /// back whole: whatever spoilt it may have spoilt others.
-    fn bad_dump(&self, source: &SourcePolicy, shelf: &Shelf) -> Option<Hold> {
+    /// A dump that was found bad, or that nobody can read, holds back all deletions of its source until a newer one of its
+    /// database has been read back whole since, in the same bucket: whatever spoilt it may have spoilt others, and snapshots
+    /// are then what there is.
+    fn bad_dump(&self, source: &SourcePolicy) -> Option<Hold> {
         let store = self.inventory.store(&source.id).ok()?;
-        let all = || Plane::ALL.into_iter().filter_map(|plane| store.dumps_in(plane)).flatten();
-        let all = || all().filter(|stored| Some(&stored.dump.database) == shelf.database.as_ref());
-        // By a verification or by the listing: an object that has gone since was lost all the same.
-        let found_bad = |stored: &&StoredDump| matches!(stored.point.state, PointState::Bad { .. });
-        // By the moment of the data: a dump that was asked for by hand bears a later slot than one that is made after it.
-        let moment = |stored: &StoredDump| stored.point.created_at.unwrap_or(stored.dump.slot.instant());
-        let bad = all().filter(found_bad).max_by_key(|stored| moment(stored))?;
-        let outdone = all()
-            .any(|stored| stored.point.is_good() && stored.point.verified_at.is_some() && moment(stored) > moment(bad));
-        (!outdone).then(|| Hold::DumpBad { id: bad.point.id.clone() })
+        for dumps in Plane::ALL.into_iter().filter_map(|plane| store.dumps_in(plane)) {
+            for (_, dumps) in by_database(dumps) {
+                let standing = Doubt::among(&dumps).filter(|doubt| !dumps.iter().any(|own| doubt.is_lifted_by(own)));
+                if let Some(doubt) = standing {
+                    return Some(Hold::DumpBad { id: doubt.about.point.id.clone() });
+                }
+            }
+        }
+        None
     }
 
     /// What holds back a single point.
@@ -256,6 +259,10 @@ impl Holds<'_> {
 /// A dump that cannot be relied on: worth knowing, and an emergency only while there is no newer good one.
 fn bad_dump(source: &SourceId, stored: &StoredDump, beside: &Complete<StoredDump>) -> Option<Finding> {
     let PointState::Bad { reason } = &stored.point.state else { return None };
+    // That is told by itself: nobody knows whether its bytes are bad.
+    if stored.unreadable().is_some() {
+        return None;
+    }
     let outdone = beside.iter().any(|other| {
         other.point.is_good() && other.dump.database == stored.dump.database && other.dump.slot > stored.dump.slot
     });

@@ -250,7 +250,7 @@ fn the_good_replica_of_a_bad_dump_is_not_newer_than_it() {
 }
 
 #[test]
-fn a_dump_that_was_found_bad_holds_its_database_until_a_newer_one_is_read_back_whole() {
+fn a_dump_that_was_found_bad_holds_its_source_until_a_newer_one_is_read_back_whole() {
     let policy = policy();
     let mut points = dumps(&FIRSTS);
     points[1].state = PointState::Bad { reason: "bits have flipped".to_owned() };
@@ -258,18 +258,21 @@ fn a_dump_that_was_found_bad_holds_its_database_until_a_newer_one_is_read_back_w
     inventory.stores = [(source(&policy).id.clone(), Ok(store(points.clone(), Vec::new(), Vec::new())))].into();
     let mut list: Vec<StoredDump> = points.iter().cloned().map(stored_dump).collect();
     list[1].verifications = vec![crate::domain::inventory::KnownVerification {
-        fault: Some("bits have flipped".to_owned()),
+        found: crate::domain::inventory::Found::Fault("bits have flipped".to_owned()),
         ..verified(Level::L2, at("2026-11-20T00:00:00Z"))
     }];
     of_accounts(&mut inventory).dumps = Complete::after_last_page(list.clone());
     let plan = planned(&policy, &inventory);
-    assert_eq!(
-        deleted(&plan),
-        ["strongroom-accounts-20261101t030000z in us-east-1"],
-        "snapshots have nothing to do with it"
-    );
-    assert_eq!(holds(&plan), vec![Hold::DumpBad { id: "accounts/accounts/20261001t040000z".to_owned() }; 2]);
+    assert_eq!(deleted(&plan), Vec::<String>::new(), "not even snapshots: they are what there is now");
+    assert_eq!(holds(&plan), vec![Hold::DumpBad { id: "accounts/accounts/20261001t040000z".to_owned() }; 3]);
     assert!(plan.findings.iter().any(|finding| finding.check == Check::DumpBad), "{:?}", plan.findings);
+    list[0].point.verified_at = Some(at("2026-11-19T00:00:00Z"));
+    of_accounts(&mut inventory).dumps = Complete::after_last_page(list.clone());
+    assert_eq!(
+        deleted(&planned(&policy, &inventory)),
+        Vec::<String>::new(),
+        "it was read before the other was found bad"
+    );
     list[0].point.verified_at = Some(at("2026-11-21T00:00:00Z"));
     of_accounts(&mut inventory).dumps = Complete::after_last_page(list);
     let plan = planned(&policy, &inventory);
@@ -282,6 +285,47 @@ fn a_dump_that_was_found_bad_holds_its_database_until_a_newer_one_is_read_back_w
         ],
         "the bad one too, for a newer good one stands"
     );
+}
+
+#[test]
+fn a_replica_that_is_bad_or_unreadable_holds_its_source_until_a_newer_replica_is_read_back() {
+    use crate::domain::inventory::{Found, KnownVerification};
+    let mut policy = policy();
+    policy.destination.replica = Some(replica());
+    let found = |found| KnownVerification { found, ..verified(Level::L2, at("2026-11-20T00:00:00Z")) };
+    for found in [found(Found::Fault("flipped".to_owned())), found(Found::Unreadable("AccessDenied".to_owned()))] {
+        let mut here: Vec<StoredDump> = dumps(&FIRSTS[..4]).into_iter().map(stored_dump).collect();
+        here[0].point.verified_at = Some(at("2026-11-22T00:00:00Z"));
+        let mut there = in_west(&FIRSTS[..3]);
+        there[1].verifications = vec![found];
+        there[1].point.state = PointState::Bad { reason: "bits have flipped".to_owned() };
+        let mut inventory = seen(&policy);
+        of_accounts(&mut inventory).dumps = Complete::after_last_page(here);
+        let replicas = |dumps| Some(Ok(ReplicaStore { dumps: Complete::after_last_page(dumps) }));
+        of_accounts(&mut inventory).replica = replicas(there.clone());
+        let plan = planned(&policy, &inventory);
+        assert_eq!(deleted(&plan), Vec::<String>::new(), "a newer dump in the other bucket says nothing of this one");
+        assert!(holds(&plan).contains(&Hold::DumpBad { id: "accounts/accounts/20261001t040000z".to_owned() }));
+        there[0].point.verified_at = Some(at("2026-11-21T00:00:00Z"));
+        of_accounts(&mut inventory).replica = replicas(there);
+        assert!(!deleted(&planned(&policy, &inventory)).is_empty());
+    }
+}
+
+#[test]
+fn a_dump_that_nobody_can_read_is_not_said_to_be_bad_and_holds_its_source() {
+    use crate::domain::inventory::{Found, KnownVerification};
+    let policy = policy();
+    let mut here: Vec<StoredDump> = dumps(&FIRSTS[..4]).into_iter().map(stored_dump).collect();
+    let denied = Found::Unreadable("AccessDenied".to_owned());
+    here[0].verifications =
+        vec![KnownVerification { found: denied, ..verified(Level::L2, at("2026-11-20T00:00:00Z")) }];
+    let mut inventory = seen(&policy);
+    of_accounts(&mut inventory).dumps = Complete::after_last_page(here);
+    let plan = planned(&policy, &inventory);
+    assert_eq!(deleted(&plan), Vec::<String>::new());
+    let checks: Vec<Check> = plan.findings.iter().map(|finding| finding.check).collect();
+    assert!(checks.contains(&Check::DumpUnreadable) && !checks.contains(&Check::DumpBad), "{checks:?}");
 }
 
 fn with_copies(policy: &mut Policy) {

@@ -18,6 +18,13 @@ use crate::policy::{Policy, SourcePolicy};
 
 /// Everywhere a recovery point can live.
 const PLANES: [Plane; 2] = Plane::ALL;
+/// The ladder of verification: where and how deep, and what it is called.
+const VERIFIED: [(Plane, Level, &str); 4] = [
+    (Plane::Primary, Level::L1, "l1"),
+    (Plane::Primary, Level::L2, "l2"),
+    (Plane::Replica, Level::L2, "l3"),
+    (Plane::Primary, Level::L4, "l4"),
+];
 /// What deletions come to.
 const DELETIONS: [RunOutcome; 2] = [RunOutcome::Success, RunOutcome::Failure];
 
@@ -90,7 +97,7 @@ impl Metrics {
             .pruned
             .keep_exactly(kinds().flat_map(|(source, kind)| DELETIONS.map(|outcome| [source, kind, outcome.as_str()])));
         self.care.verified.keep_exactly(
-            sources().flat_map(|source| Level::ALL.map(|level| [source, Kind::Dump.as_str(), level.as_str()])),
+            sources().flat_map(|source| VERIFIED.map(|(_, _, level)| [source, Kind::Dump.as_str(), level])),
         );
         self.care.findings.keep_exactly(
             finding_series(policy).map(|(source, check, severity)| [source, check.as_str(), severity.as_str()]),
@@ -167,11 +174,16 @@ impl Metrics {
     /// Verification, and what is on its way to the replica bucket.
     fn observe_dumps(&self, inventory: &Inventory, source: &SourcePolicy) {
         let Ok(store) = inventory.store(&source.id) else { return };
-        for level in Level::ALL {
-            let good = store.dumps.iter().filter(|stored| stored.point.is_good());
+        for (plane, level, label) in VERIFIED {
+            // What is not seen keeps its last value.
+            if plane == Plane::Replica && matches!(store.replica, Some(Err(_))) {
+                continue;
+            }
+            let dumps = store.dumps_in(plane).into_iter().flatten();
+            let good = dumps.filter(|stored| stored.point.is_good());
             let known = good.flat_map(|stored| &stored.verifications);
-            let at = known.filter(|known| known.level >= level && known.fault.is_none()).map(|known| known.at).max();
-            let labels = [source.id.as_str(), Kind::Dump.as_str(), level.as_str()];
+            let at = known.filter(|known| known.level >= level && known.is_good()).map(|known| known.at).max();
+            let labels = [source.id.as_str(), Kind::Dump.as_str(), label];
             self.care.verified.set(labels, at.map_or(0.0, seconds_of));
         }
         if let Some(Ok(_)) | None = &store.replica {

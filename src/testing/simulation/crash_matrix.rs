@@ -31,6 +31,8 @@ fn world_of(engine: Engine) -> World {
         .policy(|policy| {
             policy.cadence.reconcile_interval = SignedDuration::from_mins(30);
             policy.prune.settle = SignedDuration::ZERO;
+            // Where a sample is read back, the newest that was stays for a week beside the newest.
+            policy.verify.replica_interval = None;
             for obligation in policy.sources.values_mut().flat_map(|source| &mut source.obligations) {
                 let schedule =
                     if obligation.task == Task::Snapshot { "0 3,9,15,21 * * *" } else { "0 4,10,16,22 * * *" };

@@ -11,13 +11,15 @@ use super::standing::{CLOCK_SLACK, Good, Shelf, Standing};
 use crate::collect::{Collector, OwnWork};
 use crate::domain::id::{Kind, RegionName, RunId, Slot, SnapshotId, SourceId};
 use crate::domain::inventory::Snapshot;
-use crate::domain::key::{KeyRole, Layout, MANIFEST, ObjectKey};
+use crate::domain::key::{DumpId, KeyRole, Layout, MANIFEST, ObjectKey};
 use crate::domain::manifest::Manifest;
 use crate::domain::pin::{PIN_VERSION, Pin};
 use crate::domain::recovery_point::Plane;
 use crate::domain::tags;
+use crate::domain::verification::Level;
 use crate::plan::action::{Action, Swept};
 use crate::policy::Policy;
+use crate::policy::finding::{Check, Finding};
 use crate::ports::Ports;
 use crate::testing::fake_rds::ChangeKind;
 use crate::testing::random::Random;
@@ -357,7 +359,7 @@ impl Model {
     }
 
     /// A deletion that was begun while clocks were right, and before there was a pin, is seen through at any time.
-    fn was_begun(&self, dump: &crate::domain::key::DumpId, by: Timestamp) -> bool {
+    fn was_begun(&self, dump: &DumpId, by: Timestamp) -> bool {
         Plane::ALL.into_iter().any(|plane| {
             // By S3's clock: the record itself tells the time of whoever wrote it.
             let record = self.world.store.first_written_at(&self.layout().prune_record(dump, plane));
@@ -380,6 +382,16 @@ impl Model {
         for decision in &plan.decisions {
             self.holds(!decision.freshness.overdue, || format!("overdue after the calm: {decision}"));
         }
+        for readings in plan.readings.iter().filter(|own| own.plane == Plane::Primary) {
+            let of_today = |dump: &DumpId| now.duration_since(dump.slot.instant()) < SignedDuration::from_hours(24);
+            let store = inventory.store(&readings.source).expect("all was seen");
+            let unread = store.dumps.iter().filter(|own| own.point.verified_at.is_none() && !of_today(&own.dump));
+            let unread: Vec<String> = unread.map(|own| own.dump.to_string()).collect();
+            self.holds(unread.is_empty(), || format!("after the calm these were never read back: {unread:?}"));
+        }
+        let doubts = plan.findings.iter().filter(|own| matches!(own.check, Check::DumpBad | Check::DumpUnreadable));
+        let doubts: Vec<&Finding> = doubts.collect();
+        self.holds(doubts.is_empty(), || format!("after the calm there is doubt: {doubts:#?}"));
         self.holds(self.world.store.open_uploads() == 0, || "uploads are open".to_owned());
         let running = self.world.pg_dump.running();
         self.holds(running.is_empty(), || format!("pg_dump runs: {running:?}"));
@@ -393,7 +405,10 @@ fn is_of_today(action: &Action, now: Timestamp) -> bool {
         return true;
     }
     let Action::Verify(verify) = action else { return false };
-    now.duration_since(verify.stored.dump.slot.instant()) < SignedDuration::from_hours(24)
+    // Readings come round again and again.
+    let is_turn = verify.level == Level::L2
+        && (verify.stored.point.verified_at.is_some() || verify.stored.point.plane == Plane::Replica);
+    is_turn || now.duration_since(verify.stored.dump.slot.instant()) < SignedDuration::from_hours(24)
 }
 
 impl State {

@@ -83,7 +83,11 @@ pub(super) fn world(seed: u64, began_at: Timestamp, random: &mut Random) -> Worl
         builder = builder.copies_in("us-west-2");
     }
     let mut of_policies = random.of_its_own("policies");
+    let mut of_verification = random.of_its_own("verification");
     let world = builder.policy(|policy| {
+        let days = |random: &mut Random, choice: &[i32]| Some(*random.pick(choice)).filter(|days| *days > 0);
+        policy.verify.cycle = days(&mut of_verification, &[0, 14, 45, 90]).map(|days| HOUR * 24 * days);
+        policy.verify.replica_interval = days(&mut of_verification, &[0, 3, 7, 30]).map(|days| HOUR * 24 * days);
         // Slots and ends of work wake the loop whatever these are; a few worlds look often.
         let (reconcile, poll) = match of_policies.below(12) {
             0 => (60, 10),

@@ -1,0 +1,219 @@
+//! Dumps that were good when they were made, and what becomes of the next reading.
+
+use jiff::{SignedDuration, Timestamp};
+use rstest::rstest;
+
+use super::{Ended, World};
+use crate::collect::{Collector, OwnWork};
+use crate::domain::inventory::{Inventory, StoredDump};
+use crate::domain::key::{DumpId, Layout, ObjectKey};
+use crate::domain::recovery_point::{Plane, PointState};
+use crate::plan::Plan;
+use crate::policy::finding::Check;
+use crate::policy::verify::VerifyPolicy;
+use crate::testing::at;
+use crate::testing::fake_store::FakeObjectStore;
+
+const BEGIN: &str = "2026-11-01T00:00:00Z";
+/// By then the dump of the first was read back in both buckets.
+const MADE: &str = "2026-11-01T12:00:00Z";
+/// By then it has had its turn again.
+const READ_AGAIN: &str = "2026-11-04T12:00:00Z";
+
+fn world() -> World {
+    World::of(&[("accounts", &["accounts"])])
+        .starting_at(at(BEGIN))
+        .encrypted()
+        .replica_in("us-west-2")
+        .policy(|policy| {
+            policy.verify = VerifyPolicy {
+                deadline: SignedDuration::from_hours(24),
+                cycle: Some(SignedDuration::from_hours(48)),
+                replica_interval: Some(SignedDuration::from_hours(24)),
+            };
+        })
+        .build()
+}
+
+async fn live(world: &World, until: &str) {
+    assert_eq!(world.daemon("pod-1").run_until(at(until)).await, Ended::Stopped);
+}
+
+/// What somebody sees who has seen nothing before, and would do.
+async fn look(world: &World) -> (Inventory, Plan) {
+    let daemon = world.daemon("pod-2");
+    let mut collector = Collector::new(layout(world));
+    let inventory = collector.collect(&daemon.ports, &world.policy, OwnWork::default()).await;
+    let plan = crate::plan::plan(&world.policy, &inventory, world.clock.true_now());
+    (inventory, plan)
+}
+
+fn layout(world: &World) -> Layout {
+    Layout::new(&world.policy.destination.prefix)
+}
+
+fn stored(inventory: &Inventory, plane: Plane) -> StoredDump {
+    let store = inventory.stores.values().next().unwrap().as_ref().unwrap();
+    let oldest = store.dumps_in(plane).unwrap().iter().min_by_key(|stored| stored.dump.slot);
+    oldest.unwrap().clone()
+}
+
+fn bucket(world: &World, plane: Plane) -> &FakeObjectStore {
+    match plane {
+        Plane::Primary => &world.store,
+        Plane::Replica => world.replica.as_ref().unwrap(),
+    }
+}
+
+/// The archive of a dump, and another object of it.
+async fn objects(world: &World, dump: &DumpId) -> (ObjectKey, ObjectKey) {
+    let manifests = world.manifests().await;
+    let manifest = manifests.iter().find(|manifest| manifest.dump == *dump).unwrap();
+    let named = |name: &str| {
+        let object = manifest.objects.iter().find(|object| object.key.file_name() == name);
+        object.unwrap().key.clone()
+    };
+    (named("archive.dump.zst"), named("globals.sql"))
+}
+
+fn checks(plan: &Plan) -> Vec<Check> {
+    plan.findings.iter().map(|finding| finding.check).collect()
+}
+
+/// What happens to a dump's archive; the other object is one beside it.
+type Damage = fn(&FakeObjectStore, &ObjectKey, &ObjectKey);
+
+#[rstest]
+#[case::bit_flip(|store: &FakeObjectStore, archive: &ObjectKey, _: &ObjectKey| store.flip_bit(archive, 40), "SHA-256 is")]
+#[case::truncated(|store: &FakeObjectStore, archive: &ObjectKey, _: &ObjectKey| store.truncate(archive, 40), "has 40 bytes instead of")]
+#[case::lost(|store: &FakeObjectStore, archive: &ObjectKey, _: &ObjectKey| store.lose(archive), "is missing")]
+#[case::swapped(|store: &FakeObjectStore, archive: &ObjectKey, other: &ObjectKey| store.swap(archive, other), "bytes instead of")]
+#[tokio::test(start_paused = true)]
+async fn what_is_spoilt_after_it_was_read_back_is_found_by_the_next_reading_and_recorded(
+    #[values(Plane::Primary, Plane::Replica)] plane: Plane,
+    #[case] damage: Damage,
+    #[case] how: &str,
+) {
+    let world = world();
+    live(&world, MADE).await;
+    let (inventory, _) = look(&world).await;
+    let before = stored(&inventory, plane);
+    assert!(before.point.is_good() && before.point.verified_at.is_some(), "{before:?}");
+    let (archive, other) = objects(&world, &before.dump).await;
+    damage(bucket(&world, plane), &archive, &other);
+    live(&world, READ_AGAIN).await;
+    let (inventory, plan) = look(&world).await;
+    let after = stored(&inventory, plane);
+    let PointState::Bad { reason } = &after.point.state else { panic!("{after:?}") };
+    assert!(reason.contains(archive.as_str()) && reason.contains(how), "{reason}");
+    assert_eq!(after.standing_doubts().count(), 1, "it is recorded: {:?}", after.verifications);
+    assert_eq!(after.point.verified_at, None);
+    assert!(checks(&plan).contains(&Check::DumpBad), "{:?}", plan.findings);
+    let elsewhere = Plane::ALL.into_iter().find(|other| *other != plane).unwrap();
+    assert!(stored(&inventory, elsewhere).point.is_good(), "in the other bucket it is good");
+}
+
+#[rstest]
+#[case::rows(r#""rows": 20"#, r#""rows": 21"#, "rows and")]
+#[case::hash(r#""sha256": ""#, r#""sha256": "0"#, "SHA-256 is")]
+#[tokio::test(start_paused = true)]
+async fn a_manifest_that_is_altered_is_another_claim_and_is_looked_into_at_once(
+    #[case] written: &str,
+    #[case] altered: &str,
+    #[case] how: &str,
+) {
+    let world = world();
+    live(&world, MADE).await;
+    let dump = stored(&look(&world).await.0, Plane::Primary).dump;
+    let key = layout(&world).manifest(&dump);
+    let manifest = String::from_utf8(world.store.bytes(&key).unwrap().to_vec()).unwrap();
+    assert!(manifest.contains(written), "{manifest}");
+    world.store.overwrite(&key, manifest.replace(written, altered).as_bytes());
+    assert_eq!(stored(&look(&world).await.0, Plane::Primary).point.verified_at, None, "nobody has proven that");
+    live(&world, "2026-11-01T14:00:00Z").await;
+    let after = stored(&look(&world).await.0, Plane::Primary);
+    let PointState::Bad { reason } = &after.point.state else { panic!("{after:?}") };
+    assert!(reason.contains(how), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repaired_replica_counts_again_after_a_reading_as_deep_as_the_one_that_found_it_bad() {
+    let world = world();
+    live(&world, MADE).await;
+    let dump = stored(&look(&world).await.0, Plane::Replica).dump;
+    let (archive, _) = objects(&world, &dump).await;
+    bucket(&world, Plane::Replica).flip_bit(&archive, 40);
+    live(&world, READ_AGAIN).await;
+    bucket(&world, Plane::Replica).flip_bit(&archive, 40);
+    live(&world, "2026-11-10T00:00:00Z").await;
+    let still = stored(&look(&world).await.0, Plane::Replica);
+    assert!(!still.point.is_good(), "that it was repaired is for a person to say");
+    for (level, good) in
+        [(crate::domain::verification::Level::L1, false), (crate::domain::verification::Level::L2, true)]
+    {
+        verify(&world, &still, level).await;
+        assert_eq!(stored(&look(&world).await.0, Plane::Replica).point.is_good(), good, "{level}");
+    }
+}
+
+async fn verify(world: &World, stored: &StoredDump, level: crate::domain::verification::Level) {
+    use crate::plan::action::{Action, VerifyDump};
+    world.pass_until(world.clock.true_now() + SignedDuration::from_mins(1)).await;
+    let action = Action::Verify(Box::new(VerifyDump { stored: stored.clone(), level }));
+    let executor = world.daemon("pod-3").executor;
+    let done = executor.execute(action, std::sync::Arc::default(), tokio_util::sync::CancellationToken::new()).await;
+    assert!(matches!(done, crate::execute::Outcome::Verified(_)), "{done:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_nobody_can_read_is_no_copy_and_is_not_called_bad_and_heals_by_itself() {
+    let world = world();
+    let daemon = world.daemon("pod-1");
+    let is_read = |after: &StoredDump, since: Timestamp| after.point.verified_at.is_some_and(|at| at > since);
+    let mends = async {
+        world.pass_until(at(MADE)).await;
+        bucket(&world, Plane::Replica).set_key_enabled(false);
+        world.pass_until(at(READ_AGAIN)).await;
+        // By its records alone: the primary bucket has them.
+        let keys = world.store.keys();
+        let record = keys.iter().find(|key| key.as_str().ends_with("/replica-l2.json")).unwrap();
+        let record = String::from_utf8(world.store.bytes(record).unwrap().to_vec()).unwrap();
+        assert!(record.contains(r#""result": "unreadable""#), "{record}");
+        bucket(&world, Plane::Replica).set_key_enabled(true);
+        let (inventory, plan) = look(&world).await;
+        let after = stored(&inventory, Plane::Replica);
+        assert!(!after.point.is_good() && after.unreadable().is_some(), "{after:?}");
+        assert!(checks(&plan).contains(&Check::DumpUnreadable), "{:?}", plan.findings);
+        assert!(!checks(&plan).contains(&Check::DumpBad), "{:?}", plan.findings);
+        assert!(stored(&inventory, Plane::Primary).point.is_good());
+    };
+    let (ended, ()) = tokio::join!(daemon.run_until(at("2026-11-05T12:00:00Z")), mends);
+    assert_eq!(ended, Ended::Stopped);
+    let after = stored(&look(&world).await.0, Plane::Replica);
+    assert!(after.point.is_good() && is_read(&after, at(READ_AGAIN)), "{after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_found_bad_meanwhile_is_not_lifted_by_an_older_look_nor_by_one_that_saw_nothing() {
+    use crate::domain::verification::{Level, Verdict, Verification};
+    let world = world();
+    live(&world, MADE).await;
+    let dump = stored(&look(&world).await.0, Plane::Primary);
+    let key = layout(&world).verification(&dump.dump, Plane::Primary, Level::L2);
+    let mut record: Verification = serde_json::from_slice(&world.store.bytes(&key).unwrap()).unwrap();
+    // By another daemon, which ends after our look has begun.
+    record.verdict = Verdict::Bad { faults: vec!["bits have flipped".to_owned()] };
+    record.finished_at = world.clock.true_now() + SignedDuration::from_hours(1);
+    world.store.overwrite(&key, &serde_json::to_vec(&record).unwrap());
+    let action = || {
+        use crate::plan::action::{Action, VerifyDump};
+        Action::Verify(Box::new(VerifyDump { stored: dump.clone(), level: Level::L2 }))
+    };
+    let executor = world.daemon("pod-3").executor;
+    let ours = async |action| executor.execute(action, std::sync::Arc::default(), Default::default()).await;
+    let done = ours(action()).await;
+    assert!(matches!(done, crate::execute::Outcome::Overtaken { .. }), "{done:?}");
+    world.pass_until(record.finished_at + SignedDuration::from_secs(1)).await;
+    let done = ours(action()).await;
+    assert!(matches!(done, crate::execute::Outcome::Verified(_)), "a look that began later lifts it: {done:?}");
+}
