@@ -155,10 +155,16 @@ fn soak() {
     };
     let at_once = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let (seeds, total) = (Mutex::new(seeds), Mutex::new(Lived::default()));
+    let broken = Mutex::new(Vec::new());
     let live_all = || {
         let next = || seeds.lock().unwrap().next();
         while let Some(seed) = next() {
-            let lived = alone(live(seed, days(seed)));
+            // In a thread of its own: the seed that breaks something does not take the others along.
+            let days = days(seed);
+            let Ok(lived) = std::thread::spawn(move || alone(live(seed, days))).join() else {
+                broken.lock().unwrap().push(seed);
+                continue;
+            };
             let mut total = total.lock().unwrap();
             total.add(lived);
             println!("seed {seed}: {lived:?}; so far {} source-years, {total:?}", total.source_days / 365);
@@ -167,6 +173,7 @@ fn soak() {
     std::thread::scope(|scope| {
         (0..at_once).for_each(|_| drop(scope.spawn(live_all)));
     });
+    assert_eq!(broken.into_inner().unwrap(), [0; 0], "these seeds broke an invariant");
 }
 
 /// Lives in a time of its own.
