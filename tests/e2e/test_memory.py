@@ -21,7 +21,7 @@ connection and a part is 8 MiB, so most of it cannot be anywhere but in the serv
 
 WAITING = """
 SELECT count(*) FROM pg_stat_activity
-WHERE application_name LIKE 'strongroom/%' AND state = 'active' AND wait_event = 'ClientWrite' AND query LIKE 'COPY %'
+WHERE application_name LIKE 'strongroom/%' AND state = 'active' AND wait_event = 'ClientWrite' AND query LIKE '%COPY %'
 """
 
 

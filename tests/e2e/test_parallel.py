@@ -154,7 +154,7 @@ def test_a_connection_that_dies_in_mid_dump_fails_the_run_and_the_next_attempt_s
 
 def test_a_worker_that_loses_its_connection_ends_the_run_and_is_named_with_its_table(case: Case, sandbox: Sandbox) -> None:
     strongroom = case.configure("ledger", dump=quick(engine="parallel", jobs=2, **ONCE))
-    working = "FROM pg_stat_activity WHERE application_name LIKE 'strongroom/%' AND query LIKE 'COPY public.receipts %STDOUT'"
+    working = "FROM pg_stat_activity WHERE application_name LIKE 'strongroom/%' AND query LIKE '%COPY public.receipts %STDOUT'"
     with case.in_mid_dump(strongroom) as daemon:
         ended = sandbox.rds("run_sql", id="bank-ledger", sql=f"SELECT pg_terminate_backend(pid) {working}")
         assert len(ended) == 1, "one worker, and not the coordinator, nor pg_dump"
