@@ -51,6 +51,10 @@ pub(super) fn log(action: &Action, done: &Done) {
         Done::Outcome(Outcome::ClaimedElsewhere) => {
             tracing::info!(source.id = %source, run.id = run, "another daemon has the run");
         }
+        // At shutdown: it is nobody's fault.
+        Done::Outcome(Outcome::Failed { error }) if error.kind() == ErrorKind::Cancelled => {
+            tracing::info!(source.id = %source, run.id = run, "{action}: stopped, the next start goes on");
+        }
         Done::Outcome(Outcome::Failed { error }) => {
             tracing::warn!(source.id = %source, run.id = run, error = %Chain(error), "{action}: failed, it is tried again");
         }
