@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
 from sandbox_process import BUCKET, KMS_ALIAS, REGION, Sandbox
@@ -226,3 +226,16 @@ class Case:
         for daemon in self.daemons:
             if daemon.process.poll() is None:
                 daemon.kill()
+
+
+Corner = TypeVar("Corner", bound=Case)
+
+
+@contextmanager
+def settled(corner: Corner) -> Iterator[Corner]:
+    """A corner whose daemons end and whose faults are gone after the block, also after one that failed."""
+    try:
+        yield corner
+    finally:
+        corner.close()
+        corner.sandbox.settle()

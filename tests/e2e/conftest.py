@@ -9,7 +9,7 @@ import lab
 import pytest
 import sandbox_process
 import vault
-from case import Case
+from case import Case, settled
 from job import Job
 from sandbox_process import Sandbox
 from vault import Vault
@@ -27,12 +27,8 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 @pytest.fixture
 def case(sandbox: Sandbox, tmp_path: Path) -> Iterator[Case]:
     """A corner whose daemons end and whose faults are gone after the test, also after one that failed."""
-    corner = Case(sandbox, tmp_path)
-    try:
+    with settled(Case(sandbox, tmp_path)) as corner:
         yield corner
-    finally:
-        corner.close()
-        sandbox.settle()
 
 
 @pytest.fixture(scope="session")
@@ -58,12 +54,8 @@ def two_regions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 @pytest.fixture
 def vaults(two_regions: Sandbox, tmp_path: Path) -> Iterator[Vault]:
     """A corner there."""
-    corner = Vault(two_regions, tmp_path)
-    try:
+    with settled(Vault(two_regions, tmp_path)) as corner:
         yield corner
-    finally:
-        corner.close()
-        two_regions.settle()
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from pathlib import Path
 import lab
 import psycopg
 import pytest
-from case import Case
+from case import Case, settled
 from lab import Database, by_strongroom, dumped
 from postgres_tools import fake_pg_dump
 from sandbox_process import Sandbox
@@ -24,12 +24,8 @@ TABLES = ("accounts", "cards", "loans")
 
 @pytest.fixture
 def case(workshop: Sandbox, tmp_path: Path) -> Iterator[Case]:
-    corner = Case(workshop, tmp_path)
-    try:
+    with settled(Case(workshop, tmp_path)) as corner:
         yield corner
-    finally:
-        corner.close()
-        workshop.settle()
 
 
 @pytest.fixture

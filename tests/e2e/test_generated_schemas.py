@@ -11,7 +11,7 @@ from pathlib import Path
 
 import lab
 import pytest
-from case import Case
+from case import Case, settled
 from sandbox_process import Sandbox
 from schemas import Maker
 
@@ -23,12 +23,8 @@ def seeds() -> list[int]:
 
 @pytest.fixture
 def case(workshop: Sandbox, tmp_path: Path) -> Iterator[Case]:
-    corner = Case(workshop, tmp_path)
-    try:
+    with settled(Case(workshop, tmp_path)) as corner:
         yield corner
-    finally:
-        corner.close()
-        workshop.settle()
 
 
 @pytest.mark.parametrize("seed", seeds(), ids="seed_{}".format)

@@ -10,7 +10,7 @@ from pathlib import Path
 import lab
 import pytest
 import sandbox_process
-from case import Case, Config
+from case import Case, Config, settled
 from lab import Database, assert_same, by_pg_restore, by_strongroom, decompress, download, dumped
 from postgres_tools import LARGE_OBJECTS, fake_pg_dump
 from sandbox_process import Sandbox
@@ -47,12 +47,8 @@ def majors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def case(majors: Sandbox, tmp_path: Path) -> Iterator[Case]:
-    corner = Case(majors, tmp_path)
-    try:
+    with settled(Case(majors, tmp_path)) as corner:
         yield corner
-    finally:
-        corner.close()
-        majors.settle()
 
 
 TOC_VERSIONS = {15: "1.14", 16: "1.15", 17: "1.16", 18: "1.16"}

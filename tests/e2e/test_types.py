@@ -7,19 +7,15 @@ from pathlib import Path
 
 import lab
 import pytest
-from case import Case, Config
+from case import Case, Config, settled
 from lab import decompress, download, dumped, round_trip
 from sandbox_process import REPOSITORY, Sandbox
 
 
 @pytest.fixture
 def case(workshop: Sandbox, tmp_path: Path) -> Iterator[Case]:
-    corner = Case(workshop, tmp_path)
-    try:
+    with settled(Case(workshop, tmp_path)) as corner:
         yield corner
-    finally:
-        corner.close()
-        workshop.settle()
 
 
 # Literals for the base types whose input functions take no text that is good for all.
