@@ -17,8 +17,8 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::id::Slot;
 
-/// How far back to look for the latest slot, in steps: a few searches find minutely and yearly schedules alike. Nine
-/// years because 29 February can be eight years away (1896 to 1904, 2096 to 2104).
+/// How far back to look for the latest slot of a schedule that runs all day, in steps: a few searches find minutely and
+/// yearly schedules alike. Nine years because 29 February can be eight years away (1896 to 1904, 2096 to 2104).
 const LOOK_BACK: [SignedDuration; 6] = [
     SignedDuration::from_hours(6),
     SignedDuration::from_hours(2 * 24),
@@ -124,6 +124,9 @@ impl Schedule {
     #[must_use]
     pub fn latest_due(&self, now: Timestamp) -> Option<Slot> {
         let until = now.saturating_sub(self.delay).ok()?;
+        if !self.all_day {
+            return self.civil_slots_back_from(until).find(|slot| slot.instant() <= until);
+        }
         LOOK_BACK.iter().find_map(|back| {
             let from = self.calm_instant_before(until.saturating_sub(*back).ok()?);
             self.slots_from(from).take_while(|slot| slot.instant() <= until).last()
@@ -169,12 +172,29 @@ impl Schedule {
             let next = self.cron.find_next_occurrence(&from.to_zoned(TimeZone::UTC), false).ok()?;
             (next.timestamp() > from).then(|| next.timestamp())
         };
-        let wall = self.zone.to_datetime(from).to_zoned(TimeZone::UTC).map(|wall| wall.timestamp()).unwrap_or(from);
-        let times = std::iter::successors(step(wall), move |time| step(*time));
+        let times = std::iter::successors(step(self.wall_of(from)), move |time| step(*time));
         let instants = times.filter_map(|time| self.instant_of(TimeZone::UTC.to_datetime(time)));
         // Several times in one gap fall on one instant, and are one slot.
         let mut last = None;
         instants.filter(move |instant| last.replace(*instant) != Some(*instant)).map(Slot::at)
+    }
+
+    /// The other way, and from a little later than `until`: a wall that has been put back shows what came before `until` as
+    /// later.
+    fn civil_slots_back_from(&self, until: Timestamp) -> impl Iterator<Item = Slot> + '_ {
+        const PUT_BACK_MAX: SignedDuration = SignedDuration::from_hours(3);
+        let step = |from: Timestamp| {
+            let before = self.cron.find_previous_occurrence(&from.to_zoned(TimeZone::UTC), false).ok()?;
+            (before.timestamp() < from).then(|| before.timestamp())
+        };
+        let wall = self.wall_of(until).saturating_add(PUT_BACK_MAX).unwrap_or(Timestamp::MAX);
+        let times = std::iter::successors(step(wall), move |time| step(*time));
+        times.filter_map(|time| self.instant_of(TimeZone::UTC.to_datetime(time))).map(Slot::at)
+    }
+
+    /// The wall's time at an instant, as the instant at which a wall in UTC shows it.
+    fn wall_of(&self, instant: Timestamp) -> Timestamp {
+        self.zone.to_datetime(instant).to_zoned(TimeZone::UTC).map_or(instant, |wall| wall.timestamp())
     }
 
     /// The instant of a time on the wall: the first one in an overlap, the end of a gap.

@@ -173,8 +173,9 @@ impl FakeObjectStore {
     /// Keys of all objects that stand.
     pub(crate) fn keys(&self) -> Vec<ObjectKey> {
         self.settled(|state, _| {
-            let standing = state.objects.keys().filter(|key| state.current(key).is_some_and(|v| v.content.is_some()));
-            standing.cloned().collect()
+            let stands = |versions: &[Version]| versions.last().is_some_and(|newest| newest.content.is_some());
+            let standing = state.objects.iter().filter(|(_, versions)| stands(versions));
+            standing.map(|(key, _)| key.clone()).collect()
         })
     }
 

@@ -123,6 +123,17 @@ proptest! {
         prop_assert_eq!(schedule.latest_due(latest.instant()), Some(latest));
     }
 
+    /// Looked for from the other side, and from long before, it is the same one: also in the hour around a change of offset.
+    #[test]
+    fn the_latest_is_the_last_of_those_that_came(schedule in any_schedule(), change in 0_usize..8, off_s in -7200_i64..7200) {
+        let year = instant("2026-01-01T00:00:00Z");
+        let changes = schedule.zone().following(year).map(|change| change.timestamp());
+        let now = changes.chain([year]).nth(change).unwrap_or(year) + SignedDuration::from_secs(off_s);
+        let from = now - SignedDuration::from_hours(24 * 366 * 5);
+        let last = schedule.upcoming(from).take_while(|slot| slot.instant() <= now).last();
+        prop_assert_eq!(schedule.latest_due(now), last);
+    }
+
     #[test]
     fn parsing_outside_text_never_panics(text in ".{0,30}") {
         prop_assert!(text.parse::<Schedule>().is_ok() || text.parse::<Schedule>().is_err());
