@@ -22,9 +22,10 @@ use crate::domain::recovery_point::RecoveryPoint;
 use crate::policy::Policy;
 use crate::policy::finding::Finding;
 use crate::policy::posture::{bucket_findings, key_findings, keys_in_use};
+use crate::policy::prune::CYCLE;
 use action::Action;
 use decision::Decision;
-use prune::{Mode, PointDecision};
+use prune::{Hold, Mode, PointDecision, PointFate};
 use verify::Readings;
 
 /// What to do now, and why.
@@ -73,10 +74,15 @@ pub fn plan_in_mode(policy: &Policy, inventory: &Inventory, mode: Mode, now: Tim
     let idle = now.saturating_add(policy.cadence.reconcile_interval).unwrap_or(Timestamp::MAX);
     let soon = now.saturating_add(policy.cadence.poll_interval).unwrap_or(Timestamp::MAX);
     let poll = copies.under_way.then_some(soon);
+    // What was too much for this cycle is deleted in the next one, whenever the next look were else.
+    let is_capped = |decision: &PointDecision| matches!(decision.fate, PointFate::Held(Hold::Capped { .. }));
+    let capped = pruning.decisions.iter().any(is_capped);
+    let next_cycle = capped.then(|| now.saturating_add(CYCLE).unwrap_or(Timestamp::MAX));
     let wake_at = backups
         .wake_at
         .into_iter()
         .chain(poll)
+        .chain(next_cycle)
         .chain(verifications.wake_at)
         .chain([idle])
         .filter(|at| *at > now)

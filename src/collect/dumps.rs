@@ -109,8 +109,8 @@ impl Side<'_> {
                 Plane::Primary | Plane::Replica => PointState::Bad { reason: missing.to_owned() },
             };
         }
-        if let Some(reason) = self.doubt(verifications) {
-            return PointState::Bad { reason };
+        if let Some(doubt) = self.doubt(verifications) {
+            return doubt;
         }
         match self.plane {
             Plane::Primary => PointState::Good,
@@ -123,20 +123,22 @@ impl Side<'_> {
     ///
     /// A replica that nobody can read is no copy. A dump in the first bucket that cannot be read is not made again for it:
     /// rights and keys are mended; until then it is told, and nothing of its source is pruned.
-    fn doubt(&self, verifications: &[KnownVerification]) -> Option<String> {
+    fn doubt(&self, verifications: &[KnownVerification]) -> Option<PointState> {
         let doubts = standing_doubts(verifications).filter_map(|known| {
             let (level, day) = (known.level, known.at.strftime("%Y-%m-%d"));
-            match &known.found {
+            let (is_fault, state) = match &known.found {
                 Found::Fault(fault) => {
-                    Some((known.at, format!("its verification at level {level} on {day} found: {fault}")))
+                    let reason = format!("its verification at level {level} on {day} found: {fault}");
+                    (true, PointState::Bad { reason })
                 }
                 Found::Unreadable(why) if self.plane == Plane::Replica => {
-                    Some((known.at, format!("nobody could read it on {day}: {why}")))
+                    (false, PointState::Unreadable { reason: format!("nobody could read it on {day}: {why}") })
                 }
-                Found::Unreadable(_) | Found::Good => None,
-            }
+                Found::Unreadable(_) | Found::Good => return None,
+            };
+            Some(((is_fault, known.at), state))
         });
-        doubts.max_by_key(|(at, _)| *at).map(|(_, reason)| reason)
+        doubts.max_by_key(|(weight, _)| *weight).map(|(_, state)| state)
     }
 
     fn is_being_deleted(&self, dump: &DumpId, run: Option<&RunId>, deletions: &[&PruneRecord]) -> bool {
@@ -156,6 +158,7 @@ impl Side<'_> {
     ) -> RecoveryPoint {
         let manifest = manifest.as_ref().ok();
         let id = dump.to_string();
+        let in_doubt = matches!(state, PointState::Bad { .. } | PointState::Unreadable { .. });
         let read_whole = verifications.iter().filter(|known| known.level >= Level::L2 && known.is_good());
         RecoveryPoint {
             source: dump.source.clone(),
@@ -170,7 +173,7 @@ impl Side<'_> {
             stored_at: object.modified_at,
             size_bytes: manifest.map_or(0, |manifest| manifest.stored_bytes),
             // What was found bad since is not relied on for having been good once.
-            verified_at: read_whole.map(|known| known.at).max().filter(|_| !matches!(state, PointState::Bad { .. })),
+            verified_at: read_whole.map(|known| known.at).max().filter(|_| !in_doubt),
             pin: pins.iter().find(|pin| pin.point == id).copied().cloned(),
             locked_until: verifications.iter().filter_map(|known| known.locked_until).max(),
             state,

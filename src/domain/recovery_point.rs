@@ -46,6 +46,12 @@ pub enum PointState {
         /// Why.
         reason: String,
     },
+    /// The store has shown it once and does not now: whether it can be relied on nobody knows. It counts as good for no other
+    /// point, and expires only where a good one in its place would.
+    Unreadable {
+        /// What the store says.
+        reason: String,
+    },
     /// Its deletion has begun and will be seen through: a dump whose prune record stands.
     Deleting,
 }
@@ -56,6 +62,7 @@ impl fmt::Display for PointState {
             PointState::Good => f.write_str("good"),
             PointState::Pending => f.write_str("pending"),
             PointState::Bad { reason } => write!(f, "bad: {reason}"),
+            PointState::Unreadable { reason } => write!(f, "unreadable: {reason}"),
             PointState::Deleting => f.write_str("deleting"),
         }
     }

@@ -13,7 +13,7 @@ use crate::domain::id::RunId;
 use crate::domain::inventory::StoredDump;
 use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest, StoredObject};
 use crate::domain::progress::Progress;
-use crate::domain::prune_record::ObjectVersion;
+use crate::domain::prune_record::{ObjectVersion, PRUNE_RECORD_BYTES_MAX, PruneRecord};
 use crate::domain::recovery_point::{Plane, PointState};
 use crate::domain::verification::{Level, VERIFICATION_BYTES_MAX, VERIFICATION_VERSION, Verdict, Verification};
 use crate::plan::action::VerifyDump;
@@ -97,21 +97,21 @@ impl Executor {
         progress: &Arc<Progress>,
         token: &CancellationToken,
     ) -> Result<Outcome, PortError> {
-        let VerifyDump { stored, level } = verify;
+        let stored = &verify.stored;
         let began_at = self.ports.clock.now();
         let store = self.bucket(stored.point.plane)?;
         let mut found = Found::default();
         let run = match (asked_twice!(self.same_manifest(store, stored)), &stored.point.run) {
             (Ok(Ok(manifest)), _) => {
-                let standing = self.ask_for_objects(store, stored, &manifest, &mut found).await?;
-                if *level == Level::L2 && found.refusal.is_none() {
-                    contents::read(store, &manifest, &standing, &mut found, progress, token).await?;
+                let looked = self.look_into(verify, &manifest, &mut found, progress, token).await;
+                let is_missing = |error: &PortError| error.kind() == ErrorKind::NotFound;
+                if !found.faults.is_empty() || looked.as_ref().is_err_and(is_missing) {
+                    // What is missing because somebody deletes it is no fault of the dump.
+                    if let Some(outcome) = self.deleted_meanwhile(store, stored, &manifest.run).await? {
+                        return Ok(outcome);
+                    }
                 }
-                if let (true, false, PointState::Bad { reason }) =
-                    (found.faults.is_empty(), stored.whole, &stored.point.state)
-                {
-                    found.faults.push(reason.clone());
-                }
+                looked?;
                 manifest.run
             }
             (Ok(Err(outcome)), _) => return Ok(outcome),
@@ -122,6 +122,49 @@ impl Executor {
             (Err(error), None) => return Err(error),
         };
         self.record(verify, run, began_at, found.locked_until, found.verdict()).await
+    }
+
+    /// Compares what stands with what the manifest says, as deep as the level goes.
+    async fn look_into(
+        &self,
+        verify: &VerifyDump,
+        manifest: &Manifest,
+        found: &mut Found,
+        progress: &Arc<Progress>,
+        token: &CancellationToken,
+    ) -> Result<(), PortError> {
+        let VerifyDump { stored, level } = verify;
+        let store = self.bucket(stored.point.plane)?;
+        let standing = self.ask_for_objects(store, stored, manifest, found).await?;
+        if *level == Level::L2 && found.refusal.is_none() {
+            contents::read(store, manifest, &standing, found, progress, token).await?;
+        }
+        if let (true, false, PointState::Bad { reason }) = (found.faults.is_empty(), stored.whole, &stored.point.state) {
+            found.faults.push(reason.clone());
+        }
+        Ok(())
+    }
+
+    /// What to say if its deletion has begun, or ended, since it was planned for.
+    async fn deleted_meanwhile(
+        &self,
+        store: &dyn ObjectStore,
+        stored: &StoredDump,
+        run: &RunId,
+    ) -> Result<Option<Outcome>, PortError> {
+        let key = self.settings.layout.prune_record(&stored.dump, stored.point.plane);
+        let is_open = |record: PruneRecord| record.is_open() && record.run == *run;
+        match self.ports.store.get(&key, PRUNE_RECORD_BYTES_MAX).await {
+            // A record that cannot be read is told of by itself, and deletes nothing.
+            Ok(found) if serde_json::from_slice(&found.bytes).is_ok_and(is_open) => {
+                return Ok(Some(Outcome::Overtaken { reason: format!("{} is being deleted", stored.dump) }));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        // In this order: a deletion that was open before and is not now has taken the manifest with it.
+        Ok(self.same_manifest(store, stored).await?.err())
     }
 
     /// Records what came of restoring a dump: level 4.

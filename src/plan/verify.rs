@@ -108,7 +108,7 @@ fn awaits_level_1(stored: &StoredDump, all_shown: bool, now: Timestamp) -> bool 
         (PointState::Good, _) | (PointState::Pending, Plane::Replica) => {
             stored.whole && (!is_asked_for || retries(stored, Level::L1, now))
         }
-        (PointState::Bad { .. }, _) => {
+        (PointState::Bad { .. } | PointState::Unreadable { .. }, _) => {
             let unrecorded = !stored.whole && stored.point.run.is_some() && stored.standing_doubts().next().is_none();
             (unrecorded && all_shown) || retries(stored, Level::L1, now)
         }

@@ -65,7 +65,7 @@ fn identify(point: &RecoveryPoint, now: Timestamp) -> Result<(GroupKey<'_>, Time
     match &point.state {
         PointState::Pending => return Err(KeepRule::Pending),
         PointState::Deleting => return Err(KeepRule::Deleting),
-        PointState::Good | PointState::Bad { .. } => {}
+        PointState::Good | PointState::Bad { .. } | PointState::Unreadable { .. } => {}
     }
     let (Some(resource), Some(created_at)) = (&point.resource, point.created_at) else {
         return Err(KeepRule::Unidentified);
@@ -125,12 +125,36 @@ fn judge_group<'a>(
     judge_good(policy, &good, now, |member, rules| record(member.index, fate(member, rules)));
     for member in &bad {
         let mut rules = Vec::new();
-        hold(policy, member, now, &mut rules);
+        if matches!(member.point.state, PointState::Unreadable { .. }) {
+            rules = rules_if_good(policy, &good, member, now);
+        } else {
+            hold(policy, member, now, &mut rules);
+        }
         if newest_good.is_none_or(|newest| newest.created_at <= member.created_at) {
             rules.push(KeepRule::NoNewerGood);
         }
         record(member.index, fate(member, rules));
     }
+}
+
+/// All that would keep a point, were it good: what nobody can read may be.
+fn rules_if_good<'a>(
+    policy: &RetentionPolicy,
+    good: &[Member<'a>],
+    member: &Member<'a>,
+    now: Timestamp,
+) -> Vec<KeepRule> {
+    let newer = |other: &Member<'a>| (other.created_at, &other.point.id) > (member.created_at, &member.point.id);
+    let mut with_it = good.to_vec();
+    with_it.insert(good.partition_point(newer), *member);
+    let mut found = Vec::new();
+    judge_good(policy, &with_it, now, |judged, rules| {
+        if judged.index == member.index {
+            // What counts as newest good one are those that are.
+            found = rules.into_iter().filter(|rule| *rule != KeepRule::NewestGood).collect();
+        }
+    });
+    found
 }
 
 /// The ids that a group has more than once, sorted.

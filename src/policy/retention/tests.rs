@@ -34,6 +34,10 @@ fn bad(created_at: &str) -> RecoveryPoint {
     RecoveryPoint { state: PointState::Bad { reason: "cut off".to_owned() }, ..good(created_at) }
 }
 
+fn unreadable(created_at: &str) -> RecoveryPoint {
+    RecoveryPoint { state: PointState::Unreadable { reason: "AccessDenied".to_owned() }, ..good(created_at) }
+}
+
 fn verified(created_at: &str) -> RecoveryPoint {
     RecoveryPoint { verified_at: Some(at(created_at)), ..good(created_at) }
 }

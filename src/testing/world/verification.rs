@@ -2,13 +2,18 @@
 
 use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
+use tokio_util::sync::CancellationToken;
 
 use super::{Ended, World};
 use crate::collect::{Collector, OwnWork};
 use crate::domain::inventory::{Inventory, StoredDump};
 use crate::domain::key::{DumpId, Layout, ObjectKey};
+use crate::domain::prune_record::PruneRecord;
 use crate::domain::recovery_point::{Plane, PointState};
+use crate::domain::verification::{Level, Verdict, Verification};
+use crate::execute::Outcome;
 use crate::plan::Plan;
+use crate::plan::action::{Action, VerifyDump};
 use crate::policy::finding::Check;
 use crate::policy::verify::VerifyPolicy;
 use crate::testing::at;
@@ -148,21 +153,23 @@ async fn a_repaired_replica_counts_again_after_a_reading_as_deep_as_the_one_that
     live(&world, "2026-11-10T00:00:00Z").await;
     let still = stored(&look(&world).await.0, Plane::Replica);
     assert!(!still.point.is_good(), "that it was repaired is for a person to say");
-    for (level, good) in
-        [(crate::domain::verification::Level::L1, false), (crate::domain::verification::Level::L2, true)]
-    {
+    for (level, good) in [(Level::L1, false), (Level::L2, true)] {
         verify(&world, &still, level).await;
         assert_eq!(stored(&look(&world).await.0, Plane::Replica).point.is_good(), good, "{level}");
     }
 }
 
-async fn verify(world: &World, stored: &StoredDump, level: crate::domain::verification::Level) {
-    use crate::plan::action::{Action, VerifyDump};
+async fn verify(world: &World, stored: &StoredDump, level: Level) {
     world.pass_until(world.clock.true_now() + SignedDuration::from_mins(1)).await;
+    let done = verified(world, stored, level).await;
+    assert!(matches!(done, Outcome::Verified(_)), "{done:?}");
+}
+
+/// What comes of verifying what was seen, by another daemon than the one that lives here.
+async fn verified(world: &World, stored: &StoredDump, level: Level) -> Outcome {
     let action = Action::Verify(Box::new(VerifyDump { stored: stored.clone(), level }));
     let executor = world.daemon("pod-3").executor;
-    let done = executor.execute(action, std::sync::Arc::default(), tokio_util::sync::CancellationToken::new()).await;
-    assert!(matches!(done, crate::execute::Outcome::Verified(_)), "{done:?}");
+    executor.execute(action, std::sync::Arc::default(), CancellationToken::new()).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -193,9 +200,44 @@ async fn a_replica_that_nobody_can_read_is_no_copy_and_is_not_called_bad_and_hea
     assert!(after.point.is_good() && is_read(&after, at(READ_AGAIN)), "{after:?}");
 }
 
+#[rstest]
+#[case::asked_for(Level::L1, false)]
+#[case::read(Level::L2, false)]
+#[case::to_its_end(Level::L1, true)]
+#[tokio::test(start_paused = true)]
+async fn what_another_daemon_deletes_meanwhile_is_not_found_bad(#[case] level: Level, #[case] to_its_end: bool) {
+    let world = world();
+    live(&world, MADE).await;
+    let (inventory, _) = look(&world).await;
+    let planned_for = stored(&inventory, Plane::Primary);
+    let record = PruneRecord {
+        version: 1,
+        installation: world.policy.installation.clone(),
+        dump: planned_for.dump.clone(),
+        run: planned_for.point.run.clone().unwrap(),
+        resource: planned_for.point.resource.clone().unwrap(),
+        plane: Plane::Primary,
+        region: world.policy.region.clone(),
+        reason: "expired".to_owned(),
+        versions: vec![planned_for.manifest.clone()],
+        began_at: world.clock.true_now(),
+        finished_at: to_its_end.then(|| world.clock.true_now()),
+    };
+    let key = layout(&world).prune_record(&planned_for.dump, Plane::Primary);
+    world.store.overwrite(&key, &serde_json::to_vec(&record).unwrap());
+    let (archive, _) = objects(&world, &planned_for.dump).await;
+    world.store.lose(&archive);
+    let done = verified(&world, &planned_for, level).await;
+    // A record that is closed tells of an earlier dump of the slot, as long as there is a manifest.
+    match (to_its_end, done) {
+        (false, Outcome::Overtaken { reason }) => assert!(reason.ends_with("is being deleted"), "{reason}"),
+        (true, Outcome::Verified(record)) => assert!(matches!(record.verdict, Verdict::Bad { .. }), "{record:?}"),
+        (_, other) => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_found_bad_meanwhile_is_not_lifted_by_an_older_look_nor_by_one_that_saw_nothing() {
-    use crate::domain::verification::{Level, Verdict, Verification};
     let world = world();
     live(&world, MADE).await;
     let dump = stored(&look(&world).await.0, Plane::Primary);
@@ -205,15 +247,9 @@ async fn what_is_found_bad_meanwhile_is_not_lifted_by_an_older_look_nor_by_one_t
     record.verdict = Verdict::Bad { faults: vec!["bits have flipped".to_owned()] };
     record.finished_at = world.clock.true_now() + SignedDuration::from_hours(1);
     world.store.overwrite(&key, &serde_json::to_vec(&record).unwrap());
-    let action = || {
-        use crate::plan::action::{Action, VerifyDump};
-        Action::Verify(Box::new(VerifyDump { stored: dump.clone(), level: Level::L2 }))
-    };
-    let executor = world.daemon("pod-3").executor;
-    let ours = async |action| executor.execute(action, std::sync::Arc::default(), Default::default()).await;
-    let done = ours(action()).await;
-    assert!(matches!(done, crate::execute::Outcome::Overtaken { .. }), "{done:?}");
+    let done = verified(&world, &dump, Level::L2).await;
+    assert!(matches!(done, Outcome::Overtaken { .. }), "{done:?}");
     world.pass_until(record.finished_at + SignedDuration::from_secs(1)).await;
-    let done = ours(action()).await;
-    assert!(matches!(done, crate::execute::Outcome::Verified(_)), "a look that began later lifts it: {done:?}");
+    let done = verified(&world, &dump, Level::L2).await;
+    assert!(matches!(done, Outcome::Verified(_)), "a look that began later lifts it: {done:?}");
 }

@@ -1,6 +1,7 @@
 //! How much is deleted at once, and what waits for a person.
 
 use super::*;
+use crate::policy::prune::CYCLE;
 
 /// A hundred weeks of snapshots of one source.
 fn hundred_weeks() -> Vec<String> {
@@ -83,6 +84,7 @@ fn a_change_that_expires_a_little_of_very_many_sources_waits_for_a_person_too() 
 fn a_cycle_deletes_so_many_the_oldest_first() {
     let mut policy = policy();
     policy.prune.deletes_per_cycle = 5;
+    policy.cadence.reconcile_interval = CYCLE * 12;
     let slots = hundred_weeks();
     let slots: Vec<&str> = slots.iter().map(String::as_str).collect();
     let mut inventory = seen(&policy);
@@ -94,6 +96,7 @@ fn a_cycle_deletes_so_many_the_oldest_first() {
         ["accounts/accounts/20260801t040000z in us-east-1", "strongroom-accounts-20261004t030000z in us-east-1"]
     );
     assert_eq!(holds(&plan), vec![Hold::Capped { deletes_per_cycle: 5 }; 4]);
+    assert_eq!(plan.wake_at, now() + CYCLE, "the next look is when the cycle is over");
     inventory.deleted_lately = 5;
     assert!(deleted(&planned(&policy, &inventory)).is_empty());
 }

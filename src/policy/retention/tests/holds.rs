@@ -142,3 +142,24 @@ fn a_point_that_is_listed_twice_takes_no_place_and_never_expires() {
     2027-06-29T04:00:00Z kept: not identified for certain
     ");
 }
+
+#[test]
+fn one_that_nobody_can_read_keeps_its_place_and_takes_none() {
+    let policy = RetentionPolicy { keep_last: count(2), ..keep_nothing() };
+    let points = [
+        good("2027-05-01T04:00:00Z"),
+        unreadable("2027-05-02T04:00:00Z"),
+        good("2027-05-03T04:00:00Z"),
+        unreadable("2027-05-04T04:00:00Z"),
+        good("2027-05-05T04:00:00Z"),
+        unreadable("2027-05-06T04:00:00Z"),
+    ];
+    insta::assert_snapshot!(decisions(&policy, &points), @r"
+    2027-05-01T04:00:00Z expired: no rule keeps it; newest good is 2027-05-05T04:00:00Z
+    2027-05-02T04:00:00Z expired: no rule keeps it; newest good is 2027-05-05T04:00:00Z
+    2027-05-03T04:00:00Z kept: number 2 of the newest
+    2027-05-04T04:00:00Z kept: number 2 of the newest
+    2027-05-05T04:00:00Z kept: number 1 of the newest, among the newest that always stay, newest good one
+    2027-05-06T04:00:00Z kept: number 1 of the newest, among the newest that always stay, no newer good one yet
+    ");
+}

@@ -13,6 +13,7 @@ fn any_point() -> impl Strategy<Value = RecoveryPoint> {
     let state = prop_oneof![
         12 => Just(PointState::Good),
         3 => Just(PointState::Bad { reason: "cut off".to_owned() }),
+        2 => Just(PointState::Unreadable { reason: "AccessDenied".to_owned() }),
         1 => Just(PointState::Pending),
         1 => Just(PointState::Deleting),
     ];
@@ -105,7 +106,7 @@ fn that_count(points: &[RecoveryPoint]) -> BTreeMap<Group<'_>, Vec<&RecoveryPoin
     let judged = |point: &&RecoveryPoint| {
         point.resource.is_some()
             && arrived_at(point) <= Some(now())
-            && matches!(point.state, PointState::Good | PointState::Bad { .. })
+            && matches!(point.state, PointState::Good | PointState::Bad { .. } | PointState::Unreadable { .. })
     };
     let judged: Vec<&RecoveryPoint> = points.iter().filter(judged).collect();
     let once = |point: &RecoveryPoint| {
@@ -247,5 +248,23 @@ proptest! {
         let verdicts = judge(&policy, &points);
         prop_assert!(is_kept(&verdicts, &points[twice]));
         prop_assert!(is_kept(&verdicts, &points[points.len() - 1]));
+    }
+
+    /// What nobody can read may be good: it is kept wherever it would be if it were.
+    #[test]
+    fn what_nobody_can_read_expires_only_where_a_good_one_would(
+        policy in any_policy(),
+        points in any_listing(),
+        which in any::<prop::sample::Index>(),
+    ) {
+        prop_assume!(!points.is_empty());
+        let which = which.index(points.len());
+        let with = |state: PointState| {
+            let mut points = points.clone();
+            points[which].state = state;
+            matches!(judge(&policy, &points)[which].fate, Fate::Kept(_))
+        };
+        let if_unreadable = with(PointState::Unreadable { reason: "AccessDenied".to_owned() });
+        prop_assert!(if_unreadable || !with(PointState::Good));
     }
 }
