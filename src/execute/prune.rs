@@ -285,3 +285,6 @@ async fn refusal(store: &dyn ObjectStore, versions: &[ObjectVersion]) -> Result<
     });
     Ok(refused)
 }
+
+#[cfg(test)]
+mod tests;

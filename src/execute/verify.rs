@@ -139,7 +139,8 @@ impl Executor {
         if *level == Level::L2 && found.refusal.is_none() {
             contents::read(store, manifest, &standing, found, progress, token).await?;
         }
-        if let (true, false, PointState::Bad { reason }) = (found.faults.is_empty(), stored.whole, &stored.point.state) {
+        if let (true, false, PointState::Bad { reason }) = (found.faults.is_empty(), stored.whole, &stored.point.state)
+        {
             found.faults.push(reason.clone());
         }
         Ok(())

@@ -195,6 +195,16 @@ impl FakeRds {
         });
     }
 
+    /// Changes what RDS says of a snapshot.
+    pub(crate) fn change_snapshot(&self, id: &SnapshotId, change: impl FnOnce(&mut Snapshot)) {
+        self.with(|region, _| change(&mut region.snapshots.get_mut(&lower(id.as_str())).unwrap().facts));
+    }
+
+    /// The next snapshot that is to be deleted is deleted by somebody else a moment before.
+    pub(crate) fn somebody_deletes_first(&self) {
+        self.with(|region, _| region.deleted_by_another = true);
+    }
+
     /// Every snapshot there is, as it stands, listed already or not.
     pub(crate) fn every_snapshot(&self) -> Vec<Snapshot> {
         self.with(|region, now| region.snapshots.values().map(|held| held.shown(now)).collect())

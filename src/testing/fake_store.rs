@@ -21,6 +21,7 @@ use crate::domain::id::RegionName;
 use crate::domain::key::ObjectKey;
 use crate::domain::prune_record::ObjectVersion;
 use crate::ports::clock::Clock;
+use crate::ports::object_store::Written;
 use crate::ports::{ErrorKind, PortError};
 use crate::testing::sim_clock::SimClock;
 use replication::{Link, Upstream};
@@ -180,8 +181,8 @@ impl FakeObjectStore {
     }
 
     /// Puts an object there, whatever stands there.
-    pub(crate) fn overwrite(&self, key: &ObjectKey, bytes: &[u8]) {
-        self.settled(|state, now| state.add(key, Bytes::copy_from_slice(bytes), now));
+    pub(crate) fn overwrite(&self, key: &ObjectKey, bytes: &[u8]) -> Written {
+        self.settled(|state, now| state.add(key, Bytes::copy_from_slice(bytes), now))
     }
 
     /// How many uploads are open.

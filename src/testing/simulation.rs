@@ -148,8 +148,8 @@ fn soak() {
         Err(_) => (1000..1001, true),
     };
     // A look costs what there is to see, so a year costs nine times a third of one. What only shows in long lives is looked
-    // for in one of ten, and in many short ones what hangs on a rare world.
-    let days = |seed: u64| match seed % 10 {
+    // for in one of twenty, and in many short ones what hangs on a rare world.
+    let days = |seed: u64| match seed % 20 {
         _ if only_a_month => 30,
         0 => 365,
         _ => 120,

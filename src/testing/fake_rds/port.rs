@@ -124,6 +124,11 @@ impl Rds for FakeRds {
         state.settle(now);
         let region = state.region(&self.name);
         let until = now + region.settings.delete_takes;
+        if std::mem::take(&mut region.deleted_by_another) {
+            region.snapshots.get_mut(&lower(id.as_str())).expect("it was looked at").life = Life::Deleting { until };
+            state.settle(now);
+        }
+        let region = state.region(&self.name);
         let Some(held) = region.snapshots.get_mut(&lower(id.as_str())) else {
             return Err(refused(&what, ErrorKind::NotFound, "DBSnapshotNotFound"));
         };

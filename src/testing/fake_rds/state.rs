@@ -51,6 +51,8 @@ pub(super) struct Region {
     pub(super) disabled_keys: BTreeSet<String>,
     pub(super) snapshot_fates: VecDeque<Fate>,
     pub(super) copy_fates: VecDeque<Fate>,
+    /// Somebody else deletes the next one first.
+    pub(super) deleted_by_another: bool,
 }
 
 pub(super) struct HeldSnapshot {
