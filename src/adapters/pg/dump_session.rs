@@ -160,7 +160,15 @@ impl DumpSession {
         self.send(|buffer| frontend::query(sql, buffer))?;
         let (mut rows, mut refused) = (Vec::new(), None);
         loop {
-            match self.message()? {
+            let message = match (self.message(), refused) {
+                // A session that is ended is told why, and then there is nothing more: why is what counts.
+                (Err(_), Some(refused)) => return Err(refused),
+                (message, earlier) => {
+                    refused = earlier;
+                    message?
+                }
+            };
+            match message {
                 Message::DataRow(body) => {
                     let mut row = Vec::new();
                     let mut ranges = body.ranges();

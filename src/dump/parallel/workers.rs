@@ -176,28 +176,25 @@ async fn copy_all(
     crew.spawn_blocking(move || coordinator.help(&handed_over).map(|()| Some(coordinator.session)));
     drop(outlet);
     // Threads wait for the server, for memory, or for more work: all of it ends here.
-    let stopping = CancellationToken::new();
     let stop_all = || {
-        stopping.cancel();
         slots.close();
         queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
         stoppers.iter().for_each(|stop| stop());
     };
-    let uploading = upload_all(request, receiver, &stopping);
-    tokio::pin!(uploading);
-    let (mut whole, mut failed, mut coordinator) = (None, None, None);
-    while whole.is_none() || !crew.is_empty() {
+    let mut uploading = Some(Box::pin(upload_all(request, receiver)));
+    let (mut whole, mut failed, mut coordinator) = (BTreeMap::new(), None, None);
+    while uploading.is_some() || !crew.is_empty() {
+        let uploaded = async {
+            match &mut uploading {
+                Some(uploading) => uploading.await,
+                None => std::future::pending().await,
+            }
+        };
         let ended = tokio::select! {
-            uploaded = &mut uploading, if whole.is_none() => match uploaded {
-                Ok(stored) => {
-                    whole = Some(stored);
-                    continue;
-                }
-                Err(error) => {
-                    whole = Some(BTreeMap::new());
-                    Err(error)
-                }
-            },
+            uploaded = uploaded => {
+                uploading = None;
+                uploaded.map(|stored| whole = stored)
+            }
             Some(ended) = crew.join_next() => ended.unwrap_or(Err(DumpError::Panicked)).map(|own| {
                 coordinator = own.or_else(|| coordinator.take());
             }),
@@ -206,11 +203,13 @@ async fn copy_all(
         // The first trouble is the cause of those that follow.
         if let Err(error) = ended {
             stop_all();
+            // Parts on their way are given up, with whatever a slow store makes them wait for; nobody waits to send any more.
+            uploading = None;
             failed.get_or_insert(error);
         }
     }
     match (failed, coordinator) {
-        (None, Some(coordinator)) => Ok((whole.unwrap_or_default(), coordinator)),
+        (None, Some(coordinator)) => Ok((whole, coordinator)),
         (failed, _) => Err(failed.unwrap_or(DumpError::Panicked)),
     }
 }
@@ -319,7 +318,6 @@ impl Worker {
 async fn upload_all(
     request: &ParallelRequest,
     mut outgoing: mpsc::Receiver<Permitted>,
-    stopping: &CancellationToken,
 ) -> Result<BTreeMap<ObjectKey, StoredObject>, DumpError> {
     let mut whole = BTreeMap::new();
     let mut uploads = FuturesUnordered::new();
@@ -327,7 +325,7 @@ async fn upload_all(
     loop {
         tokio::select! {
             permitted = outgoing.recv() => match permitted {
-                Some(permitted) => uploads.push(upload(request, permitted, stopping)),
+                Some(permitted) => uploads.push(upload(request, permitted)),
                 None => break,
             },
             Some(stored) = uploads.next() => keep(stored?),
@@ -339,16 +337,9 @@ async fn upload_all(
     Ok(whole)
 }
 
-async fn upload(
-    request: &ParallelRequest,
-    permitted: Permitted,
-    stopping: &CancellationToken,
-) -> Result<Option<StoredObject>, DumpError> {
+async fn upload(request: &ParallelRequest, permitted: Permitted) -> Result<Option<StoredObject>, DumpError> {
     let Permitted { object, outgoing, slot } = permitted;
-    tokio::select! {
-        () = request.bandwidth.pass(outgoing.size_bytes()) => {}
-        () = stopping.cancelled() => return Err(DumpError::Cancelled),
-    }
+    request.bandwidth.pass(outgoing.size_bytes()).await;
     let stored = match outgoing {
         Outgoing::Part(part) => {
             let size_bytes = part.size_bytes;
