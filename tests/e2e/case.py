@@ -60,7 +60,12 @@ class Case:
         environment: dict[str, str] | None = None,
         **changes: Any,
     ) -> Strongroom:
-        """A configuration for sources by name; `changes` are merged into its tables."""
+        """A configuration for sources by name; `changes` are merged into its tables.
+
+        Dumps are one stream unless `dump` names another engine, or None for the default: a stream can be held at one place.
+        """
+        if dump is not None:
+            dump = {key: value for key, value in ({"engine": "pg_dump"} | dump).items() if value is not None}
         policy = {name: part for name, part in (("snapshot", snapshot), ("dump", dump)) if part is not None}
         config: Config = {
             "installation": self.name,

@@ -9,7 +9,7 @@ import lab
 import pytest
 import sandbox_process
 import vault
-from case import Case, settled
+from case import Case, settled, source
 from job import Job
 from sandbox_process import Sandbox
 from vault import Vault
@@ -63,9 +63,14 @@ def job(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """The main job, done once: two sources, a weekly snapshot and a monthly dump of each. The daemon has ended."""
     corner = Case(sandbox, tmp_path_factory.mktemp("job"))
     snapshot, dump = {"schedule": "0 3 * * Sun", "keep_weekly": 8}, {"schedule": "0 4 1 * *", "keep_monthly": 24}
-    policies = {"snapshot": snapshot, "dump": dump}
     try:
-        strongroom = corner.configure("accounts", "lending", time_zone="Europe/London", **policies)
+        # One source by either engine.
+        sources = {"accounts": source("accounts"), "lending": source("lending", policy="streamed")}
+        streamed = {"snapshot": snapshot, "dump": dump | {"engine": "pg_dump"}}
+        dump["engine"] = None
+        strongroom = corner.configure(
+            time_zone="Europe/London", sources=sources, policies={"streamed": streamed}, snapshot=snapshot, dump=dump
+        )
         daemon = strongroom.start()
         metrics_at_boot = daemon.metrics()
         daemon.wait_ready()

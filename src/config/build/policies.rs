@@ -137,7 +137,7 @@ fn build_dump(policy: &str, dump: &raw::Dump, diagnosis: &mut Diagnosis) -> Opti
         raw::Engine::Parallel => Engine::Parallel,
     };
     if engine == Engine::PgDump && dump.jobs.is_some() {
-        let advice = "write `engine = \"parallel\"`, or leave `jobs` out";
+        let advice = "leave `jobs` or `engine` out";
         diagnosis.report(&format!("{key}.jobs"), "one pg_dump has one connection", advice);
     }
     let jobs = dump.jobs.map_or(DEFAULT_JOBS, |jobs| jobs.get() as usize);

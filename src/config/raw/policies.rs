@@ -171,10 +171,10 @@ with_retention! {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::config) enum Engine {
-    /// One pg_dump, streamed.
-    #[default]
+    /// One pg_dump, streamed: the stock client and nothing else, slower and with more of its processor.
     PgDump,
     /// Several connections in one snapshot; large tables are split.
+    #[default]
     Parallel,
 }
 
