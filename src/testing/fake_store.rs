@@ -93,6 +93,8 @@ struct State {
     failures: VecDeque<(Call, Strikes)>,
     writes: u64,
     deleted: Vec<(Timestamp, ObjectVersion)>,
+    /// Of the versions that are to be deleted next it does not answer for the last.
+    answers_short: bool,
     /// Of every key that there ever was.
     first_written: BTreeMap<ObjectKey, Timestamp>,
     link: Option<Link>,
@@ -127,6 +129,7 @@ impl FakeObjectStore {
             failures: VecDeque::new(),
             writes: 0,
             deleted: Vec::new(),
+            answers_short: false,
             first_written: BTreeMap::new(),
             link: None,
             pending: VecDeque::new(),
@@ -138,6 +141,11 @@ impl FakeObjectStore {
     /// The next call of this kind fails as if the connection had broken.
     pub(crate) fn fail_next(&self, call: Call, strikes: Strikes) {
         self.state.lock().unwrap().failures.push_back((call, strikes));
+    }
+
+    /// The next answer to a deletion leaves out the last version.
+    pub(crate) fn answer_short(&self) {
+        self.state.lock().unwrap().answers_short = true;
     }
 
     /// Changes how the bucket is set up, for what is written from now on.

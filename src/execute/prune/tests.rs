@@ -45,10 +45,10 @@ async fn stage() -> Stage {
     let plan = plan_in_mode(&wanted, &inventory, Mode::Confirmed, world.clock.true_now());
     let (mut snapshots, mut dumps) = (Vec::new(), Vec::new());
     for action in plan.actions {
-        match action {
-            Action::DeleteSnapshot(delete) => snapshots.push(delete),
-            Action::DeleteDump(delete) => dumps.push(*delete),
-            _ => {}
+        if let Action::DeleteSnapshot(delete) = action {
+            snapshots.push(delete);
+        } else if let Action::DeleteDump(delete) = action {
+            dumps.push(*delete);
         }
     }
     let (snapshot, dump) = (snapshots.swap_remove(0), dumps.swap_remove(0));
@@ -130,6 +130,13 @@ fn told(outcome: &Outcome) -> String {
         Outcome::Held { reason } => format!("held: {reason}"),
         Outcome::Overtaken { reason } => format!("overtaken: {reason}"),
         Outcome::Failed { error } => format!("failed: {}", Chain(error)),
-        other => panic!("{other:?}"),
+        Outcome::SnapshotBegun
+        | Outcome::Deferred { .. }
+        | Outcome::ClaimedElsewhere
+        | Outcome::RunEnded(_)
+        | Outcome::UploadAborted
+        | Outcome::CopyBegun
+        | Outcome::DumpCopied { .. }
+        | Outcome::Verified(_) => panic!("{outcome:?}"),
     }
 }

@@ -114,7 +114,8 @@ struct PlanState {
     storms: Vec<Storm>,
     /// By the number of the effect.
     orders: BTreeMap<usize, Order>,
-    next: BTreeMap<Operation, ErrorKind>,
+    /// With a part of the subject; an empty one is a part of all.
+    next: Vec<(Operation, String, ErrorKind)>,
     calls: BTreeMap<(Operation, String), u64>,
     effects: Vec<Effect>,
 }
@@ -135,7 +136,7 @@ impl FaultPlan {
             chances: Chances::default(),
             storms: Vec::new(),
             orders: BTreeMap::new(),
-            next: BTreeMap::new(),
+            next: Vec::new(),
             calls: BTreeMap::new(),
             effects: Vec::new(),
         };
@@ -154,7 +155,12 @@ impl FaultPlan {
 
     /// The next call of an operation fails and does nothing.
     pub(crate) fn fail_next(&self, operation: Operation, kind: ErrorKind) {
-        self.state.lock().unwrap().next.insert(operation, kind);
+        self.fail_next_of(operation, "", kind);
+    }
+
+    /// The next call of an operation whose subject has this in it fails and does nothing.
+    pub(crate) fn fail_next_of(&self, operation: Operation, subject: &str, kind: ErrorKind) {
+        self.state.lock().unwrap().next.push((operation, subject.to_owned(), kind));
     }
 
     /// What would be the k-th effect fails and does nothing; the next one is the k-th then.
@@ -201,7 +207,7 @@ impl FaultPlan {
         }
         let error =
             |kind, why: &str| Err(PortError::new(format!("{operation:?} {subject}"), kind).because(why.to_owned()));
-        if let Some(kind) = self.failure(operation, &drawn) {
+        if let Some(kind) = self.failure(operation, subject, &drawn) {
             return error(kind, "a fault was planned");
         }
         let answer = call.await?;
@@ -240,11 +246,12 @@ impl FaultPlan {
     }
 
     /// With what a call fails, if it does.
-    fn failure(&self, operation: Operation, drawn: &Drawn) -> Option<ErrorKind> {
+    fn failure(&self, operation: Operation, subject: &str, drawn: &Drawn) -> Option<ErrorKind> {
         let now = self.clock.now();
         let mut state = self.state.lock().unwrap();
-        if let Some(kind) = state.next.remove(&operation) {
-            return Some(kind);
+        let is_next = |(of, part, _): &(Operation, String, _)| *of == operation && subject.contains(part.as_str());
+        if let Some(index) = state.next.iter().position(is_next) {
+            return Some(state.next.remove(index).2);
         }
         let next = state.effects.len() + 1;
         if operation.is_effect()

@@ -82,6 +82,18 @@ fn locks_are_not_shown(stage: &mut Stage) {
     stage.daemon.faults.fail_next(Operation::HeadVersion, ErrorKind::PermissionDenied);
 }
 
+fn one_is_gone_when_it_is_looked_at(stage: &mut Stage) {
+    stage.daemon.faults.fail_next(Operation::HeadVersion, ErrorKind::NotFound);
+}
+
+fn records_are_not_shown(stage: &mut Stage) {
+    stage.daemon.faults.fail_next_of(Operation::Get, "/prunes/", ErrorKind::PermissionDenied);
+}
+
+fn pins_are_not_shown(stage: &mut Stage) {
+    stage.daemon.faults.fail_next_of(Operation::Get, "/pins/", ErrorKind::PermissionDenied);
+}
+
 fn recorded_of_another_run(stage: &mut Stage) {
     stage.write_record(&own_record(stage, Some(another_run(stage))));
 }
@@ -115,6 +127,9 @@ fn no_record_can_be_written(stage: &mut Stage) {
 #[case(manifest_locked, "held: object lock forbids it until 2027-01-01T00:00:00Z")]
 #[case(no_longer_locked, "deleted")]
 #[case(locks_are_not_shown, "failed: cannot HeadVersion")]
+#[case(one_is_gone_when_it_is_looked_at, "deleted")]
+#[case(records_are_not_shown, "failed: cannot Get strongroom/accounts/prunes/")]
+#[case(pins_are_not_shown, "failed: cannot Get strongroom/accounts/pins/")]
 #[case(
     recorded_of_another_run,
     "held: strongroom/accounts/prunes/primary/accounts/20261101t040000z.json is about another run"
@@ -172,10 +187,14 @@ async fn where_the_named_version_is_not_there_the_same_object_goes(
 ) {
     let stage = stage().await;
     let (archive, bytes) = (stage.archive(), bytes(&stage));
+    // What is as large and has another name is something else.
+    let other = ObjectKey::from(format!("{archive}.of-somebody"));
+    stage.world.store.overwrite(&other, &stage.world.store.bytes(&archive).unwrap());
     stage.world.store.lose(&archive);
     stage.world.store.overwrite(&archive, &bytes);
     assert_eq!(stage.delete_dump().await, "deleted");
     assert_eq!(stage.world.store.bytes(&archive).is_none(), goes);
+    assert!(stage.world.store.bytes(&other).is_some());
     assert_eq!(stage.record().unwrap().versions.iter().any(|version| version.key == archive), goes);
 }
 
@@ -183,6 +202,7 @@ async fn where_the_named_version_is_not_there_the_same_object_goes(
 async fn of_several_versions_the_named_one_goes_and_what_is_gone_is_not_named() {
     let stage = stage().await;
     let archive = stage.archive();
+    let named = versions(&stage).await.into_iter().find(|own| own.key == archive).unwrap();
     let bytes = stage.world.store.bytes(&archive).unwrap();
     stage.world.store.overwrite(&archive, &bytes);
     let lost = stage.objects().into_iter().find(|key| key.file_name() == "globals.sql").unwrap();
@@ -193,7 +213,8 @@ async fn of_several_versions_the_named_one_goes_and_what_is_gone_is_not_named() 
         std::slice::from_ref(&archive),
         "the version that somebody has added is not ours to delete"
     );
-    assert!(stage.record().unwrap().versions.iter().all(|version| version.key != lost));
+    let record = stage.record().unwrap();
+    assert!(record.versions.iter().all(|version| version.key != lost) && record.versions.contains(&named));
 }
 
 #[tokio::test(start_paused = true)]
@@ -368,6 +389,14 @@ async fn what_is_to_go_last_stays_while_the_rest_does() {
     let outcome = stage.carry_out(sweep).await;
     assert!(outcome.starts_with(&format!("held: the store keeps {kept}")), "{outcome}");
     assert!(stage.world.store.bytes(&last).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_does_not_answer_for_is_not_taken_for_gone() {
+    let stage = stage().await;
+    stage.world.store.answer_short();
+    assert_eq!(stage.delete_dump().await, "held: the store did not answer for every version");
+    assert!(stage.record().unwrap().is_open());
 }
 
 #[tokio::test(start_paused = true)]

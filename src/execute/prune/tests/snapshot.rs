@@ -123,6 +123,15 @@ async fn a_refusal_is_a_failure(#[case] kind: ErrorKind) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_was_lost_is_a_failure_and_the_next_attempt_sees_what_came_of_it() {
+    let stage = stage().await;
+    stage.daemon.faults.lose_response(1);
+    let outcome = stage.delete_snapshot().await;
+    assert!(outcome.starts_with("failed: cannot DeleteSnapshot"), "{outcome}");
+    assert_eq!(stage.delete_snapshot().await, "overtaken: it is being deleted already");
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_rds_does_not_show_it_nothing_is_deleted() {
     let stage = stage().await;
     stage.daemon.faults.fail_next(Operation::Snapshot, ErrorKind::PermissionDenied);
