@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from harness import idle, report
+from harness import by_jobs, idle, report
 from harness.cluster import Cluster
 from harness.config import Source, Tuning, write_account, write_config
 from harness.measure import Figures, Gauges, median, pipeline
@@ -74,6 +74,8 @@ def arguments() -> argparse.Namespace:
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--memory", action="store_true", help="the daemon's peak memory at 300 MB and 3 GB")
     mode.add_argument("--idle", action="store_true", help="an idle daemon with 50 sources: memory, CPU, time to ready")
+    mode.add_argument("--by-jobs", action="store_true", help="how throughput grows with --jobs where each connection is held to a rate")
+    mode.add_argument("--tables", type=int, metavar="N", help="N tables of ten rows in place of a bank")
     parser.add_argument("--idle-seconds", type=float, default=60, help="how long to watch it (default: %(default)s)")
     return parser.parse_args()
 
@@ -96,13 +98,19 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     if options.idle:
         require(binary)
         return idle.measure(binary, null_s3, folder, tuning, options.idle_seconds)
-    if options.memory:
+    if options.memory or options.by_jobs:
         require(binary)
     cluster = Cluster(folder)
     try:
         cluster.start()
+        if options.by_jobs:
+            return by_jobs.measure(cluster, null_s3, folder, tuning, options.scale, by_config(cluster, binary, folder))
         scales = MEMORY_SCALES if options.memory else (options.scale,)
-        sources = [load(cluster, f"bank{number}", scale) for number, scale in enumerate(scales, 1)]
+        if options.tables:
+            cluster.load_tables("tables", options.tables)
+            sources = [source(cluster, "tables")]
+        else:
+            sources = [load(cluster, f"bank{number}", scale) for number, scale in enumerate(scales, 1)]
         store = NullStore(null_s3, write_account(folder / "account.json", sources))
         try:
             configs = {
@@ -126,7 +134,20 @@ def require(binary: Path) -> None:
 
 def load(cluster: Cluster, name: str, scale: float) -> Source:
     cluster.load_bank(name, scale)
+    return source(cluster, name)
+
+
+def source(cluster: Cluster, name: str) -> Source:
     return Source(name, name, cluster.port, cluster.password, cluster.version())
+
+
+def by_config(cluster: Cluster, binary: Path, folder: Path) -> by_jobs.Dump:
+    """Dumps a source by the parallel engine as a configuration has it."""
+
+    def dump(source: Source, config: Path, store: NullStore) -> Figures:
+        return Bench(cluster, store, binary, {"parallel": config}, folder).run("parallel", source, 0, 1)
+
+    return dump
 
 
 class Bench:

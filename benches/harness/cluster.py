@@ -27,6 +27,8 @@ SETTINGS = {
     "max_wal_size": "4GB",
     "shared_buffers": "512MB",
     "max_connections": "40",
+    # A dump holds a lock on every table.
+    "max_locks_per_transaction": "1024",
     "jit": "off",
     # Nothing may start to work by itself in the middle of a measurement.
     "autovacuum": "off",
@@ -84,6 +86,34 @@ class Cluster:
         size = int(self.psql("postgres", "-Atc", f"SELECT pg_database_size('{database}')"))
         say(f"loaded in {time.monotonic() - started:.0f} s, {size / 1e9:.2f} GB on the server")
         return size
+
+    def load_one_table(self, database: str, scale: float) -> None:
+        """Makes a database with as much COPY text as a bank of that size, all of it in one table."""
+        say(f"loading one table at scale {scale:g} into {database}")
+        rows = int(scale * 1_600_000)
+        # Some 100 bytes a row, which compress as a bank's do.
+        columns = "n AS id, md5(n::text) AS reference, now() AS booked_at, (n * 37 % 99999) / 100.0 AS amount, 'Standing order' AS text"
+        self.psql("postgres", "-c", f"CREATE DATABASE {database}")
+        self.psql(database, "-c", f"CREATE TABLE facts AS SELECT {columns} FROM generate_series(1, {rows}) AS n")
+        self._let_read(database)
+
+    def load_tables(self, database: str, tables: int) -> None:
+        """Makes a database of so many tables with ten rows each."""
+        say(f"making {tables} tables in {database}")
+        self.psql("postgres", "-c", f"CREATE DATABASE {database}")
+        one = "EXECUTE format('CREATE TABLE t%s AS SELECT n AS id, md5(n::text) AS text FROM generate_series(1, 10) AS n', number)"
+        # A transaction each thousand: one holds a lock on every table that it makes.
+        for begin in range(1, tables + 1, 1000):
+            end = min(begin + 999, tables)
+            self.psql(database, "-c", f"DO $$BEGIN FOR number IN {begin}..{end} LOOP {one}; END LOOP; END$$")
+        self._let_read(database)
+
+    def _let_read(self, database: str) -> None:
+        """What schema.sql does for the bank."""
+        role = f"IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{BACKUP_ROLE}') THEN CREATE ROLE {BACKUP_ROLE} LOGIN IN ROLE pg_read_all_data; END IF"
+        self.psql("postgres", "-c", f"DO $$BEGIN {role}; END$$")
+        self.psql("postgres", "-c", f"ALTER ROLE {BACKUP_ROLE} PASSWORD '{self.password}'")
+        self.psql(database, "-c", "VACUUM ANALYZE", "-c", "CHECKPOINT")
 
     def psql(self, database: str, *arguments: str) -> str:
         command = [self.bin / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", *arguments]

@@ -96,7 +96,7 @@ pub struct ParallelRequest {
     pub memory: Arc<Share>,
     /// How fast it may send, over all connections.
     pub bandwidth: Arc<Bandwidth>,
-    /// Bytes of a table's file that one piece of work reads.
+    /// Bytes of a table's file that one piece of work reads at most.
     pub range_bytes: u64,
     /// Counters to move.
     pub progress: Arc<Progress>,

@@ -15,8 +15,8 @@ use crate::dump::row_meter::{RowCount, RowMeter};
 use crate::ports::Cause;
 use crate::ports::postgres::{RowSink, Session};
 
-/// Pages of a table that are read at once.
-const RANGE_PAGES: u64 = 16 << 10;
+/// Bytes of a table's file that one statement reads.
+const RANGE_BYTES: u64 = 64 << 20;
 
 /// What differs, table by table.
 pub(super) async fn differences(
@@ -27,21 +27,17 @@ pub(super) async fn differences(
 ) -> Result<Vec<String>, RestoreError> {
     let mut session = request.server.session(&request.target.database).await?;
     let (found, session) = super::blocking(move || {
-        let found = (by_name(session.query(PAGES)?), by_name(session.query(CONDITIONS)?));
+        let found = (by_name(session.query(SIZES)?), by_name(session.query(CONDITIONS)?));
         Ok((found, session))
     })
     .await?;
     drop(session);
-    let (pages, conditions) = found;
+    let (sizes, conditions) = found;
     let mut ranges = Vec::new();
     for entry in tables {
         let name = format!("{}.{}", quoted_text(&entry.namespace), quoted_text(&entry.tag));
-        let data = TableData {
-            entry: (*entry).clone(),
-            pages: pages.get(&name).and_then(|pages| pages.parse().ok()).unwrap_or(0),
-            condition: conditions.get(&name).filter(|condition| !condition.is_empty()).cloned(),
-        };
-        for range in data.ranges(RANGE_PAGES) {
+        let data = TableData::of(entry, sizes.get(&name), conditions.get(&name));
+        for range in data.ranges(RANGE_BYTES) {
             ranges.push((entry.dump_id, data.copy_statement(range)?));
         }
     }
@@ -120,18 +116,20 @@ impl Stand {
     }
 }
 
-fn by_name(rows: Vec<Vec<Option<String>>>) -> BTreeMap<String, String> {
+fn by_name(rows: Vec<Vec<Option<String>>>) -> BTreeMap<String, Vec<String>> {
     let named = rows.into_iter().filter_map(|row| {
         let mut fields = row.into_iter();
         let (schema, table) = (fields.next()??, fields.next()??);
-        Some((format!("{}.{}", quoted_text(&schema), quoted_text(&table)), fields.next()??))
+        let name = format!("{}.{}", quoted_text(&schema), quoted_text(&table));
+        Some((name, fields.map(Option::unwrap_or_default).collect()))
     });
     named.collect()
 }
 
 /// Heaps can be read by ranges of their pages.
-const PAGES: &str = "SELECT n.nspname, c.relname, (pg_catalog.pg_relation_size(c.oid) / \
-     pg_catalog.current_setting('block_size')::int)::text \
+const SIZES: &str = "SELECT n.nspname, c.relname, (pg_catalog.pg_relation_size(c.oid) / \
+     pg_catalog.current_setting('block_size')::int)::text, (pg_catalog.pg_relation_size(c.oid) + \
+     coalesce(pg_catalog.pg_relation_size(nullif(c.reltoastrelid, 0)), 0))::text \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      JOIN pg_catalog.pg_am a ON a.oid = c.relam WHERE c.relkind = 'r' AND a.amname = 'heap'";
 /// Rows of an extension's table that pg_dump takes along (PostgreSQL, extension configuration tables).

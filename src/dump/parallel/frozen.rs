@@ -21,6 +21,8 @@ pub struct TableData {
     pub entry: TocEntry,
     /// Pages of its heap; 0 where it cannot be split.
     pub pages: u64,
+    /// Bytes of its heap and of what is stored out of line.
+    pub bytes: u64,
     /// Of a table that an extension owns: which of its rows are the user's, as `WHERE …`.
     pub condition: Option<String>,
 }
@@ -95,20 +97,16 @@ pub(super) fn hold(session: &mut dyn Session, toc: &Toc) -> Result<Contents, Dum
     if !rewritten.is_empty() {
         return Err(DumpError::Rewritten { tables: rewritten.join(", ") });
     }
-    let by_oid = |rows: Vec<Vec<Option<String>>>| -> BTreeMap<String, String> {
-        let pairs = rows.into_iter().filter_map(|row| {
+    let by_oid = |rows: Vec<Vec<Option<String>>>| -> BTreeMap<String, Vec<String>> {
+        let rows = rows.into_iter().filter_map(|row| {
             let mut fields = row.into_iter();
-            Some((fields.next()??, fields.next()??))
+            Some((fields.next()??, fields.map(Option::unwrap_or_default).collect()))
         });
-        pairs.collect()
+        rows.collect()
     };
-    let pages = by_oid(session.query(PAGES)?);
+    let sizes = by_oid(session.query(SIZES)?);
     let conditions = by_oid(session.query(CONDITIONS)?);
-    let data = tables.into_iter().map(|entry| TableData {
-        pages: pages.get(&entry.oid).and_then(|pages| pages.parse().ok()).unwrap_or(0),
-        condition: conditions.get(&entry.oid).filter(|condition| !condition.is_empty()).cloned(),
-        entry: entry.clone(),
-    });
+    let data = tables.into_iter().map(|entry| TableData::of(entry, sizes.get(&entry.oid), conditions.get(&entry.oid)));
     let tables = data.collect();
     let large_objects = match large_object_entries(toc).next() {
         Some(_) => session.query(LARGE)?.into_iter().flatten().flatten().collect(),
@@ -191,8 +189,9 @@ const REWRITTEN: &str = "SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog
      WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND c.relfilenode <> 0 \
      AND pg_catalog.pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode ORDER BY 1";
 /// Heaps can be read by ranges of their pages. Another access method need not have any.
-const PAGES: &str = "SELECT c.oid::text, (pg_catalog.pg_relation_size(c.oid) / \
-     pg_catalog.current_setting('block_size')::int)::text \
+const SIZES: &str = "SELECT c.oid::text, (pg_catalog.pg_relation_size(c.oid) / \
+     pg_catalog.current_setting('block_size')::int)::text, (pg_catalog.pg_relation_size(c.oid) + \
+     coalesce(pg_catalog.pg_relation_size(nullif(c.reltoastrelid, 0)), 0))::text \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_am a ON a.oid = c.relam WHERE c.relkind = 'r' AND a.amname = 'heap'";
 /// Rows of an extension's table that pg_dump takes along (PostgreSQL, extension configuration tables).
 const CONDITIONS: &str = "SELECT c.oid::text, c.condition FROM pg_catalog.pg_extension e, \
@@ -203,12 +202,28 @@ const LARGE: &str = "SELECT oid::text FROM pg_catalog.pg_largeobject_metadata OR
 const LARGE_PIECE: u64 = 4 << 20;
 
 impl TableData {
-    /// The ranges that it is read in, each of about so many pages.
+    /// From pages and bytes, and the condition, as the server tells them. A table of which it tells nothing is read whole.
     #[must_use]
-    pub fn ranges(&self, pages_each: u64) -> Vec<Option<Pages>> {
-        if self.pages <= pages_each.saturating_mul(2) || self.condition.is_some() {
+    pub fn of(entry: &TocEntry, sizes: Option<&Vec<String>>, condition: Option<&Vec<String>>) -> TableData {
+        let size = |field: usize| sizes?.get(field)?.parse().ok();
+        let condition = condition.and_then(|fields| fields.first());
+        TableData {
+            entry: entry.clone(),
+            pages: size(0).unwrap_or(0),
+            bytes: size(1).unwrap_or(0),
+            condition: condition.filter(|condition| !condition.is_empty()).cloned(),
+        }
+    }
+
+    /// The ranges that it is read in, each of about so many bytes.
+    #[must_use]
+    pub fn ranges(&self, bytes_each: u64) -> Vec<Option<Pages>> {
+        let wanted = self.bytes.div_ceil(bytes_each.max(1)).min(self.pages);
+        // Two are not worth a second statement.
+        if wanted <= 2 || self.condition.is_some() {
             return vec![None];
         }
+        let pages_each = self.pages.div_ceil(wanted);
         let count = self.pages.div_ceil(pages_each);
         // The last one has no end: a table grows while it is dumped, and pages that were not there hold no row of ours, but
         // rows of ours must not hang on a size that was asked for a moment ago.
@@ -326,7 +341,7 @@ mod tests {
             definition: String::new(),
             dependencies: Vec::new(),
         };
-        TableData { entry, pages: 0, condition: None }
+        TableData { entry, pages: 0, bytes: 0, condition: None }
     }
 
     #[rstest]
@@ -354,6 +369,7 @@ mod tests {
     fn of_an_extensions_table_only_the_users_rows_are_taken_and_it_is_not_split() {
         let table = TableData {
             pages: 1 << 20,
+            bytes: 8 << 30,
             condition: Some("WHERE mine".to_owned()),
             ..table("COPY e.t (a) FROM stdin;\n")
         };
@@ -390,10 +406,13 @@ mod tests {
 
     #[test]
     fn ranges_meet_and_the_last_one_has_no_end() {
-        let table = |pages| TableData { pages, ..table("") };
-        assert_eq!(table(20).ranges(10), [None], "two ranges are not worth a second statement");
-        assert_eq!(table(21).ranges(10), [Some((0, 10)), Some((10, 20)), Some((20, PAGES_MAX))]);
-        assert_eq!(table(30).ranges(10).len(), 3);
+        let table = |pages, bytes| TableData { pages, bytes, ..table("") };
+        assert_eq!(table(20, 20_000).ranges(10_000), [None], "two ranges are not worth a second statement");
+        assert_eq!(table(21, 21_000).ranges(10_000), [Some((0, 7)), Some((7, 14)), Some((14, PAGES_MAX))]);
+        assert_eq!(table(30, 30_000).ranges(10_000).len(), 3);
+        assert_eq!(table(2, 90_000).ranges(10_000), [None], "there are only two pages");
+        assert_eq!(table(4, 90_000).ranges(10_000).len(), 4, "what is stored out of line counts");
+        assert_eq!(table(0, 0).ranges(0), [None]);
     }
 
     #[test]

@@ -27,8 +27,6 @@ use crate::dump::{DumpError, check_stored, put_new};
 use crate::ports::postgres::{LOCK_TIMEOUT, Session};
 use crate::ports::{Chain, ErrorKind, PortError};
 
-/// Bytes of a page. A server that was built with others is split into other ranges, and is dumped as well.
-const BLOCK_BYTES: u64 = 8192;
 /// Objects that are completed and asked for at once.
 const ASKED_AT_ONCE: usize = 16;
 
@@ -72,6 +70,18 @@ fn next(queue: &Queue) -> Option<Work> {
     queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
 }
 
+/// Pieces of work that there are at least for each connection, if they can be had: at the end the others wait for one of them.
+const RANGES_EACH: u64 = 16;
+/// Below this a statement more costs more than it gains.
+const RANGE_BYTES_MIN: u64 = 4 << 20;
+
+/// Bytes of a table's file that one piece of work reads.
+fn range_bytes(request: &ParallelRequest, contents: &Contents) -> u64 {
+    let all: u64 = contents.tables.iter().map(|table| table.bytes).sum();
+    let pieces = (request.memory.memory().jobs as u64).saturating_mul(RANGES_EACH).max(1);
+    (all / pieces).max(RANGE_BYTES_MIN).min(request.range_bytes)
+}
+
 /// Copies tables and large objects of a snapshot into objects of their own.
 pub(super) async fn copy(
     request: &ParallelRequest,
@@ -80,11 +90,12 @@ pub(super) async fn copy(
     contents: &Contents,
     token: &CancellationToken,
 ) -> Result<(Copied, Box<dyn Session>), DumpError> {
+    let bytes_each = range_bytes(request, contents);
     let tables: Vec<Ranged> = contents
         .tables
         .iter()
         .map(|table| {
-            let ranges = table.ranges((request.range_bytes / BLOCK_BYTES).max(1));
+            let ranges = table.ranges(bytes_each);
             let key = request.key(&table_object(table.entry.dump_id));
             (Arc::new(TableObject::new(key, request.sizes, ranges.len())), ranges)
         })
@@ -122,7 +133,7 @@ pub(super) async fn copy(
 /// Everything that is to be done: large tables first, so that none of them is left alone at the end.
 fn work(contents: &Contents, tables: &[Ranged], large: &[Arc<TableObject>]) -> Result<VecDeque<Work>, DumpError> {
     let mut sorted: Vec<(&TableData, &Ranged)> = contents.tables.iter().zip(tables).collect();
-    sorted.sort_by_key(|(data, _)| std::cmp::Reverse(data.pages));
+    sorted.sort_by_key(|(data, _)| std::cmp::Reverse(data.bytes));
     let mut queue = VecDeque::new();
     for (data, (object, ranges)) in sorted {
         for pages in ranges {
