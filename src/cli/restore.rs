@@ -304,15 +304,28 @@ impl Dump {
         let of_database = |stored: &StoredDump| database.is_none_or(|database| stored.dump.database == *database);
         let mut dumps = dumps.into_iter().filter(of_database);
         let Some(point) = &self.from else {
-            let newest = dumps.filter(|stored| stored.point.is_good()).max_by_key(|stored| stored.point.created_at);
+            let (good, others): (Vec<StoredDump>, Vec<StoredDump>) = dumps.partition(|stored| stored.point.is_good());
+            let newest = good.into_iter().max_by_key(|stored| stored.point.created_at);
             let advice = "has no good dump there: `strongroom list` shows what there is";
-            return newest.ok_or_else(|| NotBegun::Refused(format!("source {source} {advice}")));
+            let newest = newest.ok_or_else(|| NotBegun::Refused(format!("source {source} {advice}")))?;
+            for newer in
+                others.iter().filter(|own| is_unreadable(own) && own.point.created_at > newest.point.created_at)
+            {
+                let (id, state) = (&newer.point.id, &newer.point.state);
+                say(&format!("passed over: dump {id} is newer, and {state}; --from {id} tries it"));
+            }
+            return Ok(newest);
         };
         let named = dumps.find(|stored| stored.point.id == *point);
         let named = named.ok_or_else(|| {
             NotBegun::Usage(format!("there is no dump {point} there: `strongroom list {source}` names them"))
         })?;
         if named.point.is_good() {
+            return Ok(named);
+        }
+        // Rights and keys may have been mended since; what is restored is compared with what was dumped in any case.
+        if is_unreadable(&named) {
+            say(&format!("dump {point} is {}; it is tried", named.point.state));
             return Ok(named);
         }
         let advice = "what can be saved of it is saved as its RESTORE.md says";
@@ -451,4 +464,9 @@ fn report(request: &RestoreRequest, restored: &Restored, took: SignedDuration) -
         restored.tables
     ));
     lines.join("\n") + "\n"
+}
+
+/// Whether nobody could read it at the last attempt, so that nobody knows whether it is good.
+fn is_unreadable(stored: &StoredDump) -> bool {
+    matches!(stored.point.state, PointState::Unreadable { .. })
 }

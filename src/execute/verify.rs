@@ -161,7 +161,8 @@ impl Executor {
                 return Ok(Some(Outcome::Overtaken { reason: format!("{} is being deleted", stored.dump) }));
             }
             Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            // Refused, it must not keep a fault from being recorded: that is the side to err on.
+            Err(error) if error.kind() == ErrorKind::NotFound || is_refusal(&error) => {}
             Err(error) => return Err(error),
         }
         // In this order: a deletion that was open before and is not now has taken the manifest with it.

@@ -126,12 +126,14 @@ fn by_name(rows: Vec<Vec<Option<String>>>) -> BTreeMap<String, Vec<String>> {
     named.collect()
 }
 
-/// Heaps can be read by ranges of their pages.
-const SIZES: &str = "SELECT n.nspname, c.relname, (pg_catalog.pg_relation_size(c.oid) / \
-     pg_catalog.current_setting('block_size')::int)::text, (pg_catalog.pg_relation_size(c.oid) + \
+/// Heaps can be read by ranges of their pages, since version 14.
+const SIZES: &str = "SELECT n.nspname, c.relname, \
+     (CASE WHEN pg_catalog.current_setting('server_version_num')::int < 140000 THEN 0 ELSE pg_catalog.pg_relation_size(c.oid) \
+     / pg_catalog.current_setting('block_size')::int END)::text, (pg_catalog.pg_relation_size(c.oid) + \
      coalesce(pg_catalog.pg_relation_size(nullif(c.reltoastrelid, 0)), 0))::text \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-     JOIN pg_catalog.pg_am a ON a.oid = c.relam WHERE c.relkind = 'r' AND a.amname = 'heap'";
+     JOIN pg_catalog.pg_am a ON a.oid = c.relam \
+     WHERE c.relkind = 'r' AND a.amname = 'heap'";
 /// Rows of an extension's table that pg_dump takes along (PostgreSQL, extension configuration tables).
 const CONDITIONS: &str = "SELECT n.nspname, t.relname, c.condition FROM pg_catalog.pg_extension e, \
      LATERAL unnest(e.extconfig, e.extcondition) AS c(oid, condition) \

@@ -188,11 +188,14 @@ const LOCKED: &str = "SELECT DISTINCT c.oid::pg_catalog.regclass::text FROM pg_c
 const REWRITTEN: &str = "SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c \
      WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND c.relfilenode <> 0 \
      AND pg_catalog.pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode ORDER BY 1";
-/// Heaps can be read by ranges of their pages. Another access method need not have any.
-const SIZES: &str = "SELECT c.oid::text, (pg_catalog.pg_relation_size(c.oid) / \
-     pg_catalog.current_setting('block_size')::int)::text, (pg_catalog.pg_relation_size(c.oid) + \
+/// Heaps can be read by ranges of their pages. Another access method need not have any, and before version 14 a server reads
+/// the whole table for each (PostgreSQL 14, release notes: TID range scans).
+const SIZES: &str = "SELECT c.oid::text, \
+     (CASE WHEN pg_catalog.current_setting('server_version_num')::int < 140000 THEN 0 ELSE pg_catalog.pg_relation_size(c.oid) \
+     / pg_catalog.current_setting('block_size')::int END)::text, (pg_catalog.pg_relation_size(c.oid) + \
      coalesce(pg_catalog.pg_relation_size(nullif(c.reltoastrelid, 0)), 0))::text \
-     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_am a ON a.oid = c.relam WHERE c.relkind = 'r' AND a.amname = 'heap'";
+     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_am a ON a.oid = c.relam \
+     WHERE c.relkind = 'r' AND a.amname = 'heap'";
 /// Rows of an extension's table that pg_dump takes along (PostgreSQL, extension configuration tables).
 const CONDITIONS: &str = "SELECT c.oid::text, c.condition FROM pg_catalog.pg_extension e, \
      LATERAL unnest(e.extconfig, e.extcondition) AS c(oid, condition)";
