@@ -232,7 +232,10 @@ struct Segments {
 impl Segments {
     fn close(&mut self) {
         if !self.open.is_empty() {
-            self.full.push(Bytes::from(std::mem::take(&mut self.open)));
+            let mut open = std::mem::take(&mut self.open);
+            // The last of a frame is short, and may be kept for long: the end of a range waits for others.
+            open.shrink_to_fit();
+            self.full.push(Bytes::from(open));
         }
     }
 }

@@ -8,12 +8,12 @@
 //! The table of contents is pg_dump's own, so that ids, order, dependencies and definitions are as well. What it would write
 //! after it is never read: rows come over our own connections.
 
+mod altered;
 mod frozen;
 mod object;
 mod range_writer;
 mod workers;
 
-use std::io::Read;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -33,7 +33,7 @@ use crate::domain::manifest::{LargeObjects, StoredObject, TABLE_OBJECT, Table};
 use crate::domain::progress::Progress;
 use crate::ports::credentials::Credentials;
 use crate::ports::object_store::ObjectStore;
-use crate::ports::postgres::{DumpProcess, PgDump, Postgres, Session, TextEncoding};
+use crate::ports::postgres::{PgDump, Postgres, Session, TextEncoding};
 use crate::ports::{ErrorKind, PortError};
 
 /// Name of the object that holds the rows of a table, by the archive's id of them.
@@ -151,17 +151,9 @@ async fn dump_once(request: &ParallelRequest, token: &CancellationToken) -> Resu
             return Err(DumpError::Cancelled);
         }
     };
-    let Held { mut process, archive, coordinator, snapshot, head, contents } = held;
-    let made = make_objects(request, coordinator, &snapshot, &head, &contents, token).await;
-    let checked = match made {
-        Ok(made) => check_held(request, made, head.toc).await,
-        Err(error) => Err(error),
-    };
-    // Until here the client waited for somebody to read its rows.
-    drop(archive);
-    process.kill().await;
-    let (copied, lists, toc) = checked?;
-    let stderr = process.wait().await.map(|exit| exit.stderr).unwrap_or_default();
+    let Held { coordinator, snapshot, head, contents, stderr } = held;
+    let made = make_objects(request, coordinator, &snapshot, &head, &contents, token).await?;
+    let (copied, lists, toc) = check_held(request, made, head.toc).await?;
     let count = copied.tables.iter().map(|(_, count)| *count).fold(RowCount::default(), RowCount::and);
     Ok(ParallelDump {
         toc,
@@ -178,7 +170,7 @@ type Made = (workers::Copied, Box<dyn Session>, Vec<StoredObject>);
 
 /// Makes sure that what was dumped stood still all the time. If the session is still there, so were its locks: without them
 /// a table could have been emptied before a worker came to it, and nobody would have noticed. And no lock keeps a schema
-/// from being renamed.
+/// from being renamed, nor a label of an enumeration.
 async fn check_held(
     request: &ParallelRequest,
     made: Made,
@@ -187,7 +179,8 @@ async fn check_held(
     let (copied, mut coordinator, lists) = made;
     let mut looking = request.session().await?;
     let (exchanged, toc) = blocking(move || {
-        let exchanged = frozen::exchanged(looking.as_mut(), &toc)?;
+        let mut exchanged = frozen::exchanged(looking.as_mut(), &toc)?;
+        exchanged.extend(altered::relabelled(coordinator.as_mut(), looking.as_mut())?);
         // Last of all: until here no table can have been renamed by itself.
         coordinator.query("SELECT 1")?;
         Ok((exchanged, toc))
@@ -204,13 +197,12 @@ const CLIENT_LOCKS: &str = "IN ACCESS SHARE MODE";
 
 /// A database that stands still.
 struct Held {
-    process: Box<dyn DumpProcess>,
-    /// Held open and not read: the client keeps its locks and its place in the snapshot.
-    archive: Box<dyn Read + Send>,
     coordinator: Box<dyn Session>,
     snapshot: String,
     head: Head,
     contents: frozen::Contents,
+    /// What the client wrote to standard error.
+    stderr: String,
 }
 
 async fn hold(
@@ -257,20 +249,32 @@ async fn hold(
             return Err(DumpError::Client { status, stderr: exit.stderr });
         }
     };
-    let contents = blocking(move || {
-        let mut coordinator = coordinator;
+    let locked = lock(request, coordinator, head).await;
+    // It has said what there is, and the locks are ours. What it would go on to read only waits for somebody to take it: with a
+    // backend of the server, and with the longest row twice in its memory.
+    process.kill().await;
+    drop(archive);
+    let stderr = process.wait().await.map(|exit| exit.stderr).unwrap_or_default();
+    let (coordinator, head, contents) = locked?;
+    Ok(Held { coordinator, snapshot, head, contents, stderr })
+}
+
+/// Locks what the client has listed, and makes sure that it still is what was listed.
+async fn lock(
+    request: &ParallelRequest,
+    mut coordinator: Box<dyn Session>,
+    head: Head,
+) -> Result<(Box<dyn Session>, Head, frozen::Contents), DumpError> {
+    let mut looking = request.session().await?;
+    blocking(move || {
         let contents = frozen::hold(coordinator.as_mut(), &head.toc)?;
+        let reshaped = altered::reshaped(coordinator.as_mut(), looking.as_mut(), &head.toc)?;
+        if !reshaped.is_empty() {
+            return Err(DumpError::Rewritten { tables: reshaped.join(", ") });
+        }
         Ok((coordinator, head, contents))
     })
-    .await;
-    match contents {
-        Ok((coordinator, head, contents)) => Ok(Held { process, archive, coordinator, snapshot, head, contents }),
-        Err(error) => {
-            drop(archive);
-            process.kill().await;
-            Err(error)
-        }
-    }
+    .await
 }
 
 /// Stores everything: tables and large objects, the lists of the latter, and the table of contents, which comes first.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use fallible_iterator::FallibleIterator;
 use postgres_protocol::authentication::{md5_hash, sasl};
-use postgres_protocol::message::backend::{ErrorResponseBody, Message};
+use postgres_protocol::message::backend::{ErrorFields, ErrorResponseBody, Message};
 use postgres_protocol::message::frontend;
 use rustls::ClientConfig;
 use secrecy::ExposeSecret;
@@ -58,6 +58,7 @@ impl DumpSession {
                 named: named.clone(),
             };
             connection.log_in(login, database, name)?;
+            connection.stream.set_read_timeout(None)?;
             Ok(connection)
         };
         opened().map_err(|broken| broken.into_port(format!("connect to {named}")))
@@ -205,8 +206,15 @@ impl DumpSession {
                 }
                 Message::ReadyForQuery(_) => return refused.map_or(counted.ok_or(Broken::Unexpected), Err),
                 // What comes after it is that the session is ready again, or gone.
-                Message::ErrorResponse(body) => refused = Some(refusal(&body)),
-                Message::CopyOutResponse(_) | Message::CopyDone | Message::NoticeResponse(_) => {}
+                Message::ErrorResponse(body) => refused = Some(without_values(refusal(&body))),
+                // Such as a page that is damaged, of which it has made an empty one: what comes then is not all.
+                Message::NoticeResponse(body) => {
+                    let notice = words(body.fields());
+                    if matches!(&notice, Broken::Refused { code, .. } if code.starts_with("XX")) {
+                        refused.get_or_insert(notice);
+                    }
+                }
+                Message::CopyOutResponse(_) | Message::CopyDone => {}
                 Message::ParameterStatus(_) => {}
                 _ => return Err(Broken::Unexpected),
             }
@@ -293,7 +301,7 @@ impl Session for DumpSession {
 /// hide is an error. Time zone and form of `bytea` are fixed besides: rows are compared with those of another server.
 const OPTIONS: &str = "-c DateStyle=ISO -c IntervalStyle=POSTGRES -c extra_float_digits=3 -c synchronize_seqscans=off \
      -c TimeZone=UTC -c bytea_output=hex -c statement_timeout=0 -c lock_timeout=0 \
-     -c idle_in_transaction_session_timeout=0 -c row_security=off \
+     -c idle_in_transaction_session_timeout=0 -c row_security=off -c enable_tidscan=on \
      -c search_path=";
 
 /// Why a connection is of no use any more.
@@ -334,8 +342,11 @@ impl Broken {
 
 /// The server's words without its details: those can hold values of rows.
 fn refusal(body: &ErrorResponseBody) -> Broken {
+    words(body.fields())
+}
+
+fn words(mut fields: ErrorFields<'_>) -> Broken {
     let (mut code, mut message) = (String::new(), String::new());
-    let mut fields = body.fields();
     while let Ok(Some(field)) = fields.next() {
         match field.type_() {
             b'C' => code = String::from_utf8_lossy(field.value_bytes()).into_owned(),
@@ -353,6 +364,13 @@ fn without_values(refused: Broken) -> Broken {
             Broken::Refused { code, message: "the server refuses a row".to_owned() }
         }
         Broken::Refused { .. } | Broken::Io(_) | Broken::Unexpected | Broken::Sink(_) => refused,
+    }
+}
+
+impl Drop for DumpSession {
+    /// Whoever holds a closer holds the socket, too; the server must hear of the end all the same, and let its locks go.
+    fn drop(&mut self) {
+        self.stream.close();
     }
 }
 

@@ -41,10 +41,13 @@ pub(super) enum Wire {
 }
 
 impl Wire {
-    /// Connects. Only a socket of this machine is used without `tls`.
+    /// Connects. Only a socket of this machine is used without `tls`. Until [`Self::set_read_timeout`] says otherwise no read
+    /// waits for longer than `timeout` either.
     pub(super) fn open(endpoint: &Endpoint, tls: Option<Arc<ClientConfig>>, timeout: Duration) -> io::Result<Wire> {
         if let Some(socket) = local_socket(endpoint) {
-            return Ok(Wire::Local(LettingFill::of(Socket::Local(UnixStream::connect(socket)?))));
+            let local = UnixStream::connect(socket)?;
+            local.set_read_timeout(Some(timeout))?;
+            return Ok(Wire::Local(LettingFill::of(Socket::Local(local))));
         }
         let tls = tls.ok_or_else(|| io::Error::other("TLS is needed"))?;
         let tcp = connect(endpoint, timeout)?;
@@ -55,13 +58,29 @@ impl Wire {
 
     /// Closes the connection when it is called, from whatever thread.
     pub(super) fn closer(&self) -> io::Result<impl Fn() + Send + Sync + use<>> {
-        let filling = match self {
-            Wire::Tls(stream) => &stream.sock,
-            Wire::Local(filling) => filling,
-        };
-        let socket = filling.socket.try_clone()?;
+        let socket = self.socket().try_clone()?;
         // One that is closed already is as well.
         Ok(move || drop(socket.shutdown()))
+    }
+
+    /// Closes the connection for all who have a hold of it.
+    pub(super) fn close(&self) {
+        drop(self.socket().shutdown());
+    }
+
+    /// How long a read waits; `None`: for ever.
+    pub(super) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match self.socket() {
+            Socket::Tcp(tcp) => tcp.set_read_timeout(timeout),
+            Socket::Local(local) => local.set_read_timeout(timeout),
+        }
+    }
+
+    fn socket(&self) -> &Socket {
+        match self {
+            Wire::Tls(stream) => &stream.sock.socket,
+            Wire::Local(filling) => &filling.socket,
+        }
     }
 }
 
@@ -176,6 +195,7 @@ fn connect(endpoint: &Endpoint, timeout: Duration) -> io::Result<TcpStream> {
         match TcpStream::connect_timeout(&address, timeout) {
             Ok(mut tcp) => {
                 tcp.set_nodelay(true)?;
+                tcp.set_read_timeout(Some(timeout))?;
                 // A peer that is gone is noticed: by the kernel within minutes, and before that by our deadline.
                 keep_alive(&tcp)?;
                 let mut request = BytesMut::new();
@@ -198,5 +218,8 @@ fn keep_alive(tcp: &TcpStream) -> io::Result<()> {
     sockopt::set_socket_keepalive(tcp, true)?;
     sockopt::set_tcp_keepidle(tcp, KEEPALIVE)?;
     sockopt::set_tcp_keepintvl(tcp, KEEPALIVE)?;
+    // What is sent to a peer that is gone is not waited for much longer than what it does not send.
+    let user_timeout_ms = u32::try_from(KEEPALIVE.as_millis() * 4).unwrap_or(u32::MAX);
+    sockopt::set_tcp_user_timeout(tcp, user_timeout_ms)?;
     Ok(())
 }

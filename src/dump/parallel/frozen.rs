@@ -60,6 +60,8 @@ fn begin_transaction(session: &mut dyn Session) -> Result<(), PortError> {
 pub(super) fn enter(session: &mut dyn Session, snapshot: &str) -> Result<(), PortError> {
     begin_transaction(session)?;
     session.query(&format!("SET TRANSACTION SNAPSHOT {}", quoted_text(snapshot)))?;
+    // Tables are locked at once or not at all; this is for their indexes, which a statement locks when it is planned.
+    session.query(&format!("SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))?;
     Ok(())
 }
 
@@ -202,7 +204,9 @@ const CONDITIONS: &str = "SELECT c.oid::text, c.condition FROM pg_catalog.pg_ext
 /// Every large object.
 const LARGE: &str = "SELECT oid::text FROM pg_catalog.pg_largeobject_metadata ORDER BY oid";
 /// Bytes of a large object that are asked for at once.
-const LARGE_PIECE: u64 = 4 << 20;
+///
+/// In hexadecimal they fit into what a session reads at once.
+const LARGE_PIECE: u64 = 64 << 10;
 
 impl TableData {
     /// From pages and bytes, and the condition, as the server tells them. A table of which it tells nothing is read whole.
@@ -306,8 +310,8 @@ pub(super) fn read_large_object(
     let mut offset = 0;
     loop {
         let sql = format!("SELECT pg_catalog.encode(pg_catalog.lo_get({id}, {offset}, {LARGE_PIECE}), 'hex')");
-        let hex = session.query(&sql)?.into_iter().flatten().flatten().next().unwrap_or_default();
-        let bytes = from_hex(&hex).ok_or_else(|| {
+        let hex = session.query(&sql)?.into_iter().flatten().flatten().next();
+        let bytes = hex.as_deref().and_then(from_hex).ok_or_else(|| {
             PortError::new(format!("read large object {id}"), ErrorKind::Other).because("the server's answer is no hex")
         })?;
         take(&bytes)?;
