@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::running;
 use crate::domain::id::{ATTEMPT_MAX, ResourceId, RunId, Slot};
 use crate::domain::inventory::{Endpoint, Instance, Inventory, SourceStore, Unseen};
+use crate::domain::key::DumpId;
 use crate::domain::recovery_point::{Plane, RecoveryPoint};
 use crate::domain::run::{RunRecord, RunState};
 use crate::plan::decision::{Decision, Freshness, Reason};
@@ -153,7 +154,7 @@ fn attempt<'a>(
     if let Some((run, percent)) = running::of_task(policy, source, &obligation.task, inventory) {
         return Err(Reason::Running { run, percent });
     }
-    let slot = vacant(store, &obligation.task, slot);
+    let slot = vacant(store, &obligation.task, slot, now);
     let attempts = attempts(store, &obligation.task, slot);
     settled(inventory, store, &attempts, now)?;
     may_retry(obligation, &attempts, slot, now)?;
@@ -176,10 +177,20 @@ fn attempt<'a>(
 /// The slot, or the first second after it whose manifest's key is free.
 ///
 /// A manifest is never overwritten. One that is damaged, or that is of an instance which bore the name before, would
-/// otherwise refuse every dump of its slot.
-fn vacant(store: &SourceStore, task: &Task, slot: Slot) -> Slot {
+/// otherwise refuse every dump of its slot. And what was pruned here may stand in the replica bucket: S3 would put a new
+/// manifest in the place of that one, and nobody would see its dump any more. Where that bucket is not seen, a run that has
+/// succeeded tells that there was one.
+fn vacant(store: &SourceStore, task: &Task, slot: Slot, now: Timestamp) -> Slot {
+    let in_any_plane =
+        || Plane::ALL.into_iter().filter_map(|plane| store.dumps_in(plane)).flat_map(|dumps| dumps.iter());
+    let replica_is_unseen = store.replica.as_ref().is_some_and(Result::is_err);
+    let is_over = |at: Timestamp| now.duration_since(at).abs() >= SETTLING;
+    let has_succeeded =
+        |record: &&RunRecord| matches!(record.state, RunState::Succeeded { finished_at, .. } if is_over(finished_at));
     let taken = |slot: &Slot| {
-        store.dumps.iter().any(|stored| stored.dump.slot == *slot && Some(&stored.dump.database) == task.database())
+        let of_slot = |dump: &DumpId| dump.slot == *slot && Some(&dump.database) == task.database();
+        in_any_plane().any(|stored| of_slot(&stored.dump))
+            || replica_is_unseen && attempts(store, task, *slot).iter().any(has_succeeded)
     };
     match task {
         Task::Snapshot => slot,

@@ -2,18 +2,22 @@ use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
 
 use super::*;
-use crate::domain::inventory::{Complete, OpenUpload, Snapshot, StoredRun, Unseen};
+use crate::domain::inventory::{Complete, OpenUpload, ReplicaStore, Snapshot, StoredRun, Unseen};
 use crate::domain::key::Layout;
 use crate::domain::recovery_point::PointState;
 use crate::domain::run::{Failure, OwnerState, RunState};
 use crate::plan::action::Ending;
-use crate::testing::{at, dump, dump_run, inventory, policy, snapshot, store};
+use crate::testing::{at, dump, dump_run, inventory, policy, snapshot, store, stored_dump};
+
+mod beside;
 
 /// One source with one database, its instance up, and nothing backed up yet.
 struct World {
     policy: Policy,
     inventory: Inventory,
     dumps: Vec<RecoveryPoint>,
+    /// What the replica bucket shows, if there is one.
+    replica: Option<Result<Vec<RecoveryPoint>, Unseen>>,
     runs: Vec<StoredRun>,
     uploads: Vec<OpenUpload>,
 }
@@ -27,7 +31,8 @@ impl World {
         let policy = policy(sources);
         let mut inventory = inventory(&policy);
         inventory.snapshots = Ok(Complete::after_last_page(Vec::new()));
-        let mut world = World { policy, inventory, dumps: Vec::new(), runs: Vec::new(), uploads: Vec::new() };
+        let (dumps, runs, uploads) = (Vec::new(), Vec::new(), Vec::new());
+        let mut world = World { policy, inventory, dumps, replica: None, runs, uploads };
         world.instances(|instance| {
             instance.status = "available".to_owned();
             instance.endpoint = Some(crate::domain::inventory::Endpoint { host: "db".to_owned(), port: 5432 });
@@ -68,6 +73,10 @@ impl World {
                 Vec::new(),
             );
             own.uploads = Complete::after_last_page(self.uploads.clone());
+            own.replica = self.replica.clone().map(|seen| {
+                let dumps = seen?.into_iter().map(stored_dump).collect();
+                Ok(ReplicaStore { dumps: Complete::after_last_page(dumps) })
+            });
             *seen = Ok(own);
         }
         crate::plan::plan(&self.policy, &inventory, at(now))
@@ -133,16 +142,6 @@ fn what_is_not_good_fills_no_slot(#[case] state: PointState) {
     let mut world = World::new();
     world.dumps = vec![dump("accounts", "2026-11-01T04:00:00Z", 10, state)];
     assert!(world.reason(NOON, Kind::Dump).starts_with("starts now"));
-}
-
-#[test]
-fn a_slot_whose_manifest_is_bad_or_of_a_former_instance_is_filled_beside_it() {
-    let mut world = World::new();
-    let bad = PointState::Bad { reason: "an object is missing".to_owned() };
-    world.dumps = vec![dump("accounts", "2026-11-01T04:00:00Z", 10, bad)];
-    assert!(world.reason(NOON, Kind::Dump).ends_with("20261101t040001z-dump-accounts-1"), "manifests stay as they are");
-    world.dumps.push(dump("accounts", "2026-11-01T04:00:01Z", 10, PointState::Good));
-    assert_eq!(world.reason(NOON, Kind::Dump), "slot 20261101t040000z is filled");
 }
 
 #[test]
