@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::dump::archive::{LARGE_OBJECTS, Toc};
+use super::frozen::with_rows;
+use crate::dump::archive::Toc;
 use crate::ports::PortError;
 use crate::ports::postgres::Session;
 
@@ -13,8 +14,7 @@ use crate::ports::postgres::Session;
 /// its name would be read empty, and two that have changed names in each other's place. Once they are locked they stay.
 pub(super) fn reshaped(snapshot: &mut dyn Session, now: &mut dyn Session, toc: &Toc) -> Result<Vec<String>, PortError> {
     let (then, now) = (by_oid(snapshot.query(COLUMNS)?), by_oid(now.query(COLUMNS)?));
-    let with_rows = toc.entries.iter().filter(|entry| entry.has_data && entry.description != LARGE_OBJECTS);
-    let differs = with_rows.filter(|entry| then.get(&entry.oid) != now.get(&entry.oid));
+    let differs = with_rows(toc).into_iter().filter(|entry| then.get(&entry.oid) != now.get(&entry.oid));
     Ok(differs.map(|entry| format!("{}.{}", entry.namespace, entry.tag)).collect())
 }
 
@@ -30,7 +30,7 @@ pub(super) fn relabelled(snapshot: &mut dyn Session, now: &mut dyn Session) -> R
 }
 
 /// Rows by their first field.
-fn by_oid(rows: Vec<Vec<Option<String>>>) -> BTreeMap<String, Vec<String>> {
+pub(super) fn by_oid(rows: Vec<Vec<Option<String>>>) -> BTreeMap<String, Vec<String>> {
     let rows = rows.into_iter().filter_map(|row| {
         let mut fields = row.into_iter();
         Some((fields.next()??, fields.map(Option::unwrap_or_default).collect()))

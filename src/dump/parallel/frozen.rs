@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::altered::by_oid;
 use crate::dump::DumpError;
 use crate::dump::archive::{LARGE_OBJECTS, LARGE_OBJECTS_MADE, Toc, TocEntry};
 use crate::dump::quoting::{quoted, quoted_text};
@@ -72,7 +73,7 @@ pub(super) fn enter_again(session: &mut dyn Session, snapshot: &str) -> Result<(
 }
 
 /// The entries of tables that have data.
-fn with_rows(toc: &Toc) -> Vec<&TocEntry> {
+pub(super) fn with_rows(toc: &Toc) -> Vec<&TocEntry> {
     toc.entries.iter().filter(|entry| entry.has_data && entry.description != LARGE_OBJECTS).collect()
 }
 
@@ -99,13 +100,6 @@ pub(super) fn hold(session: &mut dyn Session, toc: &Toc) -> Result<Contents, Dum
     if !rewritten.is_empty() {
         return Err(DumpError::Rewritten { tables: rewritten.join(", ") });
     }
-    let by_oid = |rows: Vec<Vec<Option<String>>>| -> BTreeMap<String, Vec<String>> {
-        let rows = rows.into_iter().filter_map(|row| {
-            let mut fields = row.into_iter();
-            Some((fields.next()??, fields.map(Option::unwrap_or_default).collect()))
-        });
-        rows.collect()
-    };
     let sizes = by_oid(session.query(SIZES)?);
     let conditions = by_oid(session.query(CONDITIONS)?);
     let data = tables.into_iter().map(|entry| TableData::of(entry, sizes.get(&entry.oid), conditions.get(&entry.oid)));
