@@ -61,9 +61,8 @@ def vaults(two_regions: Sandbox, tmp_path: Path) -> Iterator[Vault]:
 @pytest.fixture(scope="session")
 def job(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
     """The main job, done once: two sources, a weekly snapshot and a monthly dump of each. The daemon has ended."""
-    corner = Case(sandbox, tmp_path_factory.mktemp("job"))
     snapshot, dump = {"schedule": "0 3 * * Sun", "keep_weekly": 8}, {"schedule": "0 4 1 * *", "keep_monthly": 24}
-    try:
+    with settled(Case(sandbox, tmp_path_factory.mktemp("job"))) as corner:
         # One source by either engine.
         sources = {"accounts": source("accounts"), "lending": source("lending", policy="streamed")}
         streamed = {"snapshot": snapshot, "dump": dump | {"engine": "pg_dump"}}
@@ -79,6 +78,3 @@ def job(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         metrics = daemon.metrics()
         assert daemon.terminate() == 0
         yield Job(corner, strongroom, daemon, metrics_at_boot, metrics)
-    finally:
-        corner.close()
-        sandbox.settle()
