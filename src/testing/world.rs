@@ -27,7 +27,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 
+use crate::collect::{Collector, OwnWork};
 use crate::domain::id::{DatabaseName, RegionName, SourceId};
+use crate::domain::inventory::Inventory;
 use crate::domain::key::{KeyRole, Layout};
 use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use crate::policy::Policy;
@@ -117,6 +119,13 @@ impl World {
         };
         let policy = Arc::new(self.policy.clone());
         Daemon::new(ports, faults, clock, reference, process, Arc::clone(&self.processes), policy)
+    }
+
+    /// What somebody sees who has seen nothing before.
+    pub(crate) async fn look(&self) -> Inventory {
+        let ports = self.daemon("pod-2").ports;
+        let mut collector = Collector::new(Layout::new(&self.policy.destination.prefix));
+        collector.collect(&ports, &self.policy, OwnWork::default()).await
     }
 
     /// Every manifest that stands in the primary bucket, whoever wrote it.

@@ -9,7 +9,6 @@ use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::collect::{Collector, OwnWork};
 use crate::domain::key::{Layout, ObjectKey};
 use crate::domain::pin::{PIN_VERSION, Pin};
 use crate::domain::recovery_point::Plane;
@@ -40,8 +39,7 @@ async fn stage() -> Stage {
     let mut wanted: Policy = world.policy.clone();
     let obligations = wanted.sources.values_mut().flat_map(|source| &mut source.obligations);
     obligations.for_each(|own| own.retention = Retention::Rules(crate::testing::keep_nothing()));
-    let mut collector = Collector::new(Layout::new(&wanted.destination.prefix));
-    let inventory = collector.collect(&daemon.ports, &wanted, OwnWork::default()).await;
+    let inventory = world.look().await;
     let plan = plan_in_mode(&wanted, &inventory, Mode::Confirmed, world.clock.true_now());
     let (mut snapshots, mut dumps) = (Vec::new(), Vec::new());
     for action in plan.actions {

@@ -21,12 +21,6 @@ async fn a_year_later() -> World {
     world
 }
 
-async fn look(world: &World) -> Inventory {
-    let daemon = world.daemon("pod-2");
-    let mut collector = Collector::new(Layout::new(&world.policy.destination.prefix));
-    collector.collect(&daemon.ports, &world.policy, OwnWork::default()).await
-}
-
 fn old(inventory: &Inventory) -> Vec<OldRecord> {
     let store = inventory.stores.values().next().unwrap().as_ref().unwrap();
     store.old_records.iter().cloned().collect()
@@ -52,7 +46,7 @@ async fn lose_oldest(world: &World) -> DumpId {
 async fn records_of_a_year_ago_are_old_and_have_all_of_their_versions() {
     let world = a_year_later().await;
     let dump = lose_oldest(&world).await;
-    let old = old(&look(&world).await);
+    let old = old(&world.look().await);
     let of_dump: Vec<&OldRecord> = old.iter().filter(|record| tells_of(record, &dump)).collect();
     // The run, and in both planes what was asked for and what was read back.
     assert_eq!(of_dump.len(), 5, "{of_dump:#?}");
@@ -67,7 +61,7 @@ async fn what_tells_of_a_hidden_dump_is_not_old() {
     let hidden = world.manifests().await.remove(0).dump;
     assert_ne!(hidden, dump);
     world.store.delete_by_hand(&Layout::new(&world.policy.destination.prefix).manifest(&hidden));
-    let old = old(&look(&world).await);
+    let old = old(&world.look().await);
     assert!(old.iter().any(|record| tells_of(record, &dump)));
     assert!(!old.iter().any(|record| tells_of(record, &hidden)), "whoever deletes its marker has it back");
 }
@@ -101,7 +95,7 @@ async fn a_record_that_cannot_be_read_is_nobodys() {
         | KeyRole::Foreign => false,
     };
     world.store.keys().iter().filter(|key| of_dump(key)).for_each(|key| world.store.truncate(key, 10));
-    let old = old(&look(&world).await);
+    let old = old(&world.look().await);
     let left: Vec<&OldRecord> = old.iter().filter(|record| tells_of(record, &dump)).collect();
     assert!(left.iter().all(|record| record.of == RecordOf::Verification(dump.clone(), Plane::Replica)), "{left:#?}");
 }

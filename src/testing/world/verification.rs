@@ -5,7 +5,6 @@ use rstest::rstest;
 use tokio_util::sync::CancellationToken;
 
 use super::{Ended, World};
-use crate::collect::{Collector, OwnWork};
 use crate::domain::inventory::{Inventory, StoredDump};
 use crate::domain::key::{DumpId, Layout, ObjectKey};
 use crate::domain::prune_record::PruneRecord;
@@ -46,9 +45,7 @@ async fn live(world: &World, until: &str) {
 
 /// What somebody sees who has seen nothing before, and would do.
 async fn look(world: &World) -> (Inventory, Plan) {
-    let daemon = world.daemon("pod-2");
-    let mut collector = Collector::new(layout(world));
-    let inventory = collector.collect(&daemon.ports, &world.policy, OwnWork::default()).await;
+    let inventory = world.look().await;
     let plan = crate::plan::plan(&world.policy, &inventory, world.clock.true_now());
     (inventory, plan)
 }
