@@ -2,6 +2,7 @@
 
 pub mod aws;
 pub mod aws_clock;
+pub mod aws_cloudwatch;
 pub mod aws_credentials;
 pub mod aws_kms;
 pub mod aws_rds;

@@ -7,6 +7,7 @@ pub mod object_store;
 pub mod postgres;
 pub mod processes;
 pub mod rds;
+pub mod server_metrics;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -131,6 +132,8 @@ pub struct Ports {
     pub replica: Option<Arc<dyn object_store::ObjectStore>>,
     /// KMS keys.
     pub keys: Arc<dyn keys::Keys>,
+    /// What is measured of the instances, in the sources' region.
+    pub server_metrics: Arc<dyn server_metrics::ServerMetrics>,
     /// How far AWS's clock is from ours.
     pub reference: Arc<dyn clock::Reference>,
     /// Logins for sources.

@@ -5,6 +5,7 @@ mod contract;
 mod copies;
 mod keys;
 mod replication;
+mod server_metrics;
 mod snapshots;
 mod versions;
 

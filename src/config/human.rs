@@ -91,6 +91,17 @@ pub(super) fn limit(text: &str) -> Result<Option<SignedDuration>, InvalidAmount>
     if text.trim() == OFF { Ok(None) } else { positive_duration(text).map(Some) }
 }
 
+/// A size of one byte or more, or `None` for `off`.
+pub(super) fn size_limit(text: &str) -> Result<Option<u64>, InvalidAmount> {
+    match text.trim() {
+        OFF => Ok(None),
+        size => match size_bytes(size)? {
+            0 => Err(InvalidAmount::TooShort(text.to_owned(), "one byte or more")),
+            bytes => Ok(Some(bytes)),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -145,6 +156,9 @@ mod tests {
         assert_eq!(limit("off"), Ok(None));
         assert_eq!(limit("5s"), Ok(Some(SignedDuration::from_secs(5))));
         assert!(limit("0s").is_err() && limit("none").is_err());
+        assert_eq!(size_limit("off"), Ok(None));
+        assert_eq!(size_limit("2GiB"), Ok(Some(2 << 30)));
+        assert!(size_limit("0B").is_err() && size_limit("2").is_err());
     }
 
     #[rstest]

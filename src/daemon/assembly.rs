@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::adapters::aws;
 use crate::adapters::aws_clock::AwsClock;
+use crate::adapters::aws_cloudwatch::CloudWatch;
 use crate::adapters::aws_credentials::AwsCredentials;
 use crate::adapters::aws_kms::AwsKeys;
 use crate::adapters::aws_rds::AwsRds;
@@ -83,6 +84,7 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
         copies,
         replica,
         keys: Arc::new(AwsKeys::new(&sdk, Arc::clone(&observer))),
+        server_metrics: Arc::new(CloudWatch::new(&sdk, Arc::clone(&observer))),
         reference,
         store,
         credentials: Arc::new(AwsCredentials::new(&sdk, config.logins, config.postgres.ca_file, Arc::clone(&observer))),

@@ -74,14 +74,16 @@ pub enum StopCause {
     XminAge,
     /// A standby of its server fell behind.
     ReplicaLag,
+    /// Its server ran out of room.
+    FreeStorage,
     /// Nobody could look at its server for too long.
     Unwatched,
 }
 
 impl StopCause {
     /// All of them.
-    pub const ALL: [StopCause; 4] =
-        [StopCause::LockWait, StopCause::XminAge, StopCause::ReplicaLag, StopCause::Unwatched];
+    pub const ALL: [StopCause; 5] =
+        [StopCause::LockWait, StopCause::XminAge, StopCause::ReplicaLag, StopCause::FreeStorage, StopCause::Unwatched];
 
     /// The cause as one word.
     #[must_use]
@@ -90,6 +92,7 @@ impl StopCause {
             StopCause::LockWait => "lock_wait",
             StopCause::XminAge => "xmin_age",
             StopCause::ReplicaLag => "replica_lag",
+            StopCause::FreeStorage => "free_storage",
             StopCause::Unwatched => "unwatched",
         }
     }
@@ -227,32 +230,79 @@ impl RunRecord {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_record_reads_back_in_every_state() {
-        let now: Timestamp = "2026-11-22T03:00:00Z".parse().unwrap();
-        let owner = ProcessIdentity { host: "pod-1".into(), pid_space: "b/1".into(), pid: 7, start_ticks: 9 };
-        let record = RunRecord::claim(
+    fn now() -> Timestamp {
+        "2026-11-22T03:00:00Z".parse().unwrap()
+    }
+
+    fn claimed() -> RunRecord {
+        RunRecord::claim(
             "bank-prod".parse().unwrap(),
             "20261122t030000z-dump-accounts-1".parse().unwrap(),
             "accounts".parse().unwrap(),
-            owner,
-            now,
-        );
-        let failure = Failure {
+            ProcessIdentity { host: "pod-1".into(), pid_space: "b/1".into(), pid: 7, start_ticks: 9 },
+            now(),
+        )
+    }
+
+    fn failure() -> Failure {
+        Failure {
             message: "pg_dump ended with exit status 1".into(),
-            rds_events: vec![RdsEvent { at: now, message: "Recovery of the DB instance has started".into() }],
+            rds_events: vec![RdsEvent { at: now(), message: "Recovery of the DB instance has started".into() }],
             stopped_by: Some(StopCause::LockWait),
-        };
-        for state in [
+        }
+    }
+
+    fn every_state() -> [RunState; 5] {
+        let finished_at = now();
+        [
             RunState::Running,
-            RunState::Succeeded { finished_at: now, size_bytes: 5 },
-            RunState::Failed { finished_at: now, failure },
-            RunState::Cancelled { finished_at: now },
-            RunState::Abandoned { finished_at: now },
-        ] {
-            let written = record.closed(state);
+            RunState::Succeeded { finished_at, size_bytes: 5 },
+            RunState::Failed { finished_at, failure: failure() },
+            RunState::Cancelled { finished_at },
+            RunState::Abandoned { finished_at },
+        ]
+    }
+
+    #[test]
+    fn a_record_reads_back_in_every_state() {
+        for state in every_state() {
+            let written = claimed().closed(state);
             let text = serde_json::to_string(&written).unwrap();
             assert_eq!(serde_json::from_str::<RunRecord>(&text).unwrap(), written, "{text}");
         }
+    }
+
+    #[test]
+    fn every_state_but_running_has_an_end_and_each_has_one_word() {
+        for state in every_state() {
+            assert_eq!(state.finished_at(), (state != RunState::Running).then(now));
+            assert_eq!(serde_json::to_value(&state).unwrap()["state"], state.as_str());
+        }
+        for cause in StopCause::ALL {
+            assert_eq!(serde_json::to_value(cause).unwrap(), cause.as_str());
+        }
+    }
+
+    #[test]
+    fn a_renewed_claim_differs_in_its_lease_only() {
+        let claim = claimed();
+        assert_eq!((claim.lease_until, &claim.state), (now() + LEASE, &RunState::Running));
+        let later = now() + SignedDuration::from_mins(5);
+        assert_eq!(claim.renewed(later), RunRecord { lease_until: later + LEASE, ..claim });
+    }
+
+    #[test]
+    fn a_process_is_named_as_one_looks_for_it() {
+        assert_eq!(claimed().owner.to_string(), "pod-1 (pid 7)");
+    }
+
+    /// A record that could not be read would stand for a run that nobody knows anything about.
+    #[test]
+    fn a_record_has_room_for_all_that_rds_says_and_for_a_long_error() {
+        let event = RdsEvent { at: now(), message: "m".repeat(1_000) };
+        let failure = Failure { message: "e".repeat(100_000), rds_events: vec![event; 20], ..failure() };
+        let written =
+            serde_json::to_vec_pretty(&claimed().closed(RunState::Failed { finished_at: now(), failure })).unwrap();
+        assert!((written.len() as u64) < RUN_RECORD_BYTES_MAX, "{}", written.len());
     }
 }

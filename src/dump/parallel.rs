@@ -153,7 +153,10 @@ async fn dump_once(request: &ParallelRequest, token: &CancellationToken) -> Resu
     };
     let Held { coordinator, snapshot, head, contents, stderr } = held;
     let made = make_objects(request, coordinator, &snapshot, &head, &contents, token).await?;
-    let (copied, lists, toc) = check_held(request, made, head.toc).await?;
+    let (copied, lists, toc) = tokio::select! {
+        checked = check_held(request, made, head.toc) => checked?,
+        () = token.cancelled() => return Err(DumpError::Cancelled),
+    };
     let count = copied.tables.iter().map(|(_, count)| *count).fold(RowCount::default(), RowCount::and);
     Ok(ParallelDump {
         toc,

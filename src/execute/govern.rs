@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +11,8 @@ use crate::domain::activity::Activity;
 use crate::domain::run::StopCause;
 use crate::dump::governor::Watch;
 use crate::plan::action::StartDump;
-use crate::policy::governor::{Governor, LOOK_EVERY, Stop, UNWATCHED_MAX};
+use crate::policy::governor::storage::{ASK_EVERY, StorageGovernor};
+use crate::policy::governor::{Governor, GovernorLimits, LOOK_EVERY, Stop, UNWATCHED_MAX};
 use crate::ports::postgres::Stopper;
 use crate::ports::{Chain, ErrorKind, PortError};
 
@@ -34,28 +35,30 @@ impl Executor {
         finished: &CancellationToken,
         stop: &CancellationToken,
     ) -> Option<Stop> {
+        let mut post = Post::new(&start.settings.governor);
+        let verdict = tokio::select! {
+            verdict = self.watch_sessions(start, &mut post) => verdict,
+            verdict = self.watch_storage(start) => verdict,
+            () = finished.cancelled() => {
+                // A thread may still wait for the server's answer: it ends here, and its session with it.
+                post.stopper.iter().for_each(|stop| stop());
+                return None;
+            }
+        };
+        stop.cancel();
+        self.end_sessions(post).await;
+        Some(verdict)
+    }
+
+    /// Looks at the server every second, until the dump must stop.
+    async fn watch_sessions(&self, start: &StartDump, post: &mut Post) -> Stop {
         let limits = start.settings.governor;
-        if limits.is_off() {
-            return None;
+        if !limits.watches_sessions() {
+            return std::future::pending().await;
         }
         let mut governor = Governor::new(limits);
-        let mut post = Post {
-            watch: None,
-            stopper: None,
-            seen_at: Instant::now(),
-            has_complained: false,
-            has_told_of_standbys: limits.replica_lag_max.is_none(),
-        };
         loop {
-            let looked = tokio::select! {
-                looked = self.look(start, &mut post) => looked,
-                () = finished.cancelled() => {
-                    // A thread may still wait for the server's answer: it ends here, and its session with it.
-                    post.stopper.iter().for_each(|stop| stop());
-                    return None;
-                }
-            };
-            let verdict = match looked {
+            let verdict = match self.look(start, post).await {
                 Ok(activity) => {
                     post.saw(&activity);
                     governor.judge(&activity)
@@ -63,16 +66,45 @@ impl Executor {
                 Err(error) => post.saw_nothing(&error),
             };
             if let Some(verdict) = verdict {
-                stop.cancel();
-                self.end_sessions(post).await;
-                return Some(verdict);
+                return verdict;
             }
-            let next = self.ports.clock.now().saturating_add(LOOK_EVERY).unwrap_or(Timestamp::MAX);
-            tokio::select! {
-                () = finished.cancelled() => return None,
-                () = self.ports.clock.sleep_until(next) => {}
-            }
+            self.wait(LOOK_EVERY).await;
         }
+    }
+
+    /// Asks twice a minute what is free on the server's volume, until the dump must stop. That nobody answers stops nothing:
+    /// whether there is room hangs less on the dump than its locks do.
+    async fn watch_storage(&self, start: &StartDump) -> Stop {
+        let Some(min_bytes) = start.settings.governor.free_storage_min else {
+            return std::future::pending().await;
+        };
+        let mut governor = StorageGovernor::new(min_bytes);
+        let mut has_complained = false;
+        loop {
+            let measured = self.ports.server_metrics.free_storage_bytes(&start.instance, self.ports.clock.now());
+            match measured.await {
+                Ok(free) => {
+                    has_complained = false;
+                    if let Some(verdict) = free.and_then(|free| governor.judge(free)) {
+                        return verdict;
+                    }
+                }
+                Err(error) if !has_complained => {
+                    has_complained = true;
+                    tracing::warn!(
+                        error = %Chain(&error),
+                        "free storage of the server is not watched: grant `cloudwatch:GetMetricStatistics`, or write `free_storage_min = \"off\"`"
+                    );
+                }
+                Err(_) => {}
+            }
+            self.wait(ASK_EVERY).await;
+        }
+    }
+
+    async fn wait(&self, time: SignedDuration) {
+        let next = self.ports.clock.now().saturating_add(time).unwrap_or(Timestamp::MAX);
+        self.ports.clock.sleep_until(next).await;
     }
 
     async fn look(&self, start: &StartDump, post: &mut Post) -> Result<Activity, PortError> {
@@ -105,6 +137,16 @@ impl Executor {
 }
 
 impl Post {
+    fn new(limits: &GovernorLimits) -> Post {
+        Post {
+            watch: None,
+            stopper: None,
+            seen_at: Instant::now(),
+            has_complained: false,
+            has_told_of_standbys: limits.replica_lag_max.is_none(),
+        }
+    }
+
     fn saw(&mut self, activity: &Activity) {
         self.seen_at = Instant::now();
         self.has_complained = false;

@@ -1,7 +1,10 @@
 //! When a dump gives way to production.
 //!
 //! A dump is a long transaction on a server that others live from. It is stopped when somebody waits too long for its locks,
-//! when it holds back vacuum for too long, or when a standby falls behind. It is made again later, as the policy says.
+//! when it holds back vacuum for too long, when a standby falls behind, or when the server runs out of room. It is made again
+//! later, as the policy says.
+
+pub mod storage;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,13 +29,15 @@ pub struct GovernorLimits {
     pub xmin_age_max: Option<u64>,
     /// How far a standby of the server may fall behind while the dump runs.
     pub replica_lag_max: Option<SignedDuration>,
+    /// How many bytes of the server's storage must stay free while the dump runs.
+    pub free_storage_min: Option<u64>,
 }
 
 impl GovernorLimits {
-    /// Whether there is anything to look for.
+    /// Whether there is anything to look for on the server itself.
     #[must_use]
-    pub fn is_off(&self) -> bool {
-        *self == GovernorLimits::default()
+    pub fn watches_sessions(&self) -> bool {
+        self.lock_wait_max.is_some() || self.xmin_age_max.is_some() || self.replica_lag_max.is_some()
     }
 }
 
@@ -141,6 +146,7 @@ mod tests {
         lock_wait_max: Some(SignedDuration::from_secs(5)),
         xmin_age_max: Some(1000),
         replica_lag_max: Some(SignedDuration::from_mins(5)),
+        free_storage_min: None,
     };
 
     fn waiting(pid: i32, waited_ms: Option<i64>) -> Waiting {
@@ -227,7 +233,16 @@ mod tests {
             standbys: Vec::new(),
             standbys_hidden: false,
         };
-        assert!(GovernorLimits::default().is_off() && !LIMITS.is_off());
         assert_eq!(cause(&mut Governor::new(GovernorLimits::default()), &seen), None);
+    }
+
+    #[rstest]
+    #[case(GovernorLimits::default(), false)]
+    #[case(GovernorLimits { free_storage_min: Some(1), ..GovernorLimits::default() }, false)]
+    #[case(GovernorLimits { lock_wait_max: LIMITS.lock_wait_max, ..GovernorLimits::default() }, true)]
+    #[case(GovernorLimits { xmin_age_max: Some(1), ..GovernorLimits::default() }, true)]
+    #[case(GovernorLimits { replica_lag_max: LIMITS.replica_lag_max, ..GovernorLimits::default() }, true)]
+    fn each_limit_but_that_of_storage_needs_a_session(#[case] limits: GovernorLimits, #[case] expected: bool) {
+        assert_eq!(limits.watches_sessions(), expected);
     }
 }

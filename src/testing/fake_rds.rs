@@ -105,6 +105,11 @@ impl FakeRds {
         self.with(|region, _| change(&mut region.settings));
     }
 
+    /// What is free on an instance's volume from now on.
+    pub(crate) fn set_free_storage(&self, id: &InstanceId, bytes: u64) {
+        self.with(|region, _| region.free_storage.insert(id.clone(), bytes));
+    }
+
     /// A new PostgreSQL instance, available at once. One that bears the name of a deleted one has an identity of its own.
     pub(crate) fn add_instance(&self, id: &InstanceId, kms_key: Option<&str>) -> ResourceId {
         let number = {

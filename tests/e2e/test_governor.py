@@ -97,6 +97,29 @@ def test_a_snapshot_that_holds_back_vacuum_for_too_many_transactions_is_given_up
         daemon.wait_until_well()
 
 
+def measure_free_storage(sandbox: Sandbox, instance: str, size_bytes: int) -> None:
+    """As RDS does each minute."""
+    of = [{"Name": "DBInstanceIdentifier", "Value": instance}]
+    point = {"MetricName": "FreeStorageSpace", "Dimensions": of, "Value": size_bytes, "Unit": "Bytes"}
+    sandbox.client("cloudwatch").put_metric_data(Namespace="AWS/RDS", MetricData=[point])
+
+
+def test_a_dump_whose_server_runs_out_of_room_is_given_up(case: Case, sandbox: Sandbox) -> None:
+    limits = {"lock_wait_max": "off", "replica_lag_max": "off", "xmin_age_max": 0, "free_storage_min": "2GiB"}
+    strongroom = case.configure("ledger", dump=quick(**LATER, engine="parallel", jobs=2, governor=limits))
+    # Less than there must be, and more than half of that is gone as soon as it is asked for again.
+    measure_free_storage(sandbox, "bank-ledger", 1 << 30)
+    with case.holding("UploadPart"):
+        daemon = strongroom.start()
+        in_mid_table(case, daemon)
+        daemon.wait_for(lambda: [call for call in case.calls("GetMetricStatistics") if call["status"]], "it is known")
+        measure_free_storage(sandbox, "bank-ledger", 1 << 28)
+        reason = gave_way(case, daemon, "free_storage")
+    assert "only 0.25 GiB of the server's storage is free, and 1.00 GiB was when the dump began" in reason
+    stops = daemon.metric("strongroom_dump_stops_total", source="ledger", cause="free_storage")
+    assert stops == 1
+
+
 def test_a_dump_of_which_others_wait_for_something_else_goes_on(case: Case, sandbox: Sandbox) -> None:
     """One that waits for a lock of a third party, and one with an older snapshot than the dump's, are not its doing."""
     limits = {"lock_wait_max": "1s", "xmin_age_max": 50}

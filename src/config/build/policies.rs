@@ -179,10 +179,16 @@ fn governor(key: &str, given: &raw::Governor, diagnosis: &mut Diagnosis) -> Opti
     let mut limit = |name: &str, text: &str| diagnosis.parsed(&format!("{key}.{name}"), human::limit(text), advice);
     let lock_wait_max = limit("lock_wait_max", &given.lock_wait_max);
     let replica_lag_max = limit("replica_lag_max", &given.replica_lag_max);
+    let free_storage_min = diagnosis.parsed(
+        &format!("{key}.free_storage_min"),
+        human::size_limit(&given.free_storage_min),
+        "write for example \"2GiB\", or \"off\" for no limit",
+    );
     Some(GovernorLimits {
         lock_wait_max: lock_wait_max?,
         xmin_age_max: Some(u64::from(given.xmin_age_max)).filter(|max| *max > 0),
         replica_lag_max: replica_lag_max?,
+        free_storage_min: free_storage_min?,
     })
 }
 

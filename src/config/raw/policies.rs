@@ -23,6 +23,8 @@ const DEFAULT_LOCK_WAIT_MAX: &str = "5s";
 const DEFAULT_XMIN_AGE_MAX: u32 = 100_000_000;
 /// A standby that is further behind is of no use to those who read there, nor to a failover.
 const DEFAULT_REPLICA_LAG_MAX: &str = "5m";
+/// An instance whose storage is full stops (RDS, state `storage-full`); this lasts long enough for somebody to act.
+const DEFAULT_FREE_STORAGE_MIN: &str = "2GiB";
 /// Two, because one may turn out to be bad on the day that it is needed.
 const DEFAULT_MIN_KEEP: Count = Count::new(2).expect("two is not zero");
 /// A day, in which somebody may notice what is wrong with a backup or with the retention, whatever the rules say.
@@ -190,6 +192,9 @@ pub(in crate::config) struct Governor {
     /// How far a standby of the server may fall behind while the dump runs, or "off". Only a login with the rights of
     /// pg_monitor sees that.
     pub(in crate::config) replica_lag_max: String,
+    /// How much of the server's storage must stay free while the dump runs, such as "2GiB", or "off". Needs the right to
+    /// `cloudwatch:GetMetricStatistics`.
+    pub(in crate::config) free_storage_min: String,
 }
 
 impl Default for Governor {
@@ -198,6 +203,7 @@ impl Default for Governor {
             lock_wait_max: DEFAULT_LOCK_WAIT_MAX.to_owned(),
             xmin_age_max: DEFAULT_XMIN_AGE_MAX,
             replica_lag_max: DEFAULT_REPLICA_LAG_MAX.to_owned(),
+            free_storage_min: DEFAULT_FREE_STORAGE_MIN.to_owned(),
         }
     }
 }

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use super::*;
 use crate::policy::retention::Retention;
-use crate::policy::{DEFAULT_COMPLETION_DEADLINE, Obligation, SnapshotCopies};
+use crate::policy::{DEFAULT_COMPLETION_DEADLINE, Obligation, SnapshotCopies, Task};
 
 const LEDGER: &[(&str, &str)] = &[("LEDGER_PASSWORD", "x")];
 
@@ -50,6 +50,9 @@ fn every_key_reaches_the_policy_and_its_part() {
             source.id, source.instance
         )
         .unwrap();
+        if let Task::Dump { settings, .. } = task {
+            writeln!(seen, "    made with {settings:?}").unwrap();
+        }
         writeln!(seen, "    kept {}", in_words(&obligation.retention)).unwrap();
         writeln!(seen, "    kept in the replica {}", in_words(&obligation.replica_retention)).unwrap();
         for SnapshotCopies { region, kms_key, retention } in &obligation.copies {

@@ -1,6 +1,7 @@
 //! A database held still: the snapshot that every worker reads in, and what it holds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::altered::by_oid;
 use crate::dump::DumpError;
@@ -32,7 +33,7 @@ pub struct TableData {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Contents {
     /// In the order of the table of contents.
-    pub(super) tables: Vec<TableData>,
+    pub(super) tables: Vec<Arc<TableData>>,
     /// Ids in decimal.
     pub(super) large_objects: Vec<String>,
 }
@@ -103,7 +104,7 @@ pub(super) fn hold(session: &mut dyn Session, toc: &Toc) -> Result<Contents, Dum
     let sizes = by_oid(session.query(SIZES)?);
     let conditions = by_oid(session.query(CONDITIONS)?);
     let data = tables.into_iter().map(|entry| TableData::of(entry, sizes.get(&entry.oid), conditions.get(&entry.oid)));
-    let tables = data.collect();
+    let tables = data.map(Arc::new).collect();
     let large_objects = match large_object_entries(toc).next() {
         Some(_) => session.query(LARGE)?.into_iter().flatten().flatten().collect(),
         None => Vec::new(),

@@ -158,6 +158,11 @@ impl TableObject {
         self.ranges_left.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
+    /// Whether every piece of work that fills it is done.
+    pub(super) fn has_all_ranges(&self) -> bool {
+        self.ranges_left.load(Ordering::Acquire) == 0
+    }
+
     /// Puts the end mark behind all rows: nothing comes after it.
     pub(super) fn close(&self, end_mark: Frames) -> Result<Outgoing, TooManyParts> {
         let mut state = self.state();
@@ -247,7 +252,9 @@ mod tests {
         assert!(!object.range_done());
         let pooled = part(object.tail(frames(&half, 10)).unwrap().unwrap());
         assert_eq!((pooled.number, pooled.size_bytes), (2, 6 << 20));
+        assert!(!object.has_all_ranges());
         assert!(object.range_done());
+        assert!(object.has_all_ranges());
         let last = part(object.close(frames(b"end", 0)).unwrap());
         assert_eq!((last.number, last.size_bytes), (3, 3));
         let bytes = [large, half.clone(), half, b"end".to_vec()].concat();

@@ -47,14 +47,14 @@ struct Work {
 
 #[derive(Debug)]
 enum What {
-    Rows { table: String, statement: String },
+    Rows { table: Arc<TableData>, pages: Option<Pages> },
     LargeObject { id: String },
 }
 
 impl std::fmt::Display for What {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            What::Rows { table, .. } => write!(f, "table {table}"),
+            What::Rows { table, .. } => write!(f, "table {}", table.name()),
             What::LargeObject { id } => write!(f, "large object {id}"),
         }
     }
@@ -132,14 +132,16 @@ pub(super) async fn copy(
 
 /// Everything that is to be done: large tables first, so that none of them is left alone at the end.
 fn work(contents: &Contents, tables: &[Ranged], large: &[Arc<TableObject>]) -> Result<VecDeque<Work>, DumpError> {
-    let mut sorted: Vec<(&TableData, &Ranged)> = contents.tables.iter().zip(tables).collect();
-    sorted.sort_by_key(|(data, _)| std::cmp::Reverse(data.bytes));
+    let mut sorted: Vec<(&Arc<TableData>, &Ranged)> = contents.tables.iter().zip(tables).collect();
+    sorted.sort_by_key(|(table, _)| std::cmp::Reverse(table.bytes));
     let mut queue = VecDeque::new();
-    for (data, (object, ranges)) in sorted {
-        for pages in ranges {
-            let what = What::Rows { table: data.name(), statement: data.locked_copy_statement(*pages)? };
-            queue.push_back(Work { object: Arc::clone(object), what });
-        }
+    for (table, (object, ranges)) in sorted {
+        // A statement that cannot be made is told now, not when its turn comes.
+        table.copy_statement(ranges.first().copied().flatten())?;
+        queue.extend(ranges.iter().map(|pages| Work {
+            object: Arc::clone(object),
+            what: What::Rows { table: Arc::clone(table), pages: *pages },
+        }));
     }
     let large = contents.large_objects.iter().zip(large);
     queue.extend(
@@ -169,7 +171,10 @@ async fn copy_all(
         progress: Arc::clone(&request.progress),
     };
     let mark = end_mark(request.compression_level)?;
-    let sessions = enter(request, snapshot).await?;
+    let sessions = tokio::select! {
+        sessions = enter(request, snapshot) => sessions?,
+        () = token.cancelled() => return Err(DumpError::Cancelled),
+    };
     let all = sessions.iter().chain([&coordinator]);
     let stoppers = all.map(|session| session.stopper()).collect::<Result<Vec<_>, PortError>>()?;
     let (locked_out, handed_over) = queue::channel();
@@ -251,8 +256,8 @@ struct Worker {
 /// How a piece of work has ended.
 enum Worked {
     Done,
-    /// The table's lock was not to be had, and nothing was read.
-    LockedOut,
+    /// The lock of this table was not to be had, and nothing was read.
+    LockedOut(String),
 }
 
 impl Worker {
@@ -262,7 +267,7 @@ impl Worker {
             if !work.object.is_locked_out() {
                 match self.work_named(&work)? {
                     Worked::Done => continue,
-                    Worked::LockedOut => {
+                    Worked::LockedOut(_) => {
                         work.object.lock_out();
                         frozen::enter_again(self.session.as_mut(), snapshot)?;
                     }
@@ -279,11 +284,8 @@ impl Worker {
     /// Does what the workers hand over, until the last of them has ended.
     fn help(&mut self, handed_over: &queue::Receiver<Work>) -> Result<(), DumpError> {
         while let Ok(work) = handed_over.recv() {
-            match (self.work_named(&work)?, work.what) {
-                (Worked::LockedOut, What::Rows { table, .. }) => {
-                    return Err(DumpError::Locked { tables: table, timeout: LOCK_TIMEOUT });
-                }
-                (Worked::Done, _) | (Worked::LockedOut, What::LargeObject { .. }) => {}
+            if let Worked::LockedOut(tables) = self.work_named(&work)? {
+                return Err(DumpError::Locked { tables, timeout: LOCK_TIMEOUT });
             }
         }
         Ok(())
@@ -302,16 +304,16 @@ impl Worker {
         let session = self.session.as_mut();
         let mut writer = RangeWriter::new(&self.outlet, &work.object);
         match &work.what {
-            What::Rows { table, statement } => {
-                let copied = match session.copy_out(statement, &mut writer) {
+            What::Rows { table, pages } => {
+                let copied = match session.copy_out(&table.locked_copy_statement(*pages)?, &mut writer) {
                     Err(error) if error.kind() == ErrorKind::WrongState && writer.is_untouched() => {
-                        return Ok(Worked::LockedOut);
+                        return Ok(Worked::LockedOut(table.name()));
                     }
                     copied => copied?,
                 };
                 let count = writer.finish(&self.mark).map_err(|error| DumpError::Compress(error.into()))?;
                 if copied != count.rows {
-                    return Err(DumpError::RowsDiffer { table: table.clone(), copied, counted: count.rows });
+                    return Err(DumpError::RowsDiffer { table: table.name(), copied, counted: count.rows });
                 }
             }
             What::LargeObject { id } => {
@@ -405,8 +407,9 @@ async fn complete(
         }
     }
     let in_order = objects.iter().map(|object| {
-        whole.remove(&object.key).ok_or_else(|| {
-            let cause = "it was not stored: this is a bug in strongroom";
+        let stored = whole.remove(&object.key).filter(|_| object.has_all_ranges());
+        stored.ok_or_else(|| {
+            let cause = "not all of it was stored: this is a bug in strongroom";
             DumpError::Port(PortError::new(format!("store {}", object.key), ErrorKind::Other).because(cause))
         })
     });

@@ -12,6 +12,7 @@ use crate::domain::run::RdsEvent;
 use crate::domain::tags::Tags;
 use crate::ports::keys::Keys;
 use crate::ports::rds::{Rds, SnapshotCopyRequest};
+use crate::ports::server_metrics::ServerMetrics;
 use crate::ports::{ErrorKind, PortError};
 
 /// RDS keeps events for 14 days.
@@ -33,6 +34,13 @@ impl Keys for FakeRdsWorld {
             .is_some_and(|region| region.disabled_keys.contains(&name.key));
         let state = if disabled { KeyState::Disabled } else { KeyState::Enabled };
         Ok(Some(KeyFacts { managed_by_aws: false, state }))
+    }
+}
+
+#[async_trait]
+impl ServerMetrics for FakeRds {
+    async fn free_storage_bytes(&self, instance: &InstanceId, _: Timestamp) -> Result<Option<u64>, PortError> {
+        Ok(self.with(|region, _| region.free_storage.get(instance).copied()))
     }
 }
 

@@ -49,6 +49,8 @@ pub(super) struct Region {
     pub(super) snapshots: BTreeMap<String, HeldSnapshot>,
     pub(super) events: Vec<(String, RdsEvent)>,
     pub(super) disabled_keys: BTreeSet<String>,
+    /// Bytes by instance; of the others nothing is measured.
+    pub(super) free_storage: BTreeMap<InstanceId, u64>,
     pub(super) snapshot_fates: VecDeque<Fate>,
     pub(super) copy_fates: VecDeque<Fate>,
     /// Somebody else deletes the next one first.

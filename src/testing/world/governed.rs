@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 
 use super::*;
+use crate::domain::id::InstanceId;
 use crate::domain::run::{RunState, StopCause};
 use crate::plan::decision::Reason;
 use crate::policy::governor::GovernorLimits;
@@ -10,8 +11,12 @@ use crate::policy::{SourcePolicy, Task};
 use crate::testing::at;
 use crate::testing::fake_postgres::DumpEnd;
 
-const LIMITS: GovernorLimits =
-    GovernorLimits { lock_wait_max: Some(SignedDuration::from_secs(5)), xmin_age_max: None, replica_lag_max: None };
+const LIMITS: GovernorLimits = GovernorLimits {
+    lock_wait_max: Some(SignedDuration::from_secs(5)),
+    xmin_age_max: None,
+    replica_lag_max: None,
+    free_storage_min: Some(2 << 30),
+};
 
 fn govern(source: &mut SourcePolicy) {
     source.obligations.retain(|obligation| matches!(obligation.task, Task::Dump { .. }));
@@ -80,6 +85,27 @@ async fn the_plan_says_why_the_dump_gave_way_and_when_it_is_tried_again() {
     };
     assert!(*until >= at("2026-11-01T05:01:00Z"), "{until}");
     assert!(why.contains("bank.accounts"), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dump_is_stopped_when_its_server_runs_out_of_room() {
+    let world = governed();
+    let daemon = world.daemon("pod-1");
+    let instance: InstanceId = "bank-accounts".parse().unwrap();
+    world.rds.set_free_storage(&instance, 100 << 30);
+    let falls_at = at("2026-11-01T05:10:00Z");
+    let (_, ()) = tokio::join!(daemon.run_until(at("2026-11-01T05:10:50Z")), async {
+        world.pass_until(falls_at).await;
+        assert!(states(&daemon).is_empty(), "while there is room it goes on");
+        world.rds.set_free_storage(&instance, 1 << 30);
+    });
+    let ended = states(&daemon);
+    let [RunState::Failed { finished_at, failure }] = ended.as_slice() else { panic!("{ended:?}") };
+    assert!(finished_at.duration_since(falls_at) <= SignedDuration::from_secs(32), "{finished_at}");
+    assert_eq!(failure.stopped_by, Some(StopCause::FreeStorage));
+    assert!(failure.message.contains("only 1.00 GiB of the server's storage is free"), "{failure:?}");
+    assert_eq!(world.servers.ended_sessions(), 1, "its sessions were ended on the server");
+    assert!(world.manifests().await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

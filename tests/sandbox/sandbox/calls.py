@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
+from . import rpc_cbor
 from .s3.operations import operation as s3_operation
 
 SMALL_BODY = 1024 * 1024
@@ -61,6 +62,9 @@ def identify(environ: dict[str, Any]) -> Call:
     target = environ.get("HTTP_X_AMZ_TARGET")
     if target:
         return _json_call(environ, target, service, query, region, access_key)
+    called = rpc_cbor.operation(environ)
+    if called:
+        return Call(service, called, "", "", query, region, access_key)
     form = _form(environ)
     action = form.get("Action") or query.get("Action")
     if action and service != "s3":

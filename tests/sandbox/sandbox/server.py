@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from . import rpc_cbor
 from .faults import Faults
 from .options import Options
 
@@ -31,7 +32,7 @@ class Server:
             def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
                 logging.getLogger("sandbox.http").debug("%s %s", self.requestline, code)
 
-        self._moto: WsgiApp = inflate(DomainDispatcherApplication(create_backend_app))
+        self._moto: WsgiApp = inflate(rpc_cbor.translate(DomainDispatcherApplication(create_backend_app)))
         self._app = self._moto
         self._server = make_server("127.0.0.1", port, self, threaded=True, request_handler=Handler)
         self.port: int = self._server.server_address[1]
