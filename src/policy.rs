@@ -234,3 +234,56 @@ impl Policy {
         self.sources.values().flat_map(|source| source.obligations.iter().map(move |obligation| (source, obligation)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::testing::{keep_nothing, policy};
+
+    fn source(databases: &[&str]) -> SourcePolicy {
+        policy(&[("accounts", databases)]).sources.into_values().next().unwrap()
+    }
+
+    /// A change of any of them is what must be known for a while before it deletes anything.
+    #[test]
+    fn the_rules_of_every_place_where_recovery_points_lie_are_told_in_a_fixed_order() {
+        let keep = |last| Retention::Rules(retention::RetentionPolicy { keep_last: last, ..keep_nothing() });
+        let rules: Vec<Retention> = (1..=6).map(|last| keep(std::num::NonZeroU32::new(last))).collect();
+        let mut source = source(&["accounts"]);
+        let [snapshots, dumps] = source.obligations.as_mut_slice() else { panic!("{source:?}") };
+        let copies = |region: &str, of: usize| SnapshotCopies {
+            region: region.parse().unwrap(),
+            kms_key: None,
+            retention: rules[of].clone(),
+        };
+        (snapshots.retention, snapshots.replica_retention) = (rules[0].clone(), rules[1].clone());
+        snapshots.copies = vec![copies("us-west-2", 2), copies("eu-west-1", 3)];
+        (dumps.retention, dumps.replica_retention) = (rules[4].clone(), rules[5].clone());
+        assert_eq!(source.retentions().collect::<Vec<_>>(), rules.iter().collect::<Vec<_>>());
+    }
+
+    #[rstest]
+    #[case::both(&["accounts"], 3, 5)]
+    #[case::nothing_is_dumped(&[], 3, 24)]
+    fn each_kind_of_run_has_its_own_deadline_and_a_day_where_none_is_configured(
+        #[case] databases: &[&str],
+        #[case] snapshot_hours: i64,
+        #[case] dump_hours: i64,
+    ) {
+        let mut source = source(databases);
+        for (obligation, hours) in source.obligations.iter_mut().zip([3, 5]) {
+            obligation.completion_deadline = SignedDuration::from_hours(hours);
+        }
+        assert_eq!(source.completion_deadline(Kind::Snapshot), SignedDuration::from_hours(snapshot_hours));
+        assert_eq!(source.completion_deadline(Kind::Dump), SignedDuration::from_hours(dump_hours));
+    }
+
+    #[test]
+    fn a_task_says_what_is_made_and_of_which_database() {
+        let tasks =
+            source(&["accounts", "audit"]).obligations.into_iter().map(|obligation| obligation.task.to_string());
+        assert_eq!(tasks.collect::<Vec<_>>(), ["snapshot", "dump of accounts", "dump of audit"]);
+    }
+}

@@ -488,3 +488,6 @@ impl Inventory {
         Ok(instances.iter().find(|instance| instance.is_called(id)))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -283,6 +283,37 @@ mod tests {
             layout.run_record(&dump().source, &run()).as_str(),
             "strongroom/accounts/runs/20261101t040000z-dump-K%C3%B6nig-2.json"
         );
+        assert_eq!(layout.source_prefix(&dump().source), "strongroom/accounts/");
+    }
+
+    /// A listing below the prefix of a source shows all of it, and nothing of one whose name goes on.
+    #[rstest]
+    #[case("strongroom")]
+    #[case("")]
+    fn everything_of_a_source_begins_with_its_prefix(#[case] prefix: &str) {
+        let (layout, source) = (Layout::new(prefix), dump().source);
+        let keys = [
+            layout.manifest(&dump()),
+            layout.dump_object(&dump(), &run(), "toc.dat"),
+            layout.run_record(&source, &run()),
+            layout.pin(&source, &dump().to_string()),
+            layout.prune_record(&dump(), Plane::Replica),
+            layout.verification(&dump(), Plane::Replica, Level::L1),
+        ];
+        for key in keys {
+            assert!(key.as_str().starts_with(&layout.source_prefix(&source)), "{key}");
+        }
+        let longer = DumpId { source: "accounts-2".parse().unwrap(), ..dump() };
+        assert!(!layout.manifest(&longer).as_str().starts_with(&layout.source_prefix(&source)));
+    }
+
+    #[rstest]
+    #[case("strongroom/accounts/dumps/d/s/r/3837.dat.zst", "3837.dat.zst")]
+    #[case("toc.dat", "toc.dat")]
+    #[case("strongroom/", "")]
+    fn a_key_reads_as_it_was_listed_and_ends_with_a_file_name(#[case] text: &str, #[case] name: &str) {
+        let key = ObjectKey::listed(text);
+        assert_eq!((key.to_string().as_str(), key.file_name()), (text, name));
     }
 
     #[rstest]
@@ -317,6 +348,10 @@ mod tests {
     #[case("strongroom/accounts/dumps/accounts/20261101t040000z/readme.txt")]
     #[case("strongroom/accounts/dumps/accounts/20261101t040000z/20261201t040000z-dump-accounts-1/toc.dat")]
     #[case("strongroom/accounts/dumps/accounts/20261101t040000z/20261101t040000z-dump-cards-1/toc.dat")]
+    #[case("strongroom/accounts/dumps/accounts/20261101t040000z/20261101t040000z-dump-accounts-1/")]
+    #[case("strongroom/accounts/pins/accounts/accounts/20261101t040000z.json")]
+    #[case("strongroom/accounts/prunes/elsewhere/accounts/20261101t040000z.json")]
+    #[case("strongroom/accounts/verifications/accounts/20261101t040000z/primary-l3.json")]
     #[case("strongroom/state/leader.json")]
     fn what_is_not_ours_is_foreign(#[case] key: &str) {
         assert_eq!(Layout::new("strongroom").role(&ObjectKey::listed(key)), KeyRole::Foreign);

@@ -12,8 +12,10 @@ use super::key::{DumpId, ObjectKey};
 
 /// Version of the manifest that this code writes.
 pub const MANIFEST_VERSION: u32 = 1;
-/// Largest manifest that is read: 100,000 tables take about 20 MB.
+/// Largest manifest that is written or read: 100,000 tables of the parallel engine take about 50 MB.
 pub const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+/// Up to this size it has line breaks. Nobody reads more by eye, and they would be a third of it.
+const FOR_PEOPLE_BYTES_MAX: usize = 1 << 20;
 
 /// How the names of objects end that hold the rows of one table; they begin with the archive's id of the table.
 pub const TABLE_OBJECT: &str = ".dat.zst";
@@ -228,6 +230,17 @@ pub enum InvalidManifest {
     /// Not JSON of this form.
     #[error("not a manifest")]
     Malformed(#[source] serde_json::Error),
+    /// Larger than any that is read.
+    #[error(
+        "a manifest of {tables} tables would have {bytes} bytes, and none of more than {MANIFEST_BYTES_MAX} is read: \
+         `engine = \"pg_dump\"` needs a third of that"
+    )]
+    TooLarge {
+        /// Its size.
+        bytes: u64,
+        /// How many tables it names.
+        tables: usize,
+    },
     /// Written by a later strongroom.
     #[error("manifest version {0} is newer than this strongroom reads ({MANIFEST_VERSION}): upgrade strongroom")]
     TooNew(u32),
@@ -294,14 +307,20 @@ impl Manifest {
         }
     }
 
-    /// The manifest as it is stored: JSON with line breaks, for people too.
+    /// The manifest as it is stored: JSON, with line breaks for people unless it is long.
     ///
     /// # Errors
-    /// None in practice: every field has a JSON form.
-    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let mut json = serde_json::to_vec_pretty(self)?;
+    /// It is so large that nobody would read it. Every field has a JSON form.
+    pub fn to_json(&self) -> Result<Vec<u8>, InvalidManifest> {
+        let mut json = serde_json::to_vec_pretty(self).map_err(InvalidManifest::Malformed)?;
+        if json.len() > FOR_PEOPLE_BYTES_MAX {
+            json = serde_json::to_vec(self).map_err(InvalidManifest::Malformed)?;
+        }
         json.push(b'\n');
-        Ok(json)
+        match json.len() as u64 {
+            bytes if bytes > MANIFEST_BYTES_MAX => Err(InvalidManifest::TooLarge { bytes, tables: self.tables.len() }),
+            _ => Ok(json),
+        }
     }
 }
 

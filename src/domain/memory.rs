@@ -151,6 +151,16 @@ mod tests {
     }
 
     #[test]
+    fn what_dumps_take_is_accounted_for_until_it_is_free_again() {
+        let account = MemoryUse::new(100);
+        account.add(60);
+        account.add(30);
+        assert_eq!((account.limit_bytes(), account.in_use_bytes()), (100, 90));
+        account.remove(60);
+        assert_eq!((account.limit_bytes(), account.in_use_bytes()), (100, 30));
+    }
+
+    #[test]
     fn absurd_settings_are_too_large_and_not_small() {
         let absurd = DumpMemory { part_bytes: u64::MAX / 4, ..DEFAULTS };
         assert_eq!((absurd.bytes(), absurd.within(1 << 50)), (u64::MAX, None));

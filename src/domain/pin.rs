@@ -23,3 +23,23 @@ pub struct Pin {
     #[schemars(with = "String")]
     pub pinned_at: Timestamp,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::now;
+
+    /// A pin that is too large holds too, but its reason cannot be told any more.
+    #[test]
+    fn a_pin_has_room_for_a_reason_of_several_pages() {
+        let reason = Some("audit 2026 \u{1F512} ".repeat(1_000));
+        let pin = Pin {
+            version: PIN_VERSION,
+            point: "accounts/accounts/20261101t040000z".to_owned(),
+            reason,
+            pinned_at: now(),
+        };
+        let json = serde_json::to_vec(&pin).unwrap();
+        assert!((json.len() as u64) < PIN_BYTES_MAX, "{}", json.len());
+    }
+}

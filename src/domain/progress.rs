@@ -49,3 +49,20 @@ impl Progress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One engine tells how far it is, the other what each connection adds; the store's side is apart from both.
+    #[test]
+    fn what_is_read_is_set_or_added_and_what_is_stored_is_added() {
+        let progress = Progress::default();
+        progress.set_read(100, 7);
+        progress.set_read(150, 9);
+        progress.add_read(50, 1);
+        progress.add_stored(20);
+        progress.add_stored(30);
+        assert_eq!(progress.count(), ProgressCount { read_bytes: 200, stored_bytes: 50, rows: 10 });
+    }
+}

@@ -65,3 +65,43 @@ impl PruneRecord {
         self.finished_at.is_none()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::recovery_point::PointState;
+    use crate::testing::{at, dump, now, region, stored_dump};
+
+    /// The deletion of a dump with so many versions.
+    fn record(versions: usize) -> PruneRecord {
+        let stored = stored_dump(dump("accounts", "2026-11-01T04:00:00Z", 1, PointState::Good));
+        let key = format!("strongroom/accounts/dumps/accounts/{0}/{0}-dump-accounts-1/38370.dat.zst", stored.dump.slot);
+        let version = ObjectVersion { key: ObjectKey::from(key), version_id: Some("v".repeat(32)) };
+        PruneRecord {
+            version: PRUNE_RECORD_VERSION,
+            installation: "bank-prod".parse().unwrap(),
+            dump: stored.dump,
+            run: "20261101t040000z-dump-accounts-1".parse().unwrap(),
+            resource: "db-ABC".parse().unwrap(),
+            plane: Plane::Primary,
+            region: region(),
+            reason: "expired".to_owned(),
+            versions: vec![version; versions],
+            began_at: now(),
+            finished_at: None,
+        }
+    }
+
+    #[test]
+    fn a_deletion_is_open_until_it_has_ended() {
+        assert!(record(1).is_open());
+        assert!(!PruneRecord { finished_at: Some(at("2026-11-23T12:00:01Z")), ..record(1) }.is_open());
+    }
+
+    /// A record that could not be read again would leave a deletion half done.
+    #[test]
+    fn the_record_of_a_dump_of_a_hundred_thousand_objects_can_be_read() {
+        let json = serde_json::to_vec_pretty(&record(100_000)).unwrap();
+        assert!((json.len() as u64) < PRUNE_RECORD_BYTES_MAX, "{}", json.len());
+    }
+}

@@ -119,3 +119,33 @@ impl RecoveryPoint {
         self.state == PointState::Good
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::testing::dump;
+
+    #[test]
+    fn a_plane_has_one_word_wherever_it_is_written() {
+        for plane in Plane::ALL {
+            assert_eq!(serde_json::to_value(plane).unwrap(), plane.as_str());
+        }
+    }
+
+    #[rstest]
+    #[case(PointState::Good, true, "good")]
+    #[case(PointState::Pending, false, "pending")]
+    #[case(PointState::Bad { reason: "cut off".to_owned() }, false, "bad: cut off")]
+    #[case(PointState::Unreadable { reason: "AccessDenied".to_owned() }, false, "unreadable: AccessDenied")]
+    #[case(PointState::Deleting, false, "deleting")]
+    fn one_restores_from_good_points_only_and_the_others_say_why(
+        #[case] state: PointState,
+        #[case] is_good: bool,
+        #[case] words: &str,
+    ) {
+        assert_eq!(state.to_string(), words);
+        assert_eq!(dump("accounts", "2026-11-01T04:00:00Z", 1, state).is_good(), is_good);
+    }
+}

@@ -75,4 +75,27 @@ mod tests {
         assert!(!prove_ownership(&tags, &installation, &by_hand));
         assert!(!prove_ownership(&tags, &"bank-test".parse().unwrap(), &ours));
     }
+
+    /// The origin's mark, copied along, would prove nothing of the copy; and what others tag is theirs.
+    #[test]
+    fn a_copy_bears_what_its_origin_is_of_and_a_mark_of_its_own() {
+        let installation: InstallationId = "bank-prod".parse().unwrap();
+        let origin: SnapshotId = "strongroom-accounts-20261122t030000z".parse().unwrap();
+        let copy: SnapshotId = "strongroom-accounts-20261122t030000z-2".parse().unwrap();
+        let run = "20261122t030000z-snapshot-1".parse().unwrap();
+        let source = "accounts".parse().unwrap();
+        let mut of_origin = for_snapshot(&installation, &origin, &source, &"db-ABC".parse().unwrap(), &run);
+        of_origin.insert("cost-centre".to_owned(), "4711".to_owned());
+        let tags = for_copy(&installation, &copy, &of_origin);
+        assert!(prove_ownership(&tags, &installation, &copy) && !prove_ownership(&tags, &installation, &origin));
+        let told: Vec<(&str, &str)> = tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let expected = [
+            (KIND, "snapshot"),
+            (OWNER, "bank-prod/strongroom-accounts-20261122t030000z-2"),
+            (RESOURCE, "db-ABC"),
+            (SLOT, "20261122t030000z"),
+            (SOURCE, "accounts"),
+        ];
+        assert_eq!(told, expected);
+    }
 }

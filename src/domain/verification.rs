@@ -116,3 +116,41 @@ pub struct Verification {
     #[serde(flatten)]
     pub verdict: Verdict,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::recovery_point::PointState;
+    use crate::testing::{dump, now, region, stored_dump};
+
+    #[test]
+    fn a_level_has_one_word_in_records_and_one_for_people() {
+        for level in Level::ALL {
+            assert_eq!(serde_json::to_value(level).unwrap(), level.as_str());
+            assert_eq!(level.to_string(), level.as_str().to_uppercase());
+            assert_eq!(format!("{level:<4}|"), format!("{level}  |"), "tables have columns");
+        }
+    }
+
+    /// A verification whose record could not be read would be made again and again.
+    #[test]
+    fn the_record_of_as_many_faults_as_are_told_can_be_read() {
+        let stored = stored_dump(dump("accounts", "2026-11-01T04:00:00Z", 1, PointState::Good));
+        let verification = Verification {
+            version: VERIFICATION_VERSION,
+            installation: "bank-prod".parse().unwrap(),
+            dump: stored.dump,
+            run: "20261101t040000z-dump-accounts-1".parse().unwrap(),
+            manifest_etag: Some(stored.etag),
+            plane: Plane::Primary,
+            region: region(),
+            level: Level::L2,
+            began_at: now(),
+            finished_at: now(),
+            locked_until: None,
+            verdict: Verdict::Bad { faults: vec!["f".repeat(2_000); 100] },
+        };
+        let json = serde_json::to_vec_pretty(&verification).unwrap();
+        assert!((json.len() as u64) < VERIFICATION_BYTES_MAX, "{}", json.len());
+    }
+}

@@ -211,3 +211,59 @@ impl fmt::Display for Decision {
         write!(f, ": {}", self.reason)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::testing::at;
+
+    fn slot() -> Slot {
+        Slot::at(at("2026-11-22T03:00:00Z"))
+    }
+
+    fn run() -> RunId {
+        "20261122t030000z-snapshot-1".parse().unwrap()
+    }
+
+    #[rstest]
+    #[case::filled(Reason::Satisfied { slot: slot() })]
+    #[case::not_due(Reason::NotDueYet)]
+    #[case::starting(Reason::Starts { run: run() })]
+    #[case::running(Reason::Running { run: run(), percent: Some(40) })]
+    #[case::queued(Reason::Queued { slot: slot(), behind: Queue::SameSource })]
+    #[case::not_listed_yet(Reason::NotListedYet { run: run(), finished_at: at("2026-11-22T03:05:00Z") })]
+    #[case::switched_off_on_purpose(Reason::Suspended)]
+    #[case::rds_makes_its_own_backup(Reason::InstanceNotReady { slot: slot(), status: "backing-up".to_owned() })]
+    fn what_passes_by_itself_or_was_wanted_is_no_trouble(#[case] reason: Reason) {
+        assert!(!reason.is_trouble(), "{reason}");
+    }
+
+    #[rstest]
+    #[case::failing(Reason::BackingOff { slot: slot(), failed: 1, until: slot().instant(), last_failure: None })]
+    #[case::missed(Reason::Missed { slot: slot(), deadline: at("2026-11-22T09:00:00Z") })]
+    #[case::stopped(Reason::InstanceNotReady { slot: slot(), status: "stopped".to_owned() })]
+    #[case::lost(Reason::InstanceMissing)]
+    #[case::not_postgres(Reason::EngineRefused { engine: "mysql".to_owned() })]
+    #[case::old_client(Reason::ClientTooOld { client: 17, server: 18 })]
+    #[case::unseen(Reason::Unseen(Unseen("throttled".to_owned())))]
+    fn what_may_need_a_person_is_trouble(#[case] reason: Reason) {
+        assert!(reason.is_trouble(), "{reason}");
+    }
+
+    #[test]
+    fn a_decision_says_whose_it_is_before_it_says_why() {
+        let freshness =
+            Freshness { newest_at: None, expected_interval: SignedDuration::ZERO, next_due_at: None, overdue: false };
+        let of = |kind, database: Option<&str>| Decision {
+            source: "accounts".parse().unwrap(),
+            kind,
+            database: database.map(|database| database.parse().unwrap()),
+            reason: Reason::NotDueYet,
+            freshness: freshness.clone(),
+        };
+        assert_eq!(of(Kind::Snapshot, None).to_string(), "accounts snapshot: no slot has come due yet");
+        assert_eq!(of(Kind::Dump, Some("audit")).to_string(), "accounts dump of audit: no slot has come due yet");
+    }
+}

@@ -101,3 +101,80 @@ fn snapshot_state(snapshot: &Snapshot) -> PointState {
         _ => PointState::Pending,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::domain::inventory::Complete;
+    use crate::domain::pin::{PIN_VERSION, Pin};
+    use crate::testing::{at, dump, inventory, now, policy as promises, snapshot};
+
+    const SLOT: &str = "2026-11-22T03:00:00Z";
+    const OLDER: &str = "2026-11-15T03:00:00Z";
+
+    fn policy() -> Policy {
+        promises(&[("accounts", &[])])
+    }
+
+    /// Own snapshots of these slots.
+    fn snapshots(policy: &Policy, slots: &[&str]) -> Vec<Snapshot> {
+        let source = policy.sources.values().next().unwrap();
+        slots.iter().map(|slot| snapshot(policy, source, slot)).collect()
+    }
+
+    fn points(policy: &Policy, snapshots: Vec<Snapshot>) -> Vec<RecoveryPoint> {
+        let mut inventory = inventory(policy);
+        inventory.snapshots = Ok(Complete::after_last_page(snapshots));
+        recovery_points(policy, &inventory)
+    }
+
+    fn failed() -> PointState {
+        PointState::Bad { reason: "RDS reports that the snapshot failed".to_owned() }
+    }
+
+    #[rstest]
+    #[case::available("available", Some(SLOT), PointState::Good, Some(SLOT))]
+    #[case::available_and_not_dated_yet("available", None, PointState::Pending, None)]
+    #[case::being_made("creating", None, PointState::Pending, None)]
+    #[case::unheard_of("quantum-copying", Some(SLOT), PointState::Pending, Some(SLOT))]
+    #[case::failed_and_never_dated_by_rds("failed", None, failed(), Some(SLOT))]
+    #[case::being_deleted("deleting", Some(SLOT), PointState::Deleting, Some(SLOT))]
+    fn only_an_available_snapshot_that_rds_has_dated_is_good(
+        #[case] status: &str,
+        #[case] dated: Option<&str>,
+        #[case] state: PointState,
+        #[case] moment: Option<&str>,
+    ) {
+        let policy = policy();
+        let mut own = snapshots(&policy, &[SLOT]);
+        (own[0].status, own[0].created_at) = (status.to_owned(), dated.map(at));
+        let [point] = &points(&policy, own)[..] else { panic!("one snapshot is one point") };
+        assert_eq!((&point.state, point.created_at), (&state, moment.map(at)));
+    }
+
+    #[test]
+    fn a_pin_is_of_the_snapshot_that_it_names_and_of_no_other() {
+        let policy = policy();
+        let own = snapshots(&policy, &[SLOT, OLDER]);
+        let pin = Pin { version: PIN_VERSION, point: own[1].id.to_string(), reason: None, pinned_at: now() };
+        let mut inventory = inventory(&policy);
+        inventory.snapshots = Ok(Complete::after_last_page(own));
+        for store in inventory.stores.values_mut().flatten() {
+            store.pins = Complete::after_last_page(vec![pin.clone()]);
+        }
+        let pins: Vec<_> = recovery_points(&policy, &inventory).into_iter().map(|point| point.pin).collect();
+        assert_eq!(pins, [None, Some(pin)]);
+    }
+
+    #[test]
+    fn the_points_of_a_source_are_all_of_its_own_and_none_of_its_neighbours() {
+        let of = |source: &str| [SLOT, OLDER].map(|slot| dump(source, slot, 100, PointState::Good));
+        let all = [of("accounts"), of("cards"), of("loans")].concat();
+        for source in ["accounts", "cards", "loans"] {
+            assert_eq!(of_source(&all, &source.parse().unwrap()), of(source));
+        }
+        assert!(of_source(&all, &"bonds".parse().unwrap()).is_empty());
+    }
+}

@@ -189,3 +189,6 @@ fn to_way_back(point: &RecoveryPoint) -> Option<WayBack> {
         region: (point.plane == Plane::Replica).then(|| point.region.clone()),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,3 +149,33 @@ impl fmt::Display for Finding {
         f.write_str(&self.text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[test]
+    fn severities_and_checks_have_one_word_wherever_they_are_written() {
+        for severity in Severity::ALL {
+            assert_eq!(serde_json::to_value(severity).unwrap(), severity.as_str());
+        }
+        for check in Check::ALL {
+            assert_eq!(serde_json::to_value(check).unwrap(), check.as_str());
+        }
+    }
+
+    #[rstest]
+    #[case::about_a_source(Some("accounts"), "warning: accounts: no dump was read back; look at it")]
+    #[case::about_all(None, "warning: no dump was read back; look at it")]
+    fn a_finding_says_how_bad_it_is_and_whom_it_is_about(#[case] source: Option<&str>, #[case] line: &str) {
+        let finding = Finding {
+            severity: Severity::Warning,
+            check: Check::VerificationOverdue,
+            source: source.map(|source| source.parse().unwrap()),
+            text: "no dump was read back; look at it".to_owned(),
+        };
+        assert_eq!(finding.to_string(), line);
+    }
+}

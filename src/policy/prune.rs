@@ -31,3 +31,23 @@ impl PrunePolicy {
 
 /// The time over which [`PrunePolicy::deletes_per_cycle`] counts.
 pub const CYCLE: SignedDuration = SignedDuration::from_hours(1);
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::testing::{at, now, policy};
+
+    #[rstest]
+    #[case::for_a_year(Some(SignedDuration::from_hours(365 * 24)), Some(at("2025-11-23T12:00:00Z")))]
+    #[case::for_ever(None, None)]
+    #[case::for_longer_than_time_has_been(Some(SignedDuration::MAX), None)]
+    fn evidence_is_kept_for_as_long_as_is_configured(
+        #[case] keep_evidence: Option<SignedDuration>,
+        #[case] since: Option<Timestamp>,
+    ) {
+        let limits = PrunePolicy { keep_evidence, ..policy(&[]).prune };
+        assert_eq!(limits.evidence_since(now()), since);
+    }
+}

@@ -76,6 +76,7 @@ mod tests {
     fn the_first_attempt_waits_for_nothing_and_late_ones_for_long() {
         let now: Timestamp = "2026-11-22T03:00:00Z".parse().unwrap();
         assert_eq!(POLICY.next_attempt(0, None, now), Readiness::Now);
+        assert_eq!(POLICY.next_attempt(0, Some(now), now), Readiness::Now, "what ended was no failure");
         assert_eq!(POLICY.next_attempt(8, Some(now), now), Readiness::NotBefore(now + SLOW_PACE));
         assert_eq!(POLICY.next_attempt(8, Some(now), now + SLOW_PACE), Readiness::Now);
     }

@@ -42,6 +42,7 @@ fn what_is_not_a_slot_is_refused(#[case] text: &str) {
 
 #[rstest]
 #[case("20261122t030000z-snapshot-1")]
+#[case("20261122t030000z-snapshot-999")]
 #[case("20261122t030000z-dump-accounts-12")]
 #[case("20261122t030000z-dump-my-db-7-1")]
 #[case("20261122t030000z-dump-K%C3%B6nig%2F1-2")]
@@ -51,12 +52,24 @@ fn a_run_id_survives_a_round_trip(#[case] text: &str) {
 
 #[rstest]
 #[case("20261122t030000z-snapshot-0")]
+#[case("20261122t030000z-snapshot-1000")]
 #[case("20261122t030000z-snapshot-01")]
 #[case("20261122t030000z-dump-%41-1")]
 #[case("20261122t030000z-export-1")]
 #[case("20261122t030000z")]
-fn a_second_spelling_of_a_run_id_is_refused(#[case] text: &str) {
+fn a_second_spelling_of_a_run_id_or_an_attempt_too_many_is_refused(#[case] text: &str) {
     assert!(text.parse::<RunId>().is_err());
+}
+
+#[test]
+fn a_kind_has_one_word_wherever_it_is_written() {
+    for kind in Kind::ALL {
+        let word = kind.as_str();
+        assert_eq!(word.parse::<Kind>().unwrap(), kind);
+        assert_eq!(serde_json::to_value(kind).unwrap(), word);
+        assert_eq!(format!("{kind:<9}|"), format!("{word:<9}|"), "tables have columns");
+    }
+    assert!("export".parse::<Kind>().is_err());
 }
 
 #[test]
@@ -67,6 +80,18 @@ fn attempts_at_one_slot_share_a_stem() {
     let second = SnapshotId::for_slot("strongroom", &source, slot, 2);
     assert_eq!(first.as_str(), "strongroom-accounts-20261122t030000z");
     assert_eq!(second.as_str(), "strongroom-accounts-20261122t030000z-2");
+}
+
+/// Prefix, slot and the room that is kept for the number of an attempt leave 31 of 63 characters. A snapshot is found
+/// again by its id, also by a later version: ids never change.
+#[rstest]
+#[case::that_just_fits("a234567890123456789012345678901", "a234567890123456789012345678901")]
+#[case::too_long_by_one("a2345678901234567890123456789012", "a234567890123456789012-8ec193a6")]
+#[case::cut_at_a_hyphen("aaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb", "aaaaaaaaaaaaaaaaaaaaa-34c645f4")]
+fn a_name_is_cut_for_a_snapshot_id_no_shorter_than_it_must_be(#[case] source: &str, #[case] name: &str) {
+    let id = SnapshotId::for_slot("strongroom", &source.parse().unwrap(), "20261122t030000z".parse().unwrap(), 1);
+    assert_eq!(id.as_str(), format!("strongroom-{name}-20261122t030000z"));
+    assert!(is_hyphenated(id.as_str()), "{id}");
 }
 
 #[test]

@@ -10,6 +10,9 @@ use crate::plan::action::Ending;
 use crate::testing::{at, dump, dump_run, inventory, policy, snapshot, store, stored_dump};
 
 mod beside;
+mod manual;
+mod slots;
+mod under_way;
 
 /// One source with one database, its instance up, and nothing backed up yet.
 struct World {

@@ -121,6 +121,56 @@ fn what_cannot_be_seen_is_not_copied() {
 }
 
 #[test]
+fn neither_a_snapshot_in_the_making_nor_one_of_a_former_instance_nor_a_dump_is_copied_for_one() {
+    let policy = policy();
+    let in_the_making =
+        |own: Snapshot| Snapshot { status: "creating".to_owned(), created_at: None, stored_at: None, ..own };
+    let of_a_former_instance = |own: Snapshot| Snapshot { resource: Some("db-BEFORE".parse().unwrap()), ..own };
+    let origin = |newest: Snapshot| {
+        let mut all = snapshots(&policy, &[SECOND]);
+        all.push(newest);
+        let mut inventory = seen(&policy, &[], Vec::new());
+        inventory.snapshots = Ok(Complete::after_last_page(all));
+        for own in inventory.stores.values_mut() {
+            let newer_dump = dump("accounts", "2026-11-23T04:00:00Z", 100, PointState::Good);
+            *own = Ok(store(vec![newer_dump], Vec::new(), Vec::new()));
+        }
+        let plan = plan(&policy, &inventory, now());
+        copies(&plan).iter().map(|copy| copy.origin.to_string()).collect::<Vec<_>>()
+    };
+    let newest = || snapshots(&policy, &[NEWEST]).remove(0);
+    assert_eq!(origin(newest()), ["strongroom-accounts-20261122t030000z"]);
+    for newest in [in_the_making(newest()), of_a_former_instance(newest())] {
+        assert_eq!(origin(newest), ["strongroom-accounts-20261115t030000z"]);
+    }
+}
+
+#[test]
+fn copies_that_begin_in_one_round_count_among_the_twenty() {
+    let mut policy = promises(&[("accounts", &[]), ("cards", &[])]);
+    for source in policy.sources.values_mut() {
+        source.obligations[0].copies =
+            vec![SnapshotCopies { region: west(), kms_key: None, retention: Retention::KeepAll }];
+    }
+    let under_way = |count: usize| {
+        let of_others = (0..count).map(|number| {
+            let id = format!("others-{number}").parse().unwrap();
+            let status = "copying".to_owned();
+            Snapshot { id, status, tags: tags::Tags::new(), ..snapshots(&policy, &[NEWEST]).remove(0) }
+        });
+        let mut inventory = inventory(&policy);
+        let own = policy.sources.values().map(|source| {
+            let snapshot = snapshot(&policy, source, NEWEST);
+            Snapshot { arn: Some(format!("arn:aws:rds:us-east-1:1:snapshot:{}", snapshot.id)), ..snapshot }
+        });
+        inventory.snapshots = Ok(Complete::after_last_page(own.collect()));
+        inventory.copies = [(west(), Ok(Complete::after_last_page(of_others.collect())))].into();
+        copies(&plan(&policy, &inventory, now())).len()
+    };
+    assert_eq!((under_way(18), under_way(19)), (2, 1));
+}
+
+#[test]
 fn the_last_snapshots_of_an_instance_that_is_lost_are_copied_all_the_same() {
     let policy = policy();
     let mut inventory = seen(&policy, &[NEWEST], Vec::new());
@@ -182,13 +232,27 @@ fn where_strongroom_copies_dumps_it_copies_what_is_newer_than_the_newest_copy() 
     assert!(copied_dumps(&by_s3, &in_buckets(&by_s3, here, Vec::new())).is_empty(), "S3 does it by itself");
 }
 
+#[test]
+fn neither_a_bad_dump_nor_one_that_was_proven_there_before_is_copied() {
+    let policy = with_replica(ReplicaMode::Copied);
+    let older = "copy dump accounts/accounts/20261001t040000z to us-west-2";
+    let copied = |newest: fn(&mut StoredDump)| {
+        let mut here = dumps(&["2026-11-01T04:00:00Z", "2026-10-01T04:00:00Z"]);
+        newest(&mut here[0]);
+        copied_dumps(&policy, &in_buckets(&policy, here, Vec::new()))
+    };
+    assert_eq!(copied(|newest| newest.point.state = PointState::Bad { reason: "flipped".to_owned() }), [older]);
+    assert_eq!(copied(|newest| newest.other_plane_proven = true), [older], "it may have been pruned there since");
+}
+
 #[rstest]
-#[case::young(Replication::Pending, 59, None)]
+#[case::young(Replication::Pending, 60, None)]
 #[case::late(Replication::Pending, 61, Some(Severity::Warning))]
+#[case::late_for_a_whole_day(Replication::Pending, 24 * 60, Some(Severity::Warning))]
 #[case::lost(Replication::Pending, 24 * 60 + 1, Some(Severity::Critical))]
 #[case::failed(Replication::Failed, 1, Some(Severity::Critical))]
 #[case::no_rule(Replication::NoRule, 1, Some(Severity::Critical))]
-#[case::just_done(Replication::Completed, 59, None)]
+#[case::just_done(Replication::Completed, 60, None)]
 #[case::done_elsewhere(Replication::Completed, 61, Some(Severity::Warning))]
 fn each_way_in_which_replication_goes_wrong_is_told(
     #[case] status: Replication,

@@ -336,3 +336,34 @@ fn a_round_begins_only_so_many() {
     ));
     assert_eq!(planned(many, None).len(), L1_PER_ROUND + 1);
 }
+
+/// Two dumps: each is read again in half a cycle.
+#[test]
+fn until_the_cycle_is_over_nothing_is_late_and_the_pace_is_the_usual_one() {
+    let half_a_cycle = SignedDuration::from_hours(45 * 24);
+    let (oldest, newest) = ("2026-08-25T12:00:00Z", "2026-11-22T00:00:00Z");
+    let dumps = vec![read_at("2026-08-01T04:00:00Z", oldest), read_at("2026-09-01T04:00:00Z", newest)];
+    assert_eq!(at(oldest) + half_a_cycle * 2, now());
+    assert_eq!(planned_at(dumps.clone(), None, now()).wake_at, Some(at(newest) + half_a_cycle));
+    let late = planned_at(dumps, None, now() + SignedDuration::from_secs(1));
+    assert_eq!(late.wake_at, Some(at(newest) + half_a_cycle / 2));
+}
+
+#[rstest]
+#[case::at_its_deadline("2026-09-02T04:00:00Z", "2026-10-09T12:00:00Z")]
+#[case::after_its_deadline("2026-09-02T04:00:01Z", "2026-10-17T04:00:01Z")]
+fn a_first_reading_puts_off_a_turn_only_if_it_was_late(#[case] first_read: &str, #[case] turn: &str) {
+    let dumps =
+        vec![read_at("2026-08-01T04:00:00Z", "2026-08-25T12:00:00Z"), read_at("2026-09-01T04:00:00Z", first_read)];
+    assert_eq!(planned_at(dumps, None, at("2026-10-01T00:00:00Z")).wake_at, Some(at(turn)));
+}
+
+#[rstest]
+#[case::in_its_last_second("2026-11-22T12:00:00Z", &[])]
+#[case::a_second_late("2026-11-22T11:59:59Z", &[Check::VerificationOverdue])]
+fn a_first_replica_is_read_back_within_its_first_day(#[case] stored: &str, #[case] told: &[Check]) {
+    let [dump] = unverified(&["2026-11-01T04:00:00Z"]).try_into().unwrap();
+    let mut dump = in_west(with(dump, vec![good(Level::L1)]));
+    dump.point.stored_at = Some(at(stored));
+    assert_eq!(checks(&planned_at(Vec::new(), Some(vec![dump]), now())), told);
+}

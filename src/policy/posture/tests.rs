@@ -10,6 +10,8 @@ use crate::testing::{keep_nothing, policy as promises};
 
 const KEY: &str = "arn:aws:kms:us-east-1:111122223333:key/one";
 const OTHER_KEY: &str = "arn:aws:kms:us-east-1:111122223333:key/other";
+/// It may name any key, the right one too.
+const ALIAS: &str = "arn:aws:kms:us-east-1:111122223333:alias/bank";
 const WEST_KEY: &str = "arn:aws:kms:us-west-2:111122223333:key/west";
 
 /// Seven years of months, replicated to a second bucket.
@@ -61,7 +63,11 @@ fn well() -> BucketFacts {
 }
 
 fn found(facts: &BucketFacts) -> Vec<(Severity, Check)> {
-    let findings = bucket_findings(&policy(), Plane::Primary, facts);
+    found_for(&policy(), facts)
+}
+
+fn found_for(policy: &Policy, facts: &BucketFacts) -> Vec<(Severity, Check)> {
+    let findings = bucket_findings(policy, Plane::Primary, facts);
     findings.into_iter().map(|finding| (finding.severity, finding.check)).collect()
 }
 
@@ -120,6 +126,11 @@ type Change = fn(&mut BucketFacts);
 #[case::replication_of_others(|b: &mut BucketFacts| b.replication.as_mut().unwrap()[0].prefix = "strongroom/cards".to_owned(), Severity::Critical, Check::BucketReplication)]
 #[case::replication_without_kms(|b: &mut BucketFacts| b.replication.as_mut().unwrap()[0].kms_objects = false, Severity::Critical, Check::BucketReplication)]
 #[case::replication_with_another_key(|b: &mut BucketFacts| b.replication.as_mut().unwrap()[0].replica_kms_key = Some(OTHER_KEY.to_owned()), Severity::Critical, Check::BucketReplication)]
+#[case::replication_of_tagged_only(
+    |b: &mut BucketFacts| b.replication.as_mut().unwrap()[0].narrowed = true,
+    Severity::Critical,
+    Check::BucketReplication
+)]
 fn what_is_wrong_with_a_bucket_is_found(#[case] change: Change, #[case] severity: Severity, #[case] check: Check) {
     let mut facts = well();
     change(&mut facts);
@@ -134,6 +145,13 @@ fn what_is_wrong_with_a_bucket_is_found(#[case] change: Change, #[case] severity
     b.lifecycle.as_mut().unwrap().push(rule);
 })]
 #[case::a_rule_for_all_keys(|b: &mut BucketFacts| b.replication.as_mut().unwrap()[0].prefix = String::new())]
+#[case::a_default_by_its_alias(|b: &mut BucketFacts| b.encryption.as_mut().unwrap().kms_key = Some(ALIAS.to_owned()))]
+#[case::a_replica_key_by_its_alias(
+    |b: &mut BucketFacts| b.replication.as_mut().unwrap()[0].replica_kms_key = Some(ALIAS.to_owned())
+)]
+#[case::a_second_rule_that_aborts_uploads_of_others(|b: &mut BucketFacts| {
+    b.lifecycle.as_mut().unwrap().push(LifecycleRule { prefix: "logs/".to_owned(), ..aborting() });
+})]
 fn what_is_harmless_is_no_finding(#[case] change: Change) {
     let mut facts = well();
     change(&mut facts);
@@ -157,4 +175,80 @@ fn where_dumps_are_kept_for_ever_any_expiry_is_too_early() {
     facts.lifecycle.as_mut().unwrap()[0].expiration_days = Some(36_500);
     let findings = bucket_findings(&policy, Plane::Primary, &facts);
     assert!(findings.iter().any(|finding| finding.check == Check::BucketLifecycle), "{findings:?}");
+}
+
+#[test]
+fn a_key_that_is_wanted_by_its_alias_may_be_any() {
+    let mut policy = policy();
+    policy.destination.kms_key = Some(ALIAS.to_owned());
+    policy.destination.replica.as_mut().unwrap().kms_key = Some(ALIAS.to_owned());
+    assert_eq!(found_for(&policy, &well()), []);
+}
+
+/// S3 replicates what is encrypted with KMS only where a rule says so, and what is not in any case.
+#[rstest]
+#[case::by_us(Some(KEY), None, &[(Severity::Critical, Check::BucketReplication)])]
+#[case::by_default(None, Some(true), &[(Severity::Critical, Check::BucketReplication)])]
+#[case::not_at_all(None, Some(false), &[(Severity::Warning, Check::BucketEncryption)])]
+#[case::by_nobody_knows_whom(None, None, &[])]
+fn replication_must_take_along_what_is_encrypted_with_kms(
+    #[case] our_key: Option<&str>,
+    #[case] kms: Option<bool>,
+    #[case] expected: &[(Severity, Check)],
+) {
+    let mut policy = policy();
+    policy.destination.kms_key = our_key.map(str::to_owned);
+    let encryption = kms.map(|kms| DefaultEncryption { kms, kms_key: None, bucket_key: true });
+    let mut facts = BucketFacts { encryption, ..well() };
+    facts.replication.as_mut().unwrap()[0].kms_objects = false;
+    assert_eq!(found_for(&policy, &facts), expected);
+}
+
+/// Days that have begun count in full: 90 days are over on the 91st.
+#[rstest]
+#[case::locked_for_as_long(91, None, &[])]
+#[case::locked_for_longer(92, None, &[(Severity::Info, Check::BucketLock)])]
+#[case::expires_while_kept(30, Some(91), &[(Severity::Critical, Check::BucketLifecycle)])]
+#[case::expires_thereafter(30, Some(92), &[])]
+fn what_is_kept_for_a_time_is_compared_in_days(
+    #[case] locked_days: u32,
+    #[case] expiration_days: Option<u32>,
+    #[case] expected: &[(Severity, Check)],
+    #[values(true, false)] by_age: bool,
+) {
+    let mut policy = policy();
+    let kept = jiff::SignedDuration::from_hours(90 * 24);
+    let rules = if by_age {
+        RetentionPolicy { min_age: kept, ..keep_nothing() }
+    } else {
+        RetentionPolicy { keep_within: Some(kept), ..keep_nothing() }
+    };
+    for obligation in &mut policy.sources.values_mut().next().unwrap().obligations {
+        obligation.retention = Retention::Rules(rules.clone());
+    }
+    let lock = ObjectLock { default_days: Some(locked_days), compliance: true };
+    let lifecycle = LifecycleRule { expiration_days, ..aborting() };
+    let facts = BucketFacts { object_lock: Some(Some(lock)), lifecycle: Some(vec![lifecycle]), ..well() };
+    assert_eq!(found_for(&policy, &facts), expected);
+}
+
+/// What is said of a source has a series for each of them, and all else has one: a finding must have a series.
+#[test]
+fn what_is_found_about_a_bucket_is_about_no_single_source() {
+    let facts = BucketFacts {
+        versioning: Some(false),
+        encryption: Some(DefaultEncryption { kms: false, kms_key: None, bucket_key: false }),
+        object_lock: Some(None),
+        public_access_blocked: Some(false),
+        tls_only: Some(false),
+        lifecycle: Some(Vec::new()),
+        replication: Some(Vec::new()),
+        ..well()
+    };
+    let findings = bucket_findings(&policy(), Plane::Primary, &facts);
+    assert_eq!(findings.len(), 7, "{findings:?}");
+    assert!(
+        findings.iter().all(|finding| finding.source.is_none() && !finding.check.is_about_sources()),
+        "{findings:?}"
+    );
 }

@@ -87,6 +87,57 @@ fn jitter_delays_the_start_and_leaves_the_slot() {
     assert_eq!(schedule.latest_due(start - SignedDuration::from_secs(1)), Some("20260531t030000z".parse().unwrap()));
 }
 
+/// With one key more there is one start more; they must not crowd into the first minutes.
+#[test]
+fn jitter_spreads_the_starts_of_many_over_all_of_it() {
+    let delay = |source: u32| {
+        let hourly =
+            schedule("0 3 * * *", "UTC").with_jitter(SignedDuration::from_hours(1), &format!("s{source}/snapshot"));
+        hourly.delay().as_mins()
+    };
+    let mut quarters = [0; 4];
+    for source in 0..100 {
+        quarters[usize::try_from(delay(source) / 15).unwrap()] += 1;
+    }
+    assert!(quarters.iter().all(|starts| (10..=40).contains(starts)), "{quarters:?}");
+}
+
+#[rstest]
+#[case(SignedDuration::ZERO)]
+#[case(SignedDuration::from_secs(-5))]
+fn without_jitter_a_run_starts_at_its_slot(#[case] jitter: SignedDuration) {
+    let schedule = schedule("0 3 * * *", "UTC").with_jitter(jitter, "accounts/snapshot");
+    let slot: Slot = "20260601t030000z".parse().unwrap();
+    assert_eq!(schedule.start_of(slot), slot.instant());
+}
+
+#[test]
+fn a_schedule_reads_as_it_was_written_and_names_its_zone() {
+    let weekly = schedule("0 3 * * Sun", "Europe/London");
+    assert_eq!((weekly.to_string().as_str(), weekly.zone_name()), ("0 3 * * Sun", "Europe/London"));
+    assert_eq!(weekly.zone(), &TimeZone::get("Europe/London").unwrap());
+    assert_eq!(format!("{weekly:?}"), "Schedule(0 3 * * Sun, Europe/London, +PT0S)");
+    assert_eq!("@weekly".parse::<Schedule>().unwrap().zone_name(), "UTC");
+}
+
+/// 7 November 2027: 02:00 EDT becomes 01:00 EST at 06:00 UTC, and the hour from one to two comes again.
+#[rstest]
+#[case::that_follows_elapsed_time("0 * * * *", "20271107t060000z")]
+#[case::at_a_named_hour("0 1 * * *", "20271107t050000z")]
+fn what_comes_due_in_a_repeated_hour_is_only_what_follows_elapsed_time(#[case] pattern: &str, #[case] latest: &str) {
+    let schedule = schedule(pattern, "America/New_York");
+    assert_eq!(schedule.latest_due(instant("2027-11-07T06:10:00Z")), Some(latest.parse().unwrap()));
+}
+
+/// 2100 is no leap year. One that follows elapsed time is looked for in windows, and the longest must reach this far.
+#[rstest]
+#[case::at_a_named_hour("0 3 29 2 *", "20960229t030000z")]
+#[case::all_day("0 * 29 2 *", "20960229t230000z")]
+fn the_latest_leap_day_is_found_eight_years_later(#[case] pattern: &str, #[case] latest: &str) {
+    let schedule = schedule(pattern, "UTC");
+    assert_eq!(schedule.latest_due(instant("2104-02-28T12:00:00Z")), Some(latest.parse().unwrap()));
+}
+
 /// Patterns that fire a few times a day to once a year, in zones that change at different hours, or never.
 fn any_schedule() -> impl Strategy<Value = Schedule> {
     let patterns = prop::sample::select(vec![

@@ -76,6 +76,20 @@ fn remains_are_swept_only_if_our_own_record_says_that_they_are_waste(
     assert!(!plan.actions.iter().any(|action| matches!(action, Action::Sweep(_))), "ages need a clock");
 }
 
+/// They may be of a run that goes on, and whose record is not shown.
+#[test]
+fn the_failure_of_one_run_makes_no_waste_of_what_another_wrote() {
+    let policy = policy();
+    let mut inventory = seen(&policy);
+    let mut run = dump_run("accounts", "2026-10-01T04:00:00Z", OwnerState::Dead);
+    run.record.state = RunState::Abandoned { finished_at: at("2026-10-01T05:00:00Z") };
+    let of_another = remains("accounts", "2026-11-01T04:00:00Z", 100);
+    let all = store(dumps(&FIRSTS[1..4]), vec![run], vec![of_another]);
+    inventory.stores = [(source(&policy).id.clone(), Ok(all))].into();
+    let plan = planned(&policy, &inventory);
+    assert!(!plan.actions.iter().any(|action| matches!(action, Action::Sweep(_))), "{:?}", plan.actions);
+}
+
 /// Its objects may be older than its end: that counts.
 #[rstest]
 #[case::now("2026-11-16T12:00:00Z", false)]

@@ -81,6 +81,24 @@ fn an_instance_under_a_key_that_aws_manages_is_found(#[case] copies_key: Option<
 }
 
 #[test]
+fn copies_of_another_source_bring_an_instance_into_no_other_account() {
+    let mut policy = policy(None);
+    let mut other = promises(&[("cards", &[])]).sources.pop_first().unwrap();
+    other.1.obligations[0].copies.push(SnapshotCopies {
+        region: WEST.parse().unwrap(),
+        kms_key: Some(OURS_IN_WEST.to_owned()),
+        retention: Retention::KeepAll,
+    });
+    policy.sources.extend([other]);
+    let told = told(&policy, Some(OURS), &[(key(EAST, OURS), managed())]);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].starts_with("warning: accounts: instance bank-accounts is encrypted under a key that AWS"),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn a_key_of_another_region_says_nothing_about_one_of_the_same_name() {
     assert_eq!(told(&policy(None), Some(OURS), &[(key(WEST, OURS), managed())]), Vec::<String>::new());
 }
@@ -113,4 +131,21 @@ fn nothing_is_said_of_keys_that_can_be_used_or_may_not_be_asked_for() {
     let facts: Vec<_> = names.into_iter().map(|name| (name, in_state(KeyState::Enabled))).collect();
     assert_eq!(told(&policy(Some(OURS_IN_WEST)), Some(OURS), &facts), Vec::<String>::new());
     assert_eq!(told(&policy(Some(OURS_IN_WEST)), Some(OURS), &[]), Vec::<String>::new());
+}
+
+/// What is said of a source has a series for each of them, and all else has one: a finding must have a series.
+#[test]
+fn what_is_found_about_the_key_of_a_source_names_the_source() {
+    let policy = policy(Some("alias/aws/rds"));
+    let mut instance = inventory(&policy).instances.unwrap().iter().next().unwrap().clone();
+    instance.kms_key = Some(OURS.to_owned());
+    let uses = keys_in_use(&policy, |_| Some(&instance));
+    let facts = [key(EAST, OURS), key(EAST, "alias/bucket")].map(|name| (name, in_state(KeyState::Disabled)));
+    let findings = key_findings(&uses, &BTreeMap::from(facts));
+    assert_eq!(findings.len(), 3, "{findings:?}");
+    assert!(
+        findings.iter().all(|finding| finding.check.is_about_sources() == finding.source.is_some()),
+        "{findings:?}"
+    );
+    assert_eq!(findings.iter().filter(|finding| finding.source.is_some()).count(), 2, "{findings:?}");
 }

@@ -1,0 +1,209 @@
+use rstest::rstest;
+
+use super::*;
+use crate::domain::inventory::{Complete, DeleteMarker, Endpoint, Instance, ReplicaStore, SourceStore};
+use crate::domain::recovery_point::PointState;
+use crate::plan::plan;
+use crate::testing::{at, dump, inventory, now, policy as promises, remains, snapshot, store, stored_dump};
+
+const FIRST: &str = "2026-11-01T04:00:00Z";
+const SUNDAY: &str = "2026-11-22T03:00:00Z";
+
+fn policy() -> Policy {
+    promises(&[("accounts", &["accounts"])])
+}
+
+/// Everything is backed up, and everything is up.
+fn seen(policy: &Policy) -> Inventory {
+    let mut inventory = inventory(policy);
+    for (source, seen) in &mut inventory.stores {
+        let dump = dump(source.as_str(), FIRST, 100, PointState::Good);
+        *seen = Ok(store(vec![dump], Vec::new(), Vec::new()));
+    }
+    instances(&mut inventory, |instance| {
+        instance.status = "available".to_owned();
+        instance.endpoint = Some(Endpoint { host: "db".to_owned(), port: 5432 });
+    });
+    inventory
+}
+
+fn instances(inventory: &mut Inventory, change: fn(&mut Instance)) {
+    let mut instances: Vec<Instance> = inventory.instances.as_ref().unwrap().iter().cloned().collect();
+    instances.iter_mut().for_each(change);
+    inventory.instances = Ok(Complete::after_last_page(instances));
+}
+
+fn of_accounts(inventory: &mut Inventory) -> &mut SourceStore {
+    inventory.stores.values_mut().next().unwrap().as_mut().unwrap()
+}
+
+fn status(policy: &Policy, inventory: &Inventory) -> Status {
+    Status::of(policy, inventory, &plan(policy, inventory, now()))
+}
+
+/// The marker of a dump that somebody has hidden.
+fn hide_a_dump(inventory: &mut Inventory) {
+    let manifest = of_accounts(inventory).dumps.iter().next().unwrap().manifest.clone();
+    let hiding = DeleteMarker { marker: manifest, set_at: Some(now()), hides: true };
+    of_accounts(inventory).markers = Complete::after_last_page(vec![hiding]);
+}
+
+/// An older dump that was found bad, and a newer one that was not.
+fn spoil_an_older_dump(inventory: &mut Inventory) {
+    let bad = PointState::Bad { reason: "bits have flipped".to_owned() };
+    let dumps = [dump("accounts", FIRST, 100, PointState::Good), dump("accounts", "2026-10-01T04:00:00Z", 100, bad)];
+    of_accounts(inventory).dumps = Complete::after_last_page(dumps.map(stored_dump).into());
+}
+
+/// Something that is seen, or not, and whether anything needs a person then.
+type Event = fn(&mut Policy, &mut Inventory);
+
+#[rstest]
+#[case::nothing(|_: &mut Policy, _: &mut Inventory| {}, true)]
+#[case::worth_knowing_only(|_: &mut Policy, seen: &mut Inventory| spoil_an_older_dump(seen), true)]
+#[case::a_warning(|_: &mut Policy, seen: &mut Inventory| hide_a_dump(seen), false)]
+#[case::not_all_seen(
+    |_: &mut Policy, seen: &mut Inventory| { seen.buckets.insert(Plane::Primary, Err(Unseen("denied".to_owned()))); },
+    false
+)]
+#[case::the_next_dump_will_be_refused(
+    |_: &mut Policy, seen: &mut Inventory| instances(seen, |own| own.engine_version = "18.1".to_owned()),
+    false
+)]
+#[case::a_snapshot_is_overdue(
+    |_: &mut Policy, seen: &mut Inventory| seen.snapshots = Ok(Complete::after_last_page(Vec::new())),
+    false
+)]
+#[case::switched_off_and_nothing_to_restore_from(
+    |policy: &mut Policy, seen: &mut Inventory| {
+        policy.sources.values_mut().flat_map(|own| &mut own.obligations).for_each(|own| own.suspended = true);
+        seen.snapshots = Ok(Complete::after_last_page(Vec::new()));
+        of_accounts(seen).dumps = Complete::after_last_page(Vec::new());
+        instances(seen, |own| own.latest_restorable_at = None);
+    },
+    false
+)]
+fn all_is_well_while_nothing_needs_a_person(#[case] event: Event, #[case] well: bool) {
+    let mut policy = policy();
+    let mut inventory = seen(&policy);
+    event(&mut policy, &mut inventory);
+    let status = status(&policy, &inventory);
+    assert_eq!(status.well, well, "{status:#?}");
+}
+
+#[rstest]
+#[case::backed_up(|_: &mut Policy, _: &mut Inventory| {}, ObligationState::Ok)]
+#[case::switched_off(
+    |policy: &mut Policy, seen: &mut Inventory| {
+        seen.snapshots = Ok(Complete::after_last_page(Vec::new()));
+        policy.sources.values_mut().flat_map(|own| &mut own.obligations).for_each(|own| own.suspended = true);
+    },
+    ObligationState::Suspended
+)]
+#[case::the_next_will_be_refused(
+    |_: &mut Policy, seen: &mut Inventory| instances(seen, |own| own.engine = "mysql".to_owned()),
+    ObligationState::Trouble
+)]
+#[case::overdue_and_refused(
+    |_: &mut Policy, seen: &mut Inventory| {
+        instances(seen, |own| own.engine = "mysql".to_owned());
+        seen.snapshots = Ok(Complete::after_last_page(Vec::new()));
+    },
+    ObligationState::Overdue
+)]
+fn one_word_says_how_a_backup_stands_the_worst_first(#[case] event: Event, #[case] state: ObligationState) {
+    let mut policy = policy();
+    let mut inventory = seen(&policy);
+    event(&mut policy, &mut inventory);
+    let of_snapshots = &status(&policy, &inventory).sources[0].obligations[0];
+    assert_eq!((of_snapshots.kind, of_snapshots.state), (Kind::Snapshot, state));
+}
+
+#[test]
+fn each_source_shows_what_is_owed_to_it_and_nothing_of_the_others() {
+    let policy = promises(&[("accounts", &["accounts"]), ("cards", &["cards"])]);
+    let mut inventory = seen(&policy);
+    of_accounts(&mut inventory).remains =
+        Complete::after_last_page(vec![remains("accounts", FIRST, 30), remains("accounts", FIRST, 12)]);
+    let status = status(&policy, &inventory);
+    let names = |database: &Option<DatabaseName>| database.as_ref().map(ToString::to_string);
+    for (source, name) in status.sources.iter().zip(["accounts", "cards"]) {
+        assert_eq!((source.source.as_str(), source.instance.as_str()), (name, format!("bank-{name}").as_str()));
+        let owed: Vec<_> = source.obligations.iter().map(|own| (own.kind, names(&own.database))).collect();
+        assert_eq!(owed, [(Kind::Snapshot, None), (Kind::Dump, Some(name.to_owned()))]);
+        let read: Vec<String> = source.read_back.iter().map(|own| own.database.to_string()).collect();
+        assert_eq!(read, [name]);
+    }
+    assert_eq!((status.sources.len(), status.remains_bytes, status.at), (2, 42, now()));
+    let of_dumps = &status.sources[0].obligations[1];
+    assert_eq!(of_dumps.newest_at, Some(at(FIRST)));
+    assert_eq!(of_dumps.next_due_at, Some(at("2026-12-01T04:00:00Z")));
+    assert_eq!(of_dumps.expected_interval_seconds, 30 * 24 * 3600);
+    assert_eq!(of_dumps.reason, "slot 20261101t040000z is filled");
+}
+
+/// A way back in one line.
+fn ways(status: &Status) -> Vec<String> {
+    let ways = status.sources[0].restorable.iter().map(|way| {
+        let of = way.database.as_ref().map(ToString::to_string).unwrap_or_default();
+        let region = way.region.as_ref().map(ToString::to_string).unwrap_or_default();
+        format!("{} {of} {region} {} {}", way.path, way.to, way.from.as_deref().unwrap_or_default())
+    });
+    ways.collect()
+}
+
+#[test]
+fn the_ways_back_are_to_the_newest_moment_of_each_kind_database_and_region() {
+    let policy = promises(&[("accounts", &["accounts", "audit"])]);
+    let mut inventory = seen(&policy);
+    let source = policy.sources.values().next().unwrap();
+    let slots = [SUNDAY, "2026-11-15T03:00:00Z"];
+    inventory.snapshots = Ok(Complete::after_last_page(slots.map(|slot| snapshot(&policy, source, slot)).into()));
+    let copies = slots[1..].iter().map(|slot| snapshot(&policy, source, slot)).collect();
+    inventory.copies = [("us-west-2".parse().unwrap(), Ok(Complete::after_last_page(copies)))].into();
+    let of = |database: &str, slot: &str, moment: &str| {
+        let point = dump("accounts", slot, 100, PointState::Good);
+        let id = format!("accounts/{database}/{}", point.slot);
+        let database = Some(database.parse().unwrap());
+        stored_dump(RecoveryPoint { id, database, created_at: Some(at(moment)), ..point })
+    };
+    // One that was asked for by hand bears the later slot, and is of an earlier moment than the one that came after it.
+    let by_hand = of("accounts", "2026-11-01T04:00:05Z", "2026-11-01T04:00:05Z");
+    let scheduled = of("accounts", FIRST, "2026-11-01T04:00:09Z");
+    let bad = PointState::Bad { reason: "an object is missing".to_owned() };
+    let newer_bad = stored_dump(dump("accounts", "2026-11-20T04:00:00Z", 100, bad));
+    let older = of("audit", "2026-10-01T04:00:00Z", "2026-10-01T04:00:00Z");
+    let here = vec![newer_bad, by_hand, scheduled.clone(), of("audit", FIRST, FIRST), older];
+    let there = RecoveryPoint { plane: Plane::Replica, region: "us-west-2".parse().unwrap(), ..scheduled.point };
+    let store = of_accounts(&mut inventory);
+    store.dumps = Complete::after_last_page(here);
+    store.replica = Some(Ok(ReplicaStore { dumps: Complete::after_last_page(vec![stored_dump(there)]) }));
+    assert_eq!(
+        ways(&status(&policy, &inventory)),
+        [
+            "pitr   2026-11-23T11:55:00Z ",
+            "snapshot   2026-11-22T03:05:00Z strongroom-accounts-20261122t030000z",
+            "snapshot  us-west-2 2026-11-15T03:05:00Z strongroom-accounts-20261115t030000z",
+            "dump accounts  2026-11-01T04:00:09Z accounts/accounts/20261101t040000z",
+            "dump accounts us-west-2 2026-11-01T04:00:09Z accounts/accounts/20261101t040000z",
+            "dump audit  2026-11-01T04:00:00Z accounts/audit/20261101t040000z",
+        ]
+    );
+}
+
+#[test]
+fn where_no_instance_is_seen_the_ways_back_that_need_none_are_shown() {
+    let policy = policy();
+    let mut inventory = seen(&policy);
+    inventory.instances = Err(Unseen("throttled".to_owned()));
+    let status = status(&policy, &inventory);
+    assert_eq!(status.sources[0].instance_status, None);
+    assert_eq!(status.unseen, ["instances: throttled"]);
+    assert_eq!(
+        ways(&status),
+        [
+            "snapshot   2026-11-22T03:05:00Z strongroom-accounts-20261122t030000z",
+            "dump accounts  2026-11-01T04:00:00Z accounts/accounts/20261101t040000z",
+        ]
+    );
+}
