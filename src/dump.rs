@@ -17,6 +17,7 @@ pub mod parallel;
 pub mod parts;
 pub mod quoting;
 pub mod read_back;
+pub mod replica;
 pub mod row_meter;
 pub mod rows;
 mod stream;

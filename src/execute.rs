@@ -7,6 +7,7 @@ mod govern;
 mod patient_store;
 pub mod pin;
 mod prune;
+mod replica;
 mod restore_md;
 mod snapshot;
 mod verify;

@@ -102,6 +102,8 @@ pub struct SourcePolicy {
     pub instance: InstanceId,
     /// The databases that are dumped.
     pub databases: Vec<DatabaseName>,
+    /// The read replica that they are read from, if not on the instance itself.
+    pub dump_from: Option<InstanceId>,
     /// How they are dumped; `None` where the policy makes no dumps.
     pub dump_settings: Option<DumpSettings>,
     /// What is owed to it: at most one obligation for snapshots, one per database for dumps.

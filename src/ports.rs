@@ -30,6 +30,8 @@ pub enum ErrorKind {
     Transient,
     /// The thing is in a state that does not allow it now.
     WrongState,
+    /// Others went first: a replica's replay, or a deadlock. It may work the next time.
+    Conflict,
     /// It cannot work as asked.
     Invalid,
     /// Stopped by us.

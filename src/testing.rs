@@ -126,6 +126,7 @@ fn source(id: &str, databases: &[&str]) -> SourcePolicy {
         id: id.parse().unwrap(),
         instance: format!("bank-{id}").parse().unwrap(),
         databases,
+        dump_from: None,
         dump_settings: Some(settings),
         obligations,
     }
@@ -180,6 +181,7 @@ fn instance(source: &SourcePolicy) -> Instance {
         endpoint: None,
         latest_restorable_at: Some(at("2026-11-23T11:55:00Z")),
         automated_backup_days: 7,
+        replica_of: None,
         storage_bytes: 100,
         kms_key: None,
     }

@@ -160,6 +160,7 @@ fn to_instance(instance: &DbInstance) -> Option<Instance> {
         endpoint,
         latest_restorable_at: instance.latest_restorable_time().and_then(timestamp),
         automated_backup_days: instance.backup_retention_period().and_then(|days| days.try_into().ok()).unwrap_or(0),
+        replica_of: instance.read_replica_source_db_instance_identifier().map(str::to_owned),
         storage_bytes: gib(instance.allocated_storage()),
         kms_key: instance.kms_key_id().map(str::to_owned),
     })

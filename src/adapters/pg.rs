@@ -142,6 +142,7 @@ fn kind_of_code(code: Option<&str>) -> ErrorKind {
         Some("3D000" | "42P01") => ErrorKind::NotFound,
         // A lock that is not to be had in time.
         Some("55P03") => ErrorKind::WrongState,
+        Some("40001" | "40P01") => ErrorKind::Conflict,
         Some(code) if code.starts_with("57") || code.starts_with("08") || code.starts_with("53") => {
             ErrorKind::Transient
         }

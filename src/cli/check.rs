@@ -101,7 +101,11 @@ async fn online(config: Config) -> Vec<String> {
         plan.unseen.iter().map(|(section, Unseen(why))| format!("{section}: {why}")).collect();
     for decision in &plan.decisions {
         match &decision.reason {
-            Reason::InstanceMissing | Reason::EngineRefused { .. } | Reason::ClientTooOld { .. } => {
+            Reason::InstanceMissing
+            | Reason::ReplicaMissing { .. }
+            | Reason::NotItsReplica { .. }
+            | Reason::EngineRefused { .. }
+            | Reason::ClientTooOld { .. } => {
                 findings.push(decision.to_string());
             }
             Reason::Satisfied { .. }
@@ -125,7 +129,8 @@ async fn online(config: Config) -> Vec<String> {
 
 /// Logs in to every database that is to be dumped.
 async fn logins(ports: &Ports, inventory: &Inventory, source: &SourcePolicy) -> Vec<String> {
-    let endpoint = inventory.instance(&source.instance).ok().flatten().and_then(|instance| instance.endpoint.clone());
+    let id = source.dump_from.as_ref().unwrap_or(&source.instance);
+    let endpoint = inventory.instance(id).ok().flatten().and_then(|instance| instance.endpoint.clone());
     let Some(endpoint) = endpoint else { return Vec::new() };
     let mut findings = Vec::new();
     for task in source.obligations.iter().map(|obligation| &obligation.task) {

@@ -77,7 +77,11 @@ async fn read(
     };
     let why = Chain(&error).to_string();
     let refused = match error.kind() {
-        ErrorKind::NotFound | ErrorKind::Transient | ErrorKind::Throttled | ErrorKind::Cancelled => return Err(error),
+        ErrorKind::NotFound
+        | ErrorKind::Transient
+        | ErrorKind::Throttled
+        | ErrorKind::Conflict
+        | ErrorKind::Cancelled => return Err(error),
         // Too large, or moved to an archive.
         ErrorKind::Invalid | ErrorKind::WrongState => None,
         ErrorKind::PermissionDenied | ErrorKind::AlreadyExists | ErrorKind::Other => match if_refused {

@@ -13,6 +13,8 @@ pub struct Activity {
     pub standbys: Vec<Standby>,
     /// There are standbys, and this login may not see how far they are.
     pub standbys_hidden: bool,
+    /// Of a standby that is dumped, and has received more than it has replayed: how old the last commit is that it has replayed.
+    pub replay_delay: Option<SignedDuration>,
 }
 
 /// A session that waits for the dump.

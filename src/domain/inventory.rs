@@ -89,6 +89,8 @@ pub struct Instance {
     pub latest_restorable_at: Option<Timestamp>,
     /// Days that automated backups are kept.
     pub automated_backup_days: u32,
+    /// Of a read replica: the instance that it replicates, by its identifier, or by its ARN where that is in another region.
+    pub replica_of: Option<String>,
     /// Allocated storage in bytes.
     pub storage_bytes: u64,
     /// ARN of the KMS key that its storage is encrypted under; absent where it is not encrypted.

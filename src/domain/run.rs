@@ -78,12 +78,20 @@ pub enum StopCause {
     FreeStorage,
     /// Nobody could look at its server for too long.
     Unwatched,
+    /// The replica that it was read from had to replay what its snapshot stood in the way of.
+    RecoveryConflict,
 }
 
 impl StopCause {
     /// All of them.
-    pub const ALL: [StopCause; 5] =
-        [StopCause::LockWait, StopCause::XminAge, StopCause::ReplicaLag, StopCause::FreeStorage, StopCause::Unwatched];
+    pub const ALL: [StopCause; 6] = [
+        StopCause::LockWait,
+        StopCause::XminAge,
+        StopCause::ReplicaLag,
+        StopCause::FreeStorage,
+        StopCause::Unwatched,
+        StopCause::RecoveryConflict,
+    ];
 
     /// The cause as one word.
     #[must_use]
@@ -94,6 +102,7 @@ impl StopCause {
             StopCause::ReplicaLag => "replica_lag",
             StopCause::FreeStorage => "free_storage",
             StopCause::Unwatched => "unwatched",
+            StopCause::RecoveryConflict => "recovery_conflict",
         }
     }
 }

@@ -84,6 +84,9 @@ UNION ALL
 SELECT 'standby', pid::text, extract(epoch FROM replay_lag)::text, application_name
 FROM pg_catalog.pg_stat_replication WHERE state IN ('streaming', 'catchup') AND replay_lag IS NOT NULL
 UNION ALL
+SELECT 'replay', NULL, extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::text, NULL
+WHERE pg_is_in_recovery() AND pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()
+UNION ALL
 SELECT 'hidden', NULL, NULL, NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_stat_replication WHERE state IS NULL)";
 
 fn take(row: &[Option<String>], into: &mut Activity) {
@@ -101,6 +104,7 @@ fn take(row: &[Option<String>], into: &mut Activity) {
             let standby = seconds().map(|lag| Standby { pid: pid(), name: name().unwrap_or_default(), lag });
             into.standbys.extend(standby);
         }
+        Some("replay") => into.replay_delay = seconds(),
         Some("hidden") => into.standbys_hidden = true,
         Some(_) | None => {}
     }
@@ -123,6 +127,7 @@ mod tests {
             ["waiting", "8", "", ""],
             ["xmin", "12", "true", ""],
             ["standby", "9", "0.5", "walreceiver"],
+            ["replay", "", "2.5", ""],
             ["hidden", "", "", ""],
         ];
         let mut activity = Activity::default();
@@ -139,6 +144,7 @@ mod tests {
             xmin: Some(Xmin { age: 12, others_older: true }),
             standbys: vec![Standby { pid: 9, name: "walreceiver".to_owned(), lag: millis(500) }],
             standbys_hidden: true,
+            replay_delay: Some(millis(2500)),
         };
         assert_eq!(activity, expected);
     }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::claim::Claim;
 use super::patient_store::PatientStore;
+use super::replica::Primary;
 use super::{Executor, Outcome, restore_md};
 use crate::domain::id::RunId;
 use crate::domain::manifest::{
@@ -17,13 +18,14 @@ use crate::domain::manifest::{
 };
 use crate::domain::memory::DumpMemory;
 use crate::domain::progress::Progress;
-use crate::domain::run::{Failure, LEASE, RunState};
+use crate::domain::run::{Failure, LEASE, RunState, StopCause};
 use crate::dump::bandwidth::Bandwidth;
 use crate::dump::memory::Share;
 use crate::dump::parallel::{ParallelRequest, dump_in_parallel};
 use crate::dump::parts::PartSizes;
 use crate::dump::{ARCHIVE, Archive, ArchiveRequest, DumpError, GLOBALS, put_new, stream_archive};
 use crate::plan::action::StartDump;
+use crate::policy::governor;
 use crate::ports::object_store::ObjectStore;
 use crate::ports::postgres::{DatabaseFacts, Globals, TextEncoding};
 use crate::ports::{Chain, ErrorKind, PortError};
@@ -53,6 +55,26 @@ pub(super) fn session_name(run: &RunId) -> String {
     format!("strongroom/{run}")
 }
 
+/// Why there is no dump, in words, and what it gave way to.
+fn why(
+    start: &StartDump,
+    error: &DumpError,
+    stopped: Option<Stop>,
+    governed: Option<governor::Stop>,
+) -> (String, Option<StopCause>) {
+    if let Some(governed) = governed {
+        return (format!("stopped by the governor: {}", governed.reason), Some(governed.cause));
+    }
+    if stopped.is_some() {
+        return (format!("the dump had not ended at its deadline, {}", start.deadline), None);
+    }
+    let chain = Chain(error);
+    if start.read_from.replica_of.is_some() && error.is_recovery_conflict() {
+        return (format!("the replica had to go on replaying: {chain}"), Some(StopCause::RecoveryConflict));
+    }
+    (chain.to_string(), None)
+}
+
 /// Why a dump was stopped from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stop {
@@ -60,6 +82,17 @@ enum Stop {
     Deadline,
     /// Another daemon took the run for dead and closed it.
     ClaimLost,
+}
+
+/// What was asked before the dump.
+struct Prepared {
+    facts: DatabaseFacts,
+    globals: Globals,
+    pg_dump_version: String,
+    /// Where a replica is read: what it is a replica of.
+    primary: Option<Primary>,
+    /// What the dump will not have.
+    left_out: Option<String>,
 }
 
 /// What a dump is made with, once its database is known.
@@ -105,18 +138,13 @@ impl Executor {
         let state = match (made, stopped) {
             (Ok(manifest), _) => RunState::Succeeded { finished_at, size_bytes: manifest.stored_bytes },
             (Err(_), Some(Stop::ClaimLost)) => return Ok(Outcome::ClaimedElsewhere),
+            (Err(error), None) if governed.is_none() && error.kind() == ErrorKind::Cancelled => {
+                RunState::Cancelled { finished_at }
+            }
             (Err(error), stopped) => {
-                let message = match (&governed, stopped) {
-                    (Some(governed), _) => format!("stopped by the governor: {}", governed.reason),
-                    (None, Some(_)) => format!("the dump had not ended at its deadline, {}", start.deadline),
-                    (None, None) if error.kind() == ErrorKind::Cancelled => {
-                        return self.end(claim, RunState::Cancelled { finished_at }).await;
-                    }
-                    (None, None) => Chain(&error).to_string(),
-                };
-                let explained = self.explain(message, &start.instance, started_at).await;
-                let failure = Failure { stopped_by: governed.map(|governed| governed.cause), ..explained };
-                RunState::Failed { finished_at, failure }
+                let (message, stopped_by) = why(start, &error, stopped, governed);
+                let explained = self.explain(message, &start.read_from.instance, started_at).await;
+                RunState::Failed { finished_at, failure: Failure { stopped_by, ..explained } }
             }
         };
         self.end(claim, state).await
@@ -169,16 +197,24 @@ impl Executor {
             prepared = self.prepare(start) => prepared?,
             () = stop.cancelled() => return Err(DumpError::Cancelled),
         };
-        let (facts, globals, pg_dump_version) = prepared;
+        let Prepared { facts, globals, pg_dump_version, primary, left_out } = prepared;
         let sizes = PartSizes::for_dump(self.settings.part_size_bytes, facts.size_bytes);
         let memory = self.share_of_memory(start, sizes, stop).await?;
         let means = Means { text: facts.text, sizes, memory };
-        let archive = match start.settings.engine {
+        let mut archive = match start.settings.engine {
             Engine::PgDump => self.store_archive(start, means, progress, store, stop).await?,
             Engine::Parallel => self.store_tables(start, means, progress, store, stop).await?,
         };
         if let Some(warnings) = &archive.warnings {
             tracing::warn!(warnings, "pg_dump succeeded and warned; the manifest keeps the warnings");
+        }
+        if let Some(left_out) = left_out {
+            tracing::warn!(left_out, "the dump has not all that the instance has; the manifest says so");
+            archive.warnings = Some(archive.warnings.into_iter().chain([left_out]).collect::<Vec<_>>().join("\n"));
+        }
+        if let Some(primary) = &primary {
+            // Had it been promoted meanwhile, what was read could be what somebody has written there since.
+            self.await_replay(start, primary).await?;
         }
         if stop.is_cancelled() {
             return Err(DumpError::Cancelled);
@@ -228,13 +264,24 @@ impl Executor {
     }
 
     /// Everything that is asked before the client starts. Each question logs in anew: tokens expire.
-    async fn prepare(&self, start: &StartDump) -> Result<(DatabaseFacts, Globals, String), PortError> {
-        let version = self.ports.pg_dump.version().await?;
-        let login = self.ports.credentials.login(&start.dump.source, &start.endpoint).await?;
+    async fn prepare(&self, start: &StartDump) -> Result<Prepared, PortError> {
+        let pg_dump_version = self.ports.pg_dump.version().await?.text;
+        let read_from = &start.read_from;
+        // The moment of the data is the instance's: a replica that has replayed all that was written until then has it, too.
+        let instance = read_from.replica_of.as_ref().unwrap_or(&read_from.endpoint);
+        let login = self.ports.credentials.login(&start.dump.source, instance).await?;
         let facts = self.ports.postgres.facts(&login, &start.dump.database).await?;
-        let login = self.ports.credentials.login(&start.dump.source, &start.endpoint).await?;
+        let (primary, left_out) = match &read_from.replica_of {
+            None => (None, None),
+            Some(instance) => {
+                let primary = self.primary(start, instance, &facts).await?;
+                self.await_replay(start, &primary).await?;
+                (Some(primary), self.left_out_by_replica(start).await?)
+            }
+        };
+        let login = self.ports.credentials.login(&start.dump.source, &read_from.endpoint).await?;
         let globals = self.ports.postgres.globals(&login, &start.dump.database).await?;
-        Ok((facts, globals, version.text))
+        Ok(Prepared { facts, globals, pg_dump_version, primary, left_out })
     }
 
     /// Waits until the dump may have its memory: before it takes a lock or a snapshot of anything.
@@ -287,7 +334,7 @@ impl Executor {
         store: &Arc<dyn ObjectStore>,
         stop: &CancellationToken,
     ) -> Result<StoredArchive, DumpError> {
-        let login = self.ports.credentials.login(&start.dump.source, &start.endpoint).await?;
+        let login = self.ports.credentials.login(&start.dump.source, &start.read_from.endpoint).await?;
         let request = ArchiveRequest {
             store: Arc::clone(store),
             key: self.settings.layout.dump_object(&start.dump, &start.run, ARCHIVE),
@@ -324,7 +371,7 @@ impl Executor {
             postgres: Arc::clone(&self.ports.postgres),
             pg_dump: Arc::clone(&self.ports.pg_dump),
             credentials: Arc::clone(&self.ports.credentials),
-            endpoint: start.endpoint.clone(),
+            endpoint: start.read_from.endpoint.clone(),
             text: means.text,
             name: session_name(&start.run),
             store: Arc::clone(store),

@@ -16,6 +16,9 @@ use crate::policy::governor::{Governor, GovernorLimits, LOOK_EVERY, Stop, UNWATC
 use crate::ports::postgres::Stopper;
 use crate::ports::{Chain, ErrorKind, PortError};
 
+/// The server ends each question after five seconds; a network that is gone ends none.
+const ANSWER_MAX: SignedDuration = SignedDuration::from_secs(10);
+
 /// What the watching has come to.
 struct Post {
     /// Away while a thread looks, and after it has failed.
@@ -40,8 +43,7 @@ impl Executor {
             verdict = self.watch_sessions(start, &mut post) => verdict,
             verdict = self.watch_storage(start) => verdict,
             () = finished.cancelled() => {
-                // A thread may still wait for the server's answer: it ends here, and its session with it.
-                post.stopper.iter().for_each(|stop| stop());
+                post.hang_up();
                 return None;
             }
         };
@@ -58,12 +60,19 @@ impl Executor {
         }
         let mut governor = Governor::new(limits);
         loop {
-            let verdict = match self.look(start, post).await {
+            let looked = tokio::select! {
+                looked = self.look(start, post) => looked,
+                () = self.wait(ANSWER_MAX) => Err(silent()),
+            };
+            let verdict = match looked {
                 Ok(activity) => {
                     post.saw(&activity);
                     governor.judge(&activity)
                 }
-                Err(error) => post.saw_nothing(&error),
+                Err(error) => {
+                    post.hang_up();
+                    post.saw_nothing(&error)
+                }
             };
             if let Some(verdict) = verdict {
                 return verdict;
@@ -81,7 +90,8 @@ impl Executor {
         let mut governor = StorageGovernor::new(min_bytes);
         let mut has_complained = false;
         loop {
-            let measured = self.ports.server_metrics.free_storage_bytes(&start.instance, self.ports.clock.now());
+            let measured =
+                self.ports.server_metrics.free_storage_bytes(&start.read_from.instance, self.ports.clock.now());
             match measured.await {
                 Ok(free) => {
                     has_complained = false;
@@ -111,7 +121,7 @@ impl Executor {
         let mut watch = match post.watch.take() {
             Some(watch) => watch,
             None => {
-                let login = self.ports.credentials.login(&start.dump.source, &start.endpoint).await?;
+                let login = self.ports.credentials.login(&start.dump.source, &start.read_from.endpoint).await?;
                 let name = super::dump::session_name(&start.run);
                 let session = self.ports.postgres.session(&login, &start.dump.database, &name).await?;
                 post.stopper = Some(session.stopper()?);
@@ -128,9 +138,14 @@ impl Executor {
     }
 
     /// The dump has been told, and closes its connections. The server may not notice that for a while: it is told, too.
-    async fn end_sessions(&self, post: Post) {
-        let Some(mut watch) = post.watch else { return };
-        if let Err(error) = on_a_thread(move || watch.end_sessions()).await {
+    async fn end_sessions(&self, mut post: Post) {
+        let Some(mut watch) = post.watch.take() else { return };
+        let ended = tokio::select! {
+            ended = on_a_thread(move || watch.end_sessions()) => ended,
+            () = self.wait(ANSWER_MAX) => Err(silent()),
+        };
+        post.hang_up();
+        if let Err(error) = ended {
             tracing::warn!(error = %Chain(&error), "the sessions of the dump could not be ended by another one; they end by themselves");
         }
     }
@@ -145,6 +160,12 @@ impl Post {
             has_complained: false,
             has_told_of_standbys: limits.replica_lag_max.is_none(),
         }
+    }
+
+    /// Ends the session. A thread that waits for the server's answer ends with it.
+    fn hang_up(&mut self) {
+        self.watch = None;
+        self.stopper.take().into_iter().for_each(|stop| stop());
     }
 
     fn saw(&mut self, activity: &Activity) {
@@ -170,10 +191,15 @@ impl Post {
     }
 }
 
+fn silent() -> PortError {
+    let error = PortError::new("look at the server", ErrorKind::Transient);
+    error.because(format!("it has not answered for {ANSWER_MAX:#}"))
+}
+
 /// Runs what blocks on a thread that may.
-async fn on_a_thread<T: Send + 'static>(
+pub(super) async fn on_a_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, PortError> + Send + 'static,
 ) -> Result<T, PortError> {
-    let panicked = |error| PortError::new("watch a server", ErrorKind::Other).because(error);
+    let panicked = |error| PortError::new("ask a server", ErrorKind::Other).because(error);
     tokio::task::spawn_blocking(work).await.map_err(panicked)?
 }

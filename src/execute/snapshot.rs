@@ -26,7 +26,9 @@ impl Executor {
             // The answer to an earlier request was lost, or the id is somebody else's: the planner reads it from the tags.
             ErrorKind::AlreadyExists => Ok(Outcome::SnapshotBegun),
             // Busy, throttled, unreachable: the run stays claimed, and the next plan asks again.
-            ErrorKind::WrongState | ErrorKind::Throttled | ErrorKind::Transient => Ok(Outcome::Deferred { error }),
+            ErrorKind::WrongState | ErrorKind::Conflict | ErrorKind::Throttled | ErrorKind::Transient => {
+                Ok(Outcome::Deferred { error })
+            }
             ErrorKind::NotFound
             | ErrorKind::PermissionDenied
             | ErrorKind::Invalid

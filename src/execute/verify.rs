@@ -71,6 +71,7 @@ fn is_refusal(error: &PortError) -> bool {
         ErrorKind::PermissionDenied | ErrorKind::WrongState | ErrorKind::Invalid => true,
         ErrorKind::NotFound
         | ErrorKind::AlreadyExists
+        | ErrorKind::Conflict
         | ErrorKind::Throttled
         | ErrorKind::Transient
         | ErrorKind::Cancelled

@@ -97,12 +97,23 @@ pub struct StartDump {
     pub instance: InstanceId,
     /// Its identity.
     pub resource: ResourceId,
-    /// Where it listens.
-    pub endpoint: Endpoint,
+    /// Where it is read.
+    pub read_from: ReadFrom,
     /// How to dump.
     pub settings: DumpSettings,
     /// When the run must have ended.
     pub deadline: Timestamp,
+}
+
+/// Where a dump is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadFrom {
+    /// The instance that is read.
+    pub instance: InstanceId,
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// The endpoint of the source's instance, where another one is read that is a replica of it.
+    pub replica_of: Option<Endpoint>,
 }
 
 /// Write the end of a run.
@@ -357,6 +368,16 @@ impl fmt::Display for Subject {
     }
 }
 
+impl fmt::Display for StartDump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "dump database {} of source {} as run {}", self.dump.database, self.dump.source, self.run)?;
+        match &self.read_from.replica_of {
+            Some(_) => write!(f, ", read from replica {}", self.read_from.instance),
+            None => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -364,9 +385,7 @@ impl fmt::Display for Action {
                 let verb = if create.claimed == Claimed::NotYet { "create" } else { "ask again for" };
                 write!(f, "{verb} snapshot {} of instance {}", create.snapshot, create.instance)
             }
-            Action::StartDump(start) => {
-                write!(f, "dump database {} of source {} as run {}", start.dump.database, start.dump.source, start.run)
-            }
+            Action::StartDump(start) => start.fmt(f),
             Action::CloseRun(close) => {
                 let record = &close.stored.record;
                 match &close.ending {

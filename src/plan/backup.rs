@@ -107,7 +107,7 @@ fn start(policy: &Policy, candidate: &Candidate<'_>, now: Timestamp) -> Action {
             run: candidate.run.clone(),
             instance: candidate.instance.id.clone(),
             resource: candidate.instance.resource.clone(),
-            endpoint: candidate.endpoint.clone(),
+            read_from: candidate.read_from.clone(),
             settings: settings.clone(),
             deadline: now.saturating_add(candidate.source.completion_deadline(Kind::Dump)).unwrap_or(Timestamp::MAX),
         })),
@@ -192,14 +192,14 @@ pub fn manual(
         return Err(Refusal::UnknownDatabase { source_id: source.id.clone(), database: database.clone() });
     }
     let slot = Slot::at(SlotClock::of(policy, inventory).shows(now));
-    let (instance, endpoint) = obligation::startable(inventory, source, task, slot).map_err(Refusal::NotNow)?;
+    let (instance, read_from) = obligation::startable(inventory, source, task, slot).map_err(Refusal::NotNow)?;
     inventory.store(&source.id).map_err(|unseen| Refusal::NotNow(Reason::Unseen(unseen)))?;
     let running = running::runs(inventory);
     if let Some((_, run)) = running.iter().find(|(id, run)| *id == source.id && run.kind == task.kind()) {
         return Err(Refusal::NotNow(Reason::Running { run: run.clone(), percent: None }));
     }
     let run = RunId { slot, kind: task.kind(), database: task.database().cloned(), attempt: 1 };
-    let candidate = Candidate { source, task, instance, endpoint, run, due_at: now };
+    let candidate = Candidate { source, task, instance, read_from, run, due_at: now };
     Ok(start(policy, &candidate, now))
 }
 

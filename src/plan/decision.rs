@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::id::{DatabaseName, Kind, RunId, Slot, SourceId};
+use crate::domain::id::{DatabaseName, InstanceId, Kind, RunId, Slot, SourceId};
 use crate::domain::inventory::Unseen;
 
 /// What was decided about one obligation.
@@ -81,9 +81,23 @@ pub enum Reason {
         slot: Slot,
         /// In RDS's words.
         status: String,
+        /// The replica that dumps come from, where it is that one.
+        replica: Option<InstanceId>,
     },
     /// RDS has no such instance.
     InstanceMissing,
+    /// RDS has no such replica.
+    ReplicaMissing {
+        /// The replica that dumps are to come from.
+        replica: InstanceId,
+    },
+    /// The instance that dumps are to come from is no replica of the source's.
+    NotItsReplica {
+        /// The instance that dumps are to come from.
+        replica: InstanceId,
+        /// Whose replica it is in RDS's words, if of any.
+        of: Option<String>,
+    },
     /// The instance is of an engine that strongroom does not back up.
     EngineRefused {
         /// The engine.
@@ -145,6 +159,8 @@ impl Reason {
             Reason::BackingOff { .. }
             | Reason::Missed { .. }
             | Reason::InstanceMissing
+            | Reason::ReplicaMissing { .. }
+            | Reason::NotItsReplica { .. }
             | Reason::EngineRefused { .. }
             | Reason::ClientTooOld { .. }
             | Reason::Unseen(_) => true,
@@ -167,12 +183,23 @@ impl fmt::Display for Reason {
             Reason::Missed { slot, deadline } => {
                 write!(f, "slot {slot} was missed: it could not start by {deadline}; `strongroom backup` makes one now")
             }
-            Reason::InstanceNotReady { slot, status } => {
+            Reason::InstanceNotReady { slot, status, replica: Some(replica) } => {
+                write!(f, "slot {slot} waits: {replica}, which dumps come from, is `{status}`")
+            }
+            Reason::InstanceNotReady { slot, status, replica: None } => {
                 write!(f, "slot {slot} waits: the instance is `{status}`")
             }
             Reason::InstanceMissing => f.write_str(
                 "RDS has no such instance in this region: correct `instance` or `aws.region`, or restore the instance",
             ),
+            Reason::ReplicaMissing { replica } => write!(
+                f,
+                "RDS has no instance `{replica}` in this region: correct `dump_from`, or leave it out to dump from the instance itself"
+            ),
+            Reason::NotItsReplica { replica, of } => {
+                let is = of.as_ref().map_or_else(|| "no replica".to_owned(), |of| format!("a replica of `{of}`"));
+                write!(f, "`{replica}` is {is}, not one of this instance: correct `dump_from`, or leave it out")
+            }
             Reason::EngineRefused { engine } => {
                 write!(f, "engine `{engine}` is not supported: strongroom backs up RDS for PostgreSQL")
             }
@@ -235,7 +262,7 @@ mod tests {
     #[case::queued(Reason::Queued { slot: slot(), behind: Queue::SameSource })]
     #[case::not_listed_yet(Reason::NotListedYet { run: run(), finished_at: at("2026-11-22T03:05:00Z") })]
     #[case::switched_off_on_purpose(Reason::Suspended)]
-    #[case::rds_makes_its_own_backup(Reason::InstanceNotReady { slot: slot(), status: "backing-up".to_owned() })]
+    #[case::rds_makes_its_own_backup(Reason::InstanceNotReady { slot: slot(), status: "backing-up".to_owned(), replica: None })]
     fn what_passes_by_itself_or_was_wanted_is_no_trouble(#[case] reason: Reason) {
         assert!(!reason.is_trouble(), "{reason}");
     }
@@ -243,7 +270,7 @@ mod tests {
     #[rstest]
     #[case::failing(Reason::BackingOff { slot: slot(), failed: 1, until: slot().instant(), last_failure: None })]
     #[case::missed(Reason::Missed { slot: slot(), deadline: at("2026-11-22T09:00:00Z") })]
-    #[case::stopped(Reason::InstanceNotReady { slot: slot(), status: "stopped".to_owned() })]
+    #[case::stopped(Reason::InstanceNotReady { slot: slot(), status: "stopped".to_owned(), replica: None })]
     #[case::lost(Reason::InstanceMissing)]
     #[case::not_postgres(Reason::EngineRefused { engine: "mysql".to_owned() })]
     #[case::old_client(Reason::ClientTooOld { client: 17, server: 18 })]

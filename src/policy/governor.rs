@@ -59,21 +59,24 @@ pub struct Governor {
     /// Standbys that have been behind since before the dump: it is not their cause.
     behind_before: BTreeSet<i32>,
     has_looked: bool,
+    /// Looks in a row in which the standby that is dumped had something left to replay.
+    replaying: i32,
 }
 
 impl Governor {
     /// A governor that has not looked yet.
     #[must_use]
     pub fn new(limits: GovernorLimits) -> Governor {
-        Governor { limits, seen: BTreeMap::new(), behind_before: BTreeSet::new(), has_looked: false }
+        Governor { limits, seen: BTreeMap::new(), behind_before: BTreeSet::new(), has_looked: false, replaying: 0 }
     }
 
     /// Takes in the next look, and says whether the dump must stop.
     pub fn judge(&mut self, activity: &Activity) -> Option<Stop> {
         let stop = self.lock_wait(&activity.waiting).or_else(|| self.xmin_age(activity));
         let lag = self.replica_lag(&activity.standbys);
+        let own_lag = self.replay_delay(activity);
         self.has_looked = true;
-        stop.or(lag)
+        stop.or(lag).or(own_lag)
     }
 
     fn lock_wait(&mut self, waiting: &[Waiting]) -> Option<Stop> {
@@ -125,6 +128,21 @@ impl Governor {
                 "standby {} has fallen {} s behind since the dump began; `replica_lag_max` is {limit:#}",
                 fell_behind.name,
                 tenths(fell_behind.lag)
+            ),
+        })
+    }
+
+    /// Of the standby that is dumped itself. The last commit can be old because there was no other: what counts is no more than
+    /// the time in which there was always something left to replay.
+    fn replay_delay(&mut self, activity: &Activity) -> Option<Stop> {
+        self.replaying = if activity.replay_delay.is_some() { self.replaying.saturating_add(1) } else { 0 };
+        let limit = self.limits.replica_lag_max?;
+        let behind = activity.replay_delay?.min(LOOK_EVERY.saturating_mul(self.replaying));
+        (behind > limit).then(|| Stop {
+            cause: StopCause::ReplicaLag,
+            reason: format!(
+                "the replica that it is read from has fallen {} s behind; `replica_lag_max` is {limit:#}",
+                tenths(behind)
             ),
         })
     }
@@ -226,12 +244,29 @@ mod tests {
     }
 
     #[test]
+    fn a_replica_that_is_dumped_is_behind_for_as_long_as_there_is_always_something_left_to_replay() {
+        let seen =
+            |delay: Option<i64>| Activity { replay_delay: delay.map(SignedDuration::from_secs), ..Activity::default() };
+        let looks =
+            |governor: &mut Governor, delay: i64| (1..1000).find(|_| governor.judge(&seen(Some(delay))).is_some());
+        let mut governor = Governor::new(LIMITS);
+        assert_eq!(cause(&mut governor, &seen(Some(3600))), None, "nobody had written anything for an hour");
+        assert_eq!(cause(&mut governor, &seen(None)), None);
+        assert_eq!(looks(&mut governor, 3600), Some(301));
+        assert_eq!(looks(&mut Governor::new(LIMITS), 300), None, "it keeps up, if barely");
+        let stop = governor.judge(&seen(Some(3600))).unwrap();
+        assert_eq!(stop.cause, StopCause::ReplicaLag);
+        assert_eq!(stop.reason, "the replica that it is read from has fallen 302.0 s behind; `replica_lag_max` is 5m");
+    }
+
+    #[test]
     fn what_has_no_limit_stops_nothing() {
         let seen = Activity {
             waiting: vec![waiting(1, Some(1_000_000))],
             xmin: Some(Xmin { age: u64::MAX, others_older: false }),
             standbys: Vec::new(),
             standbys_hidden: false,
+            replay_delay: Some(SignedDuration::from_hours(1)),
         };
         assert_eq!(cause(&mut Governor::new(GovernorLimits::default()), &seen), None);
     }

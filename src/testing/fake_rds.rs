@@ -128,6 +128,7 @@ impl FakeRds {
             endpoint: Some(endpoint),
             latest_restorable_at: None,
             automated_backup_days: 7,
+            replica_of: None,
             storage_bytes: 100 << 30,
             kms_key: kms_key.map(str::to_owned),
         };

@@ -51,13 +51,14 @@ pub(super) fn build(
         let dumps = template.dump.is_some();
         let databases = databases(&key, source, dumps, diagnosis);
         let login = login(&key, source, dumps, environment, diagnosis);
-        let (Some(id), Some(instance), Some(zone)) = (id, instance, zone) else { continue };
+        let dump_from = dump_from(&key, source, dumps, diagnosis);
+        let (Some(id), Some(instance), Some(zone), Some(dump_from)) = (id, instance, zone, dump_from) else { continue };
         if let Some(login) = login {
             sources.logins.insert(id.clone(), login);
         }
         let obligations = obligations(&id, template, &databases, source.suspend, &zone, diagnosis);
         let dump_settings = template.dump.as_ref().map(|(_, settings)| settings.clone());
-        let source = SourcePolicy { id: id.clone(), instance, databases, dump_settings, obligations };
+        let source = SourcePolicy { id: id.clone(), instance, databases, dump_from, dump_settings, obligations };
         sources.policies.insert(id, source);
     }
     sources
@@ -132,6 +133,25 @@ fn databases(source_key: &str, source: &raw::Source, dumps: bool, diagnosis: &mu
         }
     }
     databases
+}
+
+/// `Some(None)`: dumps are read from the instance itself.
+fn dump_from(
+    source_key: &str,
+    source: &raw::Source,
+    dumps: bool,
+    diagnosis: &mut Diagnosis,
+) -> Option<Option<InstanceId>> {
+    let key = format!("{source_key}.dump_from");
+    let Some(given) = &source.dump_from else { return Some(None) };
+    if !dumps {
+        diagnosis.note(&key, "not used: the policy of this source makes no dumps");
+    }
+    if source.instance.as_ref().is_some_and(|instance| instance.eq_ignore_ascii_case(given)) {
+        diagnosis.report(&key, "this is the source's instance itself", "name a replica of it, or leave it out");
+        return None;
+    }
+    diagnosis.parsed(&key, given.to_ascii_lowercase().parse(), "write the identifier of an instance").map(Some)
 }
 
 fn login(

@@ -59,6 +59,8 @@ fn every_key_reaches_the_policy_and_its_part() {
             writeln!(seen, "    kept in {region} (key {kms_key:?}) {}", in_words(retention)).unwrap();
         }
     }
+    let from = config.policy.sources.values().filter_map(|source| Some((&source.id, source.dump_from.as_ref()?)));
+    from.for_each(|(id, replica)| writeln!(seen, "{id} is dumped from {replica:?}").unwrap());
     writeln!(seen, "{:#?}\n{:#?}", config.policy.destination.replica, config.policy.prune).unwrap();
     writeln!(seen, "{:#?}", config.policy.verify).unwrap();
     writeln!(seen, "{:#?}", config.logins).unwrap();

@@ -8,6 +8,7 @@ use crate::domain::inventory::{Endpoint, Instance, Inventory, SourceStore, Unsee
 use crate::domain::key::DumpId;
 use crate::domain::recovery_point::{Plane, RecoveryPoint};
 use crate::domain::run::{RunRecord, RunState};
+use crate::plan::action::ReadFrom;
 use crate::plan::decision::{Decision, Freshness, Reason};
 use crate::policy::retry::Readiness;
 use crate::policy::{Obligation, Policy, SourcePolicy, Task};
@@ -21,7 +22,7 @@ pub(super) struct Candidate<'a> {
     pub(super) source: &'a SourcePolicy,
     pub(super) task: &'a Task,
     pub(super) instance: &'a Instance,
-    pub(super) endpoint: Endpoint,
+    pub(super) read_from: ReadFrom,
     pub(super) run: RunId,
     pub(super) due_at: Timestamp,
 }
@@ -164,14 +165,14 @@ fn attempt<'a>(
     {
         return Err(Reason::Missed { slot, deadline });
     }
-    let (instance, endpoint) = startable(inventory, source, &obligation.task, slot)?;
+    let (instance, read_from) = startable(inventory, source, &obligation.task, slot)?;
     let number = attempts.iter().map(|record| record.run.attempt).max().unwrap_or(0).saturating_add(1);
     if number > ATTEMPT_MAX {
         return Err(Reason::Unseen(Unseen(format!("slot {slot} has had {ATTEMPT_MAX} attempts"))));
     }
     let run =
         RunId { slot, kind: obligation.task.kind(), database: obligation.task.database().cloned(), attempt: number };
-    Ok(Candidate { source, task: &obligation.task, instance, endpoint, run, due_at: start_at })
+    Ok(Candidate { source, task: &obligation.task, instance, read_from, run, due_at: start_at })
 }
 
 /// The slot, or the first second after it whose manifest's key is free.
@@ -255,7 +256,7 @@ pub(super) fn startable<'a>(
     source: &SourcePolicy,
     task: &Task,
     slot: Slot,
-) -> Result<(&'a Instance, Endpoint), Reason> {
+) -> Result<(&'a Instance, ReadFrom), Reason> {
     let instance = startable_at_all(inventory, source, task)?;
     let ready = match task {
         Task::Snapshot => {
@@ -266,9 +267,42 @@ pub(super) fn startable<'a>(
         Task::Dump { .. } => instance.serves(),
     };
     match (&instance.endpoint, ready) {
-        (Some(endpoint), true) => Ok((instance, endpoint.clone())),
-        (_, _) => Err(Reason::InstanceNotReady { slot, status: instance.status.clone() }),
+        (Some(endpoint), true) => Ok((instance, read_from(inventory, source, task, slot, instance, endpoint)?)),
+        (_, _) => Err(Reason::InstanceNotReady { slot, status: instance.status.clone(), replica: None }),
     }
+}
+
+/// Where a task reads: on the instance itself, unless dumps are to come from a replica.
+fn read_from(
+    inventory: &Inventory,
+    source: &SourcePolicy,
+    task: &Task,
+    slot: Slot,
+    instance: &Instance,
+    endpoint: &Endpoint,
+) -> Result<ReadFrom, Reason> {
+    let Some(replica) = replica(inventory, source, task)? else {
+        return Ok(ReadFrom { instance: instance.id.clone(), endpoint: endpoint.clone(), replica_of: None });
+    };
+    let id = replica.id.clone();
+    match (&replica.endpoint, replica.serves()) {
+        (Some(there), true) => {
+            Ok(ReadFrom { instance: id, endpoint: there.clone(), replica_of: Some(endpoint.clone()) })
+        }
+        (_, _) => Err(Reason::InstanceNotReady { slot, status: replica.status.clone(), replica: Some(id) }),
+    }
+}
+
+/// The replica that a task is to read, if any: RDS must say that it is one of the source's instance, for whatever else it has
+/// would be taken for a backup of it.
+fn replica<'a>(inventory: &'a Inventory, source: &SourcePolicy, task: &Task) -> Result<Option<&'a Instance>, Reason> {
+    let (Task::Dump { .. }, Some(id)) = (task, &source.dump_from) else { return Ok(None) };
+    let found = inventory.instance(id).map_err(Reason::Unseen)?;
+    let replica = found.ok_or_else(|| Reason::ReplicaMissing { replica: id.clone() })?;
+    if replica.replica_of.as_deref() == Some(source.instance.as_str()) {
+        return Ok(Some(replica));
+    }
+    Err(Reason::NotItsReplica { replica: id.clone(), of: replica.replica_of.clone() })
 }
 
 /// The instance, if runs of the task can start on it as soon as its status allows: it exists, is of the right engine, and
@@ -286,5 +320,6 @@ fn startable_at_all<'a>(inventory: &'a Inventory, source: &SourcePolicy, task: &
             return Err(Reason::ClientTooOld { client: client.major, server });
         }
     }
+    replica(inventory, source, task)?;
     Ok(instance)
 }

@@ -14,6 +14,8 @@ mod manual;
 mod slots;
 mod under_way;
 
+mod replica;
+
 /// One source with one database, its instance up, and nothing backed up yet.
 struct World {
     policy: Policy,

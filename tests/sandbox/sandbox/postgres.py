@@ -292,6 +292,25 @@ class Cluster:
             time.sleep(0.05)
         self._write_recovery("")
 
+    def follow(self, primary: Cluster) -> None:
+        """Becomes a streaming standby of another server, and returns when it takes connections."""
+        command = [self.installation.program("pg_basebackup"), "--pgdata", str(self.data), "--no-sync"]
+        command += ["--checkpoint=fast", "--host", str(primary.sockets), "--port", str(primary.port), "--username", ADMIN]
+        done = subprocess.run(command, capture_output=True, text=True, cwd="/", env=clean_env(), **as_server_user())
+        if done.returncode != 0:
+            raise PostgresError(f"{self.name}: no copy of {primary.name}:\n{done.stderr[-2000:]}")
+        _write_owned(self.data / "standby.signal", "")
+        self._write_recovery(
+            f"primary_conninfo = 'host={primary.sockets} port={primary.port} user={ADMIN}'\n"
+            "wal_receiver_status_interval = '1s'\n"
+        )
+        self.start()
+
+    def promote(self) -> None:
+        """Ends a standby's recovery, and returns when it can be written to."""
+        self.admin("SELECT pg_promote(true, 60)")
+        self._write_recovery("")
+
     # Files ---------------------------------------------------------------------------------------------------------
 
     def log_tail(self, limit: int = 4000) -> str:
@@ -338,7 +357,7 @@ class Cluster:
         tls = "hostssl" if self.installation.tls else "host"
         remote = tls if self.force_ssl else "host"
         iam = [f'{tls} all "{role}" {net} trust' for role in self.iam_roles for net in ("127.0.0.1/32", "::1/128")]
-        rules = ["local all all trust", f"host {ADMIN} all all reject", f"host all {ADMIN} all reject"]
+        rules = ["local all all trust", f"local replication {ADMIN} trust", f"host {ADMIN} all all reject", f"host all {ADMIN} all reject"]
         rules += [*iam, f"{remote} all all all scram-sha-256"]
         _write_owned(self.data / "pg_hba.conf", "\n".join(rules) + "\n")
 

@@ -137,9 +137,7 @@ def test_automated_backups_and_their_replication_to_another_region(sandbox: Sand
 
 def test_what_has_no_real_server_is_refused_rather_than_pretended(sandbox: Sandbox) -> None:
     with refused("InvalidAction"):
-        sandbox.client().create_db_instance_read_replica(
-            DBInstanceIdentifier="replica", SourceDBInstanceIdentifier="main"
-        )
+        sandbox.client().create_db_cluster(DBClusterIdentifier="cluster", Engine="aurora-postgresql")
 
 
 def test_cloudwatch_takes_gzipped_bodies(sandbox: Sandbox) -> None:

@@ -172,6 +172,25 @@ def test_a_snapshot_in_the_making_and_one_with_a_disabled_key_are_not_restored(s
     sandbox.delete(source)
 
 
+def test_a_read_replica_follows_its_source_until_it_is_promoted(sandbox: Sandbox) -> None:
+    rds, source, replica = sandbox.client(), sandbox.create(BackupRetentionPeriod=1), unique("replica")
+    with refused("InvalidDBInstanceState"):
+        rds.create_db_instance_read_replica(DBInstanceIdentifier=replica, SourceDBInstanceIdentifier="bare")
+    rds.create_db_instance_read_replica(DBInstanceIdentifier=replica, SourceDBInstanceIdentifier=source)
+    shown = sandbox.wait_instance(replica)
+    assert shown["ReadReplicaSourceDBInstanceIdentifier"] == source
+    assert sandbox.instance(source)["ReadReplicaDBInstanceIdentifiers"] == [replica]
+    sandbox.rows(source, "CREATE TABLE followed AS SELECT 1 AS n")
+    wait_for(lambda: sandbox.rows(replica, "SELECT to_regclass('followed') IS NOT NULL") == [(True,)], "it follows")
+    assert sandbox.rows(replica, "SELECT pg_is_in_recovery(), n FROM followed") == [(True, 1)]
+    rds.promote_read_replica(DBInstanceIdentifier=replica)
+    wait_for(lambda: "ReadReplicaSourceDBInstanceIdentifier" not in sandbox.wait_instance(replica), "it is promoted")
+    sandbox.rows(replica, "CREATE TABLE own AS SELECT 2 AS n")
+    assert sandbox.instance(source)["ReadReplicaDBInstanceIdentifiers"] == []
+    for name in (replica, source):
+        sandbox.delete(name)
+
+
 def test_kept_automated_backups_restore_an_instance_that_was_deleted(sandbox: Sandbox) -> None:
     rds, restored = sandbox.client(), unique("undead")
     source = sandbox.create(BackupRetentionPeriod=1)

@@ -13,7 +13,7 @@ from moto.rds.models import RDSBackend
 from moto.rds.responses import RDSResponse
 
 from ..options import Options
-from . import checks, describe, errors, instances, logs, replication, restore, snapshots, tagging, wal
+from . import checks, describe, errors, instances, logs, read_replicas, replication, restore, snapshots, tagging, wal
 from .model import instances_of, snapshots_of
 from .world import World, start, world
 
@@ -77,8 +77,10 @@ HANDLERS: dict[str, Handler] = {
         "DBInstanceAutomatedBackup": replication.stop(backend, params)
     },
     "list_tags_for_resource": lambda backend, params: {"TagList": tagging.listed(backend, params["ResourceName"])},
-    "create_db_instance_read_replica": _refuse,
-    "promote_read_replica": _refuse,
+    "create_db_instance_read_replica": lambda backend, params: {
+        "DBInstance": read_replicas.create(backend, params)
+    },
+    "promote_read_replica": lambda backend, params: {"DBInstance": read_replicas.promote(backend, params)},
     "create_blue_green_deployment": _refuse,
     "create_db_cluster": _refuse,
 }
