@@ -78,6 +78,8 @@ pub(super) fn judge<'a>(
     // A slot in the future was filled while the clock was wrong: it must not silence the schedule until then.
     let filled = |slot: Slot| good.iter().any(|point| point.slot >= slot && point.slot.instant() <= slots_now);
     let (reason, candidate) = match due {
+        // Also while the latest slot is filled: that nothing will fill the next one is not first told when it comes due.
+        _ if obligation.suspended => (Reason::Suspended, None),
         None => (Reason::NotDueYet, None),
         Some(slot) if filled(slot) => (Reason::Satisfied { slot }, None),
         Some(slot) => match attempt(policy, source, obligation, inventory, slot, clock, now) {
@@ -87,7 +89,7 @@ pub(super) fn judge<'a>(
     };
     // Told while there is time: not first on the night when the next slot comes due.
     let reason = match (reason, startable_at_all(inventory, source, &obligation.task)) {
-        (Reason::Satisfied { .. } | Reason::NotDueYet, Err(trouble)) if !obligation.suspended => trouble,
+        (Reason::Satisfied { .. } | Reason::NotDueYet, Err(trouble)) => trouble,
         (reason, _) => reason,
     };
     let freshness = freshness(obligation, &good, due, filled, slots_now);
@@ -133,7 +135,7 @@ fn freshness(
     Freshness {
         newest_at: good.iter().filter_map(|point| point.created_at).max(),
         expected_interval: interval,
-        next_due_at: next.map(|slot| schedule.start_of(slot)),
+        next_due_at: next.filter(|_| !obligation.suspended).map(|slot| schedule.start_of(slot)),
         overdue: unfilled && !obligation.suspended,
     }
 }
@@ -148,9 +150,6 @@ fn attempt<'a>(
     clock: SlotClock,
     now: Timestamp,
 ) -> Result<Candidate<'a>, Reason> {
-    if obligation.suspended {
-        return Err(Reason::Suspended);
-    }
     let store = inventory.store(&source.id).map_err(Reason::Unseen)?;
     if let Some((run, percent)) = running::of_task(policy, source, &obligation.task, inventory) {
         return Err(Reason::Running { run, percent });

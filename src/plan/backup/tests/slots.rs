@@ -42,6 +42,17 @@ fn what_is_switched_off_is_not_said_to_be_in_trouble() {
 }
 
 #[test]
+fn what_is_switched_off_says_so_also_while_its_latest_slot_is_filled() {
+    let mut world = filled();
+    world.policy.sources.values_mut().flat_map(|own| &mut own.obligations).for_each(|own| own.suspended = true);
+    for decision in world.plan(NOON).decisions {
+        assert_eq!(decision.reason, Reason::Suspended);
+        assert_eq!(decision.freshness.next_due_at, None, "nothing will start then");
+        assert!(decision.freshness.newest_at.is_some() && !decision.freshness.overdue);
+    }
+}
+
+#[test]
 fn a_dump_of_one_database_fills_no_slot_of_another() {
     let mut world = World::of(&[("accounts", &["accounts", "audit"])]);
     world.dumps = vec![dump("accounts", FIRST, 10, PointState::Good)];
