@@ -25,7 +25,7 @@ bench:                ## strongroom against pg_dump | zstd | aws s3 cp, medians 
 soak:                 ## simulated years on all processors: make soak SEEDS=100..200
 	STRONGROOM_SOAK_SEEDS=$(or $(SEEDS),100..110) cargo test --locked --profile soak --lib testing::simulation::soak -- --exact --nocapture
 
-mutants:              ## mutation tests of what decides about deletions (half an hour); survivors are in target/mutants/mutants.out
+mutants:              ## mutation tests of the layers that decide (an hour); survivors are in target/mutants/mutants.out
 	scripts/mutants
 
 fmt:                  ## formats the Rust sources
