@@ -104,6 +104,7 @@ async fn online(config: Config) -> Vec<String> {
             Reason::InstanceMissing
             | Reason::ReplicaMissing { .. }
             | Reason::NotItsReplica { .. }
+            | Reason::InstanceIsReplica { .. }
             | Reason::EngineRefused { .. }
             | Reason::ClientTooOld { .. } => {
                 findings.push(decision.to_string());
@@ -127,20 +128,21 @@ async fn online(config: Config) -> Vec<String> {
     findings
 }
 
-/// Logs in to every database that is to be dumped.
+/// Logs in to every database that is to be dumped: on the instance, and on the replica that it is read from.
 async fn logins(ports: &Ports, inventory: &Inventory, source: &SourcePolicy) -> Vec<String> {
-    let id = source.dump_from.as_ref().unwrap_or(&source.instance);
-    let endpoint = inventory.instance(id).ok().flatten().and_then(|instance| instance.endpoint.clone());
-    let Some(endpoint) = endpoint else { return Vec::new() };
     let mut findings = Vec::new();
-    for task in source.obligations.iter().map(|obligation| &obligation.task) {
-        let Task::Dump { database, .. } = task else { continue };
-        let facts = match ports.credentials.login(&source.id, &endpoint).await {
-            Ok(login) => ports.postgres.facts(&login, database).await.map(|_| ()),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = facts {
-            findings.push(format!("{} {task}: {}", source.id, Chain(&error)));
+    for id in [Some(&source.instance), source.dump_from.as_ref()].into_iter().flatten() {
+        let endpoint = inventory.instance(id).ok().flatten().and_then(|instance| instance.endpoint.clone());
+        let Some(endpoint) = endpoint else { continue };
+        for task in source.obligations.iter().map(|obligation| &obligation.task) {
+            let Task::Dump { database, .. } = task else { continue };
+            let facts = match ports.credentials.login(&source.id, &endpoint).await {
+                Ok(login) => ports.postgres.facts(&login, database).await.map(|_| ()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = facts {
+                findings.push(format!("{} {task}: {}", source.id, Chain(&error)));
+            }
         }
     }
     findings

@@ -13,8 +13,8 @@ pub struct Activity {
     pub standbys: Vec<Standby>,
     /// There are standbys, and this login may not see how far they are.
     pub standbys_hidden: bool,
-    /// Of a standby that is dumped, and has received more than it has replayed: how old the last commit is that it has replayed.
-    pub replay_delay: Option<SignedDuration>,
+    /// Of a standby that is dumped: how far it is.
+    pub replay: Option<Replay>,
 }
 
 /// A session that waits for the dump.
@@ -36,6 +36,15 @@ pub struct Xmin {
     /// Whether somebody else (a session, a replication slot, a prepared transaction) holds an older one: then nothing is
     /// gained by ending ours.
     pub others_older: bool,
+}
+
+/// How far a standby is, in bytes of WAL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replay {
+    /// Up to here it has received.
+    pub received: u64,
+    /// Up to here it has replayed.
+    pub replayed: u64,
 }
 
 /// A standby.

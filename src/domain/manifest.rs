@@ -58,6 +58,9 @@ pub struct Manifest {
     pub instance: InstanceId,
     /// `DbiResourceId` of the instance dumped.
     pub resource: ResourceId,
+    /// The read replica that the data was read from, if not the instance itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_from: Option<InstanceId>,
     /// How the archive was made.
     pub engine: Engine,
     /// Versions of everything that took part.
@@ -71,7 +74,7 @@ pub struct Manifest {
     /// The moment of the data: it is no older than this. Taken just before the database's snapshot.
     #[schemars(with = "String")]
     pub snapshot_at: Timestamp,
-    /// WAL position at [`Manifest::snapshot_at`], as `pg_current_wal_lsn()` prints it; absent on a read replica.
+    /// WAL position at [`Manifest::snapshot_at`], as `pg_current_wal_lsn()` prints it; absent where the instance is a read replica itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_lsn: Option<String>,
     /// Bytes of the archive before compression.
@@ -92,8 +95,8 @@ pub struct Manifest {
     pub extensions: Vec<Extension>,
     /// Roles that own or are granted something; `globals.sql` creates them, without passwords.
     pub roles: Vec<String>,
-    /// What pg_dump wrote to standard error although it succeeded: parts of the database that its role may not dump are
-    /// named here and nowhere else.
+    /// What pg_dump wrote to standard error although it succeeded, and what a replica did not have: parts of the database that
+    /// are missing are named here and nowhere else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warnings: Option<String>,
     /// SHA-256 of the effective configuration, in hex: says which settings made this dump.
@@ -232,14 +235,16 @@ pub enum InvalidManifest {
     Malformed(#[source] serde_json::Error),
     /// Larger than any that is read.
     #[error(
-        "a manifest of {tables} tables would have {bytes} bytes, and none of more than {MANIFEST_BYTES_MAX} is read: \
-         `engine = \"pg_dump\"` needs a third of that"
+        "a manifest of {tables} tables would have {bytes} bytes, and none of more than {MANIFEST_BYTES_MAX} is read\
+         {advice}"
     )]
     TooLarge {
         /// Its size.
         bytes: u64,
         /// How many tables it names.
         tables: usize,
+        /// What to do, where there is something.
+        advice: &'static str,
     },
     /// Written by a later strongroom.
     #[error("manifest version {0} is newer than this strongroom reads ({MANIFEST_VERSION}): upgrade strongroom")]
@@ -318,7 +323,13 @@ impl Manifest {
         }
         json.push(b'\n');
         match json.len() as u64 {
-            bytes if bytes > MANIFEST_BYTES_MAX => Err(InvalidManifest::TooLarge { bytes, tables: self.tables.len() }),
+            bytes if bytes > MANIFEST_BYTES_MAX => {
+                let advice = match self.engine {
+                    Engine::Parallel => ": `engine = \"pg_dump\"` needs a third of that",
+                    Engine::PgDump => "",
+                };
+                Err(InvalidManifest::TooLarge { bytes, tables: self.tables.len(), advice })
+            }
             _ => Ok(json),
         }
     }

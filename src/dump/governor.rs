@@ -6,7 +6,7 @@
 use jiff::SignedDuration;
 
 use super::quoting::quoted_text;
-use crate::domain::activity::{Activity, Standby, Waiting, Xmin};
+use crate::domain::activity::{Activity, Replay, Standby, Waiting, Xmin};
 use crate::ports::PortError;
 use crate::ports::postgres::Session;
 
@@ -84,8 +84,8 @@ UNION ALL
 SELECT 'standby', pid::text, extract(epoch FROM replay_lag)::text, application_name
 FROM pg_catalog.pg_stat_replication WHERE state IN ('streaming', 'catchup') AND replay_lag IS NOT NULL
 UNION ALL
-SELECT 'replay', NULL, extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::text, NULL
-WHERE pg_is_in_recovery() AND pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()
+SELECT 'replay', NULL, (pg_last_wal_receive_lsn() - '0/0')::text, (pg_last_wal_replay_lsn() - '0/0')::text
+WHERE pg_is_in_recovery()
 UNION ALL
 SELECT 'hidden', NULL, NULL, NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_stat_replication WHERE state IS NULL)";
 
@@ -104,7 +104,10 @@ fn take(row: &[Option<String>], into: &mut Activity) {
             let standby = seconds().map(|lag| Standby { pid: pid(), name: name().unwrap_or_default(), lag });
             into.standbys.extend(standby);
         }
-        Some("replay") => into.replay_delay = seconds(),
+        Some("replay") => {
+            let bytes = |index| field(index)?.parse().ok();
+            into.replay = bytes(2).zip(bytes(3)).map(|(received, replayed)| Replay { received, replayed });
+        }
         Some("hidden") => into.standbys_hidden = true,
         Some(_) | None => {}
     }
@@ -127,7 +130,7 @@ mod tests {
             ["waiting", "8", "", ""],
             ["xmin", "12", "true", ""],
             ["standby", "9", "0.5", "walreceiver"],
-            ["replay", "", "2.5", ""],
+            ["replay", "", "7000", "5000"],
             ["hidden", "", "", ""],
         ];
         let mut activity = Activity::default();
@@ -144,7 +147,7 @@ mod tests {
             xmin: Some(Xmin { age: 12, others_older: true }),
             standbys: vec![Standby { pid: 9, name: "walreceiver".to_owned(), lag: millis(500) }],
             standbys_hidden: true,
-            replay_delay: Some(millis(2500)),
+            replay: Some(Replay { received: 7000, replayed: 5000 }),
         };
         assert_eq!(activity, expected);
     }

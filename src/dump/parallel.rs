@@ -25,6 +25,7 @@ use super::archive::{self, Head, Toc};
 use super::bandwidth::Bandwidth;
 use super::memory::Share;
 use super::parts::PartSizes;
+use super::replica::{self, Primary};
 use super::row_meter::RowCount;
 use crate::domain::id::RunId;
 use crate::domain::inventory::Endpoint;
@@ -74,6 +75,8 @@ pub struct ParallelRequest {
     pub credentials: Arc<dyn Credentials>,
     /// Where the server is.
     pub endpoint: Endpoint,
+    /// Where a replica is read: what it must be a replica of, and have replayed.
+    pub replica_of: Option<Primary>,
     /// What the text of the database is read as.
     pub text: TextEncoding,
     /// The name of the connections in `pg_stat_activity`.
@@ -213,7 +216,12 @@ async fn hold(
     mut coordinator: Box<dyn Session>,
     token: &CancellationToken,
 ) -> Result<Held, DumpError> {
+    let (replica_of, endpoint) = (request.replica_of.clone(), request.endpoint.clone());
     let (coordinator, snapshot) = blocking(move || {
+        if let Some(primary) = &replica_of {
+            // In this very session: whoever listens at the endpoint now has been asked.
+            replica::prove(coordinator.as_mut(), primary, &endpoint.host)?;
+        }
         let snapshot = frozen::begin(coordinator.as_mut())?;
         Ok((coordinator, snapshot))
     })

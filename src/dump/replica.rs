@@ -9,20 +9,45 @@ use super::quoting::quoted_text;
 use crate::ports::postgres::Session;
 use crate::ports::{ErrorKind, PortError};
 
-/// Everybody may ask that.
+/// Everybody may ask that (`EXECUTE` on `pg_control_system()` is granted to PUBLIC).
 const SYSTEM: &str = "SELECT system_identifier::text FROM pg_catalog.pg_control_system()";
+/// A commit that does not wait for its WAL (`synchronous_commit = off`) can be seen before it is written; three rounds of the WAL
+/// writer later at most it is (PostgreSQL, asynchronous commit).
+const WRITTEN: &str = "SELECT pg_catalog.pg_sleep(3 * setting::float8 / 1000) FROM pg_catalog.pg_settings \
+     WHERE name = 'wal_writer_delay'";
+/// NULL in recovery. Not the insert position: behind the end of a page that names a place which no record ends at, and an idle
+/// replica would never come there.
+const POSITION: &str =
+    "SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_wal_lsn() END::text";
 
-/// What every copy of one cluster has in common.
+/// What a replica is measured by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SystemIdentifier(String);
+pub struct Primary {
+    /// What every copy of one cluster has in common.
+    system: String,
+    lsn: String,
+}
 
-impl SystemIdentifier {
-    /// Asks a server.
+impl Primary {
+    /// Asks the instance; waits until all is written that can be seen there now.
     ///
     /// # Errors
-    /// The server refuses, or is gone.
-    pub fn of(session: &mut dyn Session) -> Result<SystemIdentifier, PortError> {
-        first(session.query(SYSTEM)?).map(SystemIdentifier)
+    /// The server refuses, is gone, or is a replica itself.
+    pub fn of(session: &mut dyn Session) -> Result<Primary, PortError> {
+        let system = first(session.query(SYSTEM)?);
+        session.query(WRITTEN)?;
+        let lsn = first(session.query(POSITION)?);
+        let (Some(system), Some(lsn)) = (system, lsn) else {
+            let error = PortError::new("ask the source's instance how far it has written", ErrorKind::Invalid);
+            return Err(error.because("it is a replica itself: name the one that it replicates as `instance`"));
+        };
+        Ok(Primary { system, lsn })
+    }
+
+    /// Up to where a replica must have replayed.
+    #[must_use]
+    pub fn lsn(&self) -> &str {
+        &self.lsn
     }
 }
 
@@ -40,42 +65,61 @@ pub enum Standing {
     NoReplica(&'static str),
 }
 
-/// Asks a server whether it is a replica of a cluster and has replayed the primary's WAL up to `lsn`.
+/// Asks a server whether it is a replica of the primary and has replayed as much of its WAL.
 ///
 /// # Errors
 /// The server refuses, or is gone.
-pub fn standing(session: &mut dyn Session, primary: &SystemIdentifier, lsn: &str) -> Result<Standing, PortError> {
-    if SystemIdentifier::of(session)? != *primary {
-        return Ok(Standing::NoReplica("it is another cluster than the source's instance"));
+pub fn standing(session: &mut dyn Session, primary: &Primary) -> Result<Standing, PortError> {
+    if first(session.query(SYSTEM)?).as_ref() != Some(&primary.system) {
+        return Ok(Standing::NoReplica("it is another database cluster than the source's instance"));
     }
-    let at = session.query(&format!(
-        "SELECT pg_catalog.pg_last_wal_replay_lsn()::text, \
-         (pg_catalog.pg_last_wal_replay_lsn() >= {}::pg_catalog.pg_lsn)::text WHERE pg_catalog.pg_is_in_recovery()",
-        quoted_text(lsn)
+    // One that was promoted still says where its replay has ended.
+    let rows = session.query(&format!(
+        "SELECT pg_catalog.pg_is_in_recovery()::text, pg_catalog.pg_last_wal_replay_lsn()::text, \
+         (pg_catalog.pg_last_wal_replay_lsn() >= {}::pg_catalog.pg_lsn)::text",
+        quoted_text(&primary.lsn)
     ))?;
-    let mut fields = at.into_iter().flatten();
-    Ok(match (fields.next().flatten(), fields.next().flatten().as_deref()) {
-        (_, Some("true")) => Standing::CaughtUp,
-        (Some(at), _) => Standing::Behind { at },
-        (None, _) => Standing::NoReplica("it is not in recovery: it was promoted, or is the source's instance itself"),
+    let mut fields = rows.into_iter().flatten();
+    let mut next = || fields.next().flatten();
+    let (is_in_recovery, at, is_enough) = (next(), next(), next());
+    Ok(match (is_in_recovery.as_deref(), is_enough.as_deref()) {
+        (Some("true"), Some("true")) => Standing::CaughtUp,
+        (Some("true"), _) => Standing::Behind { at: at.unwrap_or_else(|| "nowhere".to_owned()) },
+        (_, _) => Standing::NoReplica("it is not in recovery: it was promoted, or is the source's instance itself"),
     })
 }
 
-/// Tables whose rows no replica has: nothing of them is in the WAL, and pg_dump leaves them out there without a word.
+/// Makes sure that the server of a session is a replica which has replayed enough.
+///
+/// # Errors
+/// It is none, it is further back, or it is gone.
+pub fn prove(session: &mut dyn Session, primary: &Primary, host: &str) -> Result<(), PortError> {
+    let doing = format!("dump from {host}");
+    match standing(session, primary)? {
+        Standing::CaughtUp => Ok(()),
+        Standing::Behind { at } => {
+            let cause = format!("it has replayed up to {at}, and was at {} before", primary.lsn);
+            Err(PortError::new(doing, ErrorKind::Transient).because(cause))
+        }
+        Standing::NoReplica(why) => Err(PortError::new(doing, ErrorKind::Invalid).because(why)),
+    }
+}
+
+/// Tables and sequences whose data no replica has: nothing of them is in the WAL, and pg_dump leaves them out there without a
+/// word.
 ///
 /// # Errors
 /// The server refuses, or is gone.
 pub fn unlogged(session: &mut dyn Session) -> Result<Vec<String>, PortError> {
-    let tables = session.query(
+    let found = session.query(
         "SELECT oid::pg_catalog.regclass::text FROM pg_catalog.pg_class \
-         WHERE relpersistence = 'u' AND relkind = 'r' ORDER BY 1",
+         WHERE relpersistence = 'u' AND relkind IN ('r', 'S') ORDER BY 1",
     )?;
-    Ok(tables.into_iter().flatten().flatten().collect())
+    Ok(found.into_iter().flatten().flatten().collect())
 }
 
-fn first(rows: Vec<Vec<Option<String>>>) -> Result<String, PortError> {
-    let unsaid = || PortError::new("ask a server who it is", ErrorKind::Other).because("it does not say");
-    rows.into_iter().flatten().flatten().next().ok_or_else(unsaid)
+fn first(rows: Vec<Vec<Option<String>>>) -> Option<String> {
+    rows.into_iter().flatten().flatten().next()
 }
 
 /// What the stock client prints of the server's message.
@@ -109,19 +153,20 @@ mod tests {
     use super::*;
     use crate::ports::postgres::{RowSink, Stopper};
 
-    /// A server that says who it is, and then how far it has replayed.
+    /// A server that says who it is, and how far it has written or replayed.
     struct Server {
         system: &'static str,
-        replayed: Option<(&'static str, bool)>,
+        written: Option<&'static str>,
+        replayed: [Option<&'static str>; 3],
     }
 
     impl Session for Server {
         fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, PortError> {
-            let text = |text: &str| Some(text.to_owned());
-            Ok(match self.replayed {
-                _ if sql == SYSTEM => vec![vec![text(self.system)]],
-                Some((at, enough)) => vec![vec![text(at), text(&enough.to_string())]],
-                None => Vec::new(),
+            Ok(match sql {
+                SYSTEM => vec![vec![Some(self.system.to_owned())]],
+                WRITTEN => vec![vec![Some(String::new())]],
+                POSITION => vec![vec![self.written.map(str::to_owned)]],
+                _ => vec![self.replayed.map(|field| field.map(str::to_owned)).to_vec()],
             })
         }
 
@@ -138,19 +183,29 @@ mod tests {
         }
     }
 
+    const NOTHING: [Option<&str>; 3] = [None; 3];
+
     #[rstest]
-    #[case::caught_up("7", Some(("0/5000", true)), "CaughtUp")]
-    #[case::behind("7", Some(("0/4000", false)), r#"Behind { at: "0/4000" }"#)]
-    #[case::promoted("7", None, "promoted")]
-    #[case::anothers("8", Some(("0/5000", true)), "another cluster")]
+    #[case::caught_up("7", [Some("true"), Some("0/5000"), Some("true")], "CaughtUp")]
+    #[case::behind("7", [Some("true"), Some("0/4000"), Some("false")], r#"Behind { at: "0/4000" }"#)]
+    #[case::just_started("7", [Some("true"), None, None], r#"Behind { at: "nowhere" }"#)]
+    #[case::promoted("7", [Some("false"), Some("0/5000"), Some("true")], "promoted")]
+    #[case::anothers("8", [Some("true"), Some("0/5000"), Some("true")], "another database cluster")]
     fn only_a_standby_of_the_same_cluster_that_has_replayed_enough_will_do(
         #[case] system: &'static str,
-        #[case] replayed: Option<(&'static str, bool)>,
+        #[case] replayed: [Option<&'static str>; 3],
         #[case] expected: &str,
     ) {
-        let primary = SystemIdentifier("7".to_owned());
-        let standing = standing(&mut Server { system, replayed }, &primary, "0/5000").unwrap();
+        let primary = Primary::of(&mut Server { system: "7", written: Some("0/5000"), replayed: NOTHING }).unwrap();
+        assert_eq!(primary.lsn(), "0/5000");
+        let standing = standing(&mut Server { system, written: None, replayed }, &primary).unwrap();
         assert!(format!("{standing:?}").contains(expected), "{standing:?}");
+    }
+
+    #[test]
+    fn what_is_a_replica_itself_is_nobodys_primary() {
+        let error = Primary::of(&mut Server { system: "7", written: None, replayed: NOTHING }).unwrap_err();
+        assert!(crate::ports::Chain(&error).to_string().contains("it is a replica itself"), "{error}");
     }
 
     #[test]

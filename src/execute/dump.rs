@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::claim::Claim;
 use super::patient_store::PatientStore;
-use super::replica::Primary;
 use super::{Executor, Outcome, restore_md};
 use crate::domain::id::RunId;
 use crate::domain::manifest::{
@@ -23,6 +22,7 @@ use crate::dump::bandwidth::Bandwidth;
 use crate::dump::memory::Share;
 use crate::dump::parallel::{ParallelRequest, dump_in_parallel};
 use crate::dump::parts::PartSizes;
+use crate::dump::replica::Primary;
 use crate::dump::{ARCHIVE, Archive, ArchiveRequest, DumpError, GLOBALS, put_new, stream_archive};
 use crate::plan::action::StartDump;
 use crate::policy::governor;
@@ -100,6 +100,7 @@ struct Means {
     text: TextEncoding,
     sizes: PartSizes,
     memory: Arc<Share>,
+    primary: Option<Primary>,
 }
 
 impl Executor {
@@ -194,13 +195,17 @@ impl Executor {
         stop: &CancellationToken,
     ) -> Result<Manifest, DumpError> {
         let prepared = tokio::select! {
-            prepared = self.prepare(start) => prepared?,
+            prepared = self.prepare(start, stop) => prepared?,
             () = stop.cancelled() => return Err(DumpError::Cancelled),
         };
         let Prepared { facts, globals, pg_dump_version, primary, left_out } = prepared;
         let sizes = PartSizes::for_dump(self.settings.part_size_bytes, facts.size_bytes);
         let memory = self.share_of_memory(start, sizes, stop).await?;
-        let means = Means { text: facts.text, sizes, memory };
+        if let Some(primary) = &primary {
+            // It may have waited for memory, and the replica may have been started anew since, further back.
+            self.await_replay(start, primary, stop).await?;
+        }
+        let means = Means { text: facts.text, sizes, memory, primary: primary.clone() };
         let mut archive = match start.settings.engine {
             Engine::PgDump => self.store_archive(start, means, progress, store, stop).await?,
             Engine::Parallel => self.store_tables(start, means, progress, store, stop).await?,
@@ -214,7 +219,7 @@ impl Executor {
         }
         if let Some(primary) = &primary {
             // Had it been promoted meanwhile, what was read could be what somebody has written there since.
-            self.await_replay(start, primary).await?;
+            self.await_replay(start, primary, stop).await?;
         }
         if stop.is_cancelled() {
             return Err(DumpError::Cancelled);
@@ -264,7 +269,7 @@ impl Executor {
     }
 
     /// Everything that is asked before the client starts. Each question logs in anew: tokens expire.
-    async fn prepare(&self, start: &StartDump) -> Result<Prepared, PortError> {
+    async fn prepare(&self, start: &StartDump, stop: &CancellationToken) -> Result<Prepared, PortError> {
         let pg_dump_version = self.ports.pg_dump.version().await?.text;
         let read_from = &start.read_from;
         // The moment of the data is the instance's: a replica that has replayed all that was written until then has it, too.
@@ -274,8 +279,8 @@ impl Executor {
         let (primary, left_out) = match &read_from.replica_of {
             None => (None, None),
             Some(instance) => {
-                let primary = self.primary(start, instance, &facts).await?;
-                self.await_replay(start, &primary).await?;
+                let primary = self.primary(start, instance).await?;
+                self.await_replay(start, &primary, stop).await?;
                 (Some(primary), self.left_out_by_replica(start).await?)
             }
         };
@@ -372,6 +377,7 @@ impl Executor {
             pg_dump: Arc::clone(&self.ports.pg_dump),
             credentials: Arc::clone(&self.ports.credentials),
             endpoint: start.read_from.endpoint.clone(),
+            replica_of: means.primary,
             text: means.text,
             name: session_name(&start.run),
             store: Arc::clone(store),
@@ -414,6 +420,7 @@ impl Executor {
             run: start.run.clone(),
             instance: start.instance.clone(),
             resource: start.resource.clone(),
+            read_from: start.read_from.replica_of.is_some().then(|| start.read_from.instance.clone()),
             engine: start.settings.engine,
             versions,
             started_at,

@@ -18,6 +18,8 @@ use crate::ports::{Chain, ErrorKind, PortError};
 
 /// The server ends each question after five seconds; a network that is gone ends none.
 const ANSWER_MAX: SignedDuration = SignedDuration::from_secs(10);
+/// With the log-in before it: a secret, a connection, TLS.
+const FIRST_ANSWER_MAX: SignedDuration = SignedDuration::from_secs(30);
 
 /// What the watching has come to.
 struct Post {
@@ -48,7 +50,7 @@ impl Executor {
             }
         };
         stop.cancel();
-        self.end_sessions(post).await;
+        self.end_sessions(start, post).await;
         Some(verdict)
     }
 
@@ -60,9 +62,10 @@ impl Executor {
         }
         let mut governor = Governor::new(limits);
         loop {
+            let patience = if post.watch.is_some() { ANSWER_MAX } else { FIRST_ANSWER_MAX };
             let looked = tokio::select! {
                 looked = self.look(start, post) => looked,
-                () = self.wait(ANSWER_MAX) => Err(silent()),
+                () = self.wait(patience) => Err(silent(patience)),
             };
             let verdict = match looked {
                 Ok(activity) => {
@@ -88,24 +91,34 @@ impl Executor {
             return std::future::pending().await;
         };
         let mut governor = StorageGovernor::new(min_bytes);
-        let mut has_complained = false;
+        let (mut has_complained, mut has_told) = (false, false);
         loop {
             let measured =
                 self.ports.server_metrics.free_storage_bytes(&start.read_from.instance, self.ports.clock.now());
             match measured.await {
-                Ok(free) => {
+                Ok(Some(free)) => {
                     has_complained = false;
-                    if let Some(verdict) = free.and_then(|free| governor.judge(free)) {
+                    if let Some(verdict) = governor.judge(free) {
                         return verdict;
                     }
                 }
-                Err(error) if !has_complained => {
-                    has_complained = true;
-                    tracing::warn!(
-                        error = %Chain(&error),
-                        "free storage of the server is not watched: grant `cloudwatch:GetMetricStatistics`, or write `free_storage_min = \"off\"`"
+                Ok(None) if !has_told => {
+                    has_told = true;
+                    tracing::info!(
+                        instance = %start.read_from.instance,
+                        "free storage of the server is not watched: CloudWatch has not measured it lately"
                     );
                 }
+                Err(error) if !has_complained => {
+                    has_complained = true;
+                    let advice = if error.kind() == ErrorKind::PermissionDenied {
+                        "grant `cloudwatch:GetMetricStatistics`, or write `free_storage_min = \"off\"`"
+                    } else {
+                        "it is asked for again"
+                    };
+                    tracing::warn!(error = %Chain(&error), advice, "free storage of the server is not watched");
+                }
+                Ok(None) => {}
                 Err(_) => {}
             }
             self.wait(ASK_EVERY).await;
@@ -118,16 +131,7 @@ impl Executor {
     }
 
     async fn look(&self, start: &StartDump, post: &mut Post) -> Result<Activity, PortError> {
-        let mut watch = match post.watch.take() {
-            Some(watch) => watch,
-            None => {
-                let login = self.ports.credentials.login(&start.dump.source, &start.read_from.endpoint).await?;
-                let name = super::dump::session_name(&start.run);
-                let session = self.ports.postgres.session(&login, &start.dump.database, &name).await?;
-                post.stopper = Some(session.stopper()?);
-                on_a_thread(move || Watch::begin(session)).await?
-            }
-        };
+        let mut watch = self.watch(start, post).await?;
         let (watch, activity) = on_a_thread(move || {
             let activity = watch.look()?;
             Ok((watch, activity))
@@ -137,12 +141,33 @@ impl Executor {
         Ok(activity)
     }
 
+    /// The watch that is there, or a new one.
+    async fn watch(&self, start: &StartDump, post: &mut Post) -> Result<Watch, PortError> {
+        match post.watch.take() {
+            Some(watch) => Ok(watch),
+            None => {
+                let login = self.ports.credentials.login(&start.dump.source, &start.read_from.endpoint).await?;
+                let name = super::dump::session_name(&start.run);
+                let session = self.ports.postgres.session(&login, &start.dump.database, &name).await?;
+                post.stopper = Some(session.stopper()?);
+                on_a_thread(move || Watch::begin(session)).await
+            }
+        }
+    }
+
     /// The dump has been told, and closes its connections. The server may not notice that for a while: it is told, too.
-    async fn end_sessions(&self, mut post: Post) {
-        let Some(mut watch) = post.watch.take() else { return };
+    async fn end_sessions(&self, start: &StartDump, mut post: Post) {
+        if post.watch.is_none() {
+            // Somebody else has stopped the dump while a thread was looking.
+            post.hang_up();
+        }
+        let ending = async {
+            let mut watch = self.watch(start, &mut post).await?;
+            on_a_thread(move || watch.end_sessions()).await
+        };
         let ended = tokio::select! {
-            ended = on_a_thread(move || watch.end_sessions()) => ended,
-            () = self.wait(ANSWER_MAX) => Err(silent()),
+            ended = ending => ended,
+            () = self.wait(FIRST_ANSWER_MAX) => Err(silent(FIRST_ANSWER_MAX)),
         };
         post.hang_up();
         if let Err(error) = ended {
@@ -165,7 +190,9 @@ impl Post {
     /// Ends the session. A thread that waits for the server's answer ends with it.
     fn hang_up(&mut self) {
         self.watch = None;
-        self.stopper.take().into_iter().for_each(|stop| stop());
+        if let Some(stop) = self.stopper.take() {
+            stop();
+        }
     }
 
     fn saw(&mut self, activity: &Activity) {
@@ -191,9 +218,9 @@ impl Post {
     }
 }
 
-fn silent() -> PortError {
+fn silent(patience: SignedDuration) -> PortError {
     let error = PortError::new("look at the server", ErrorKind::Transient);
-    error.because(format!("it has not answered for {ANSWER_MAX:#}"))
+    error.because(format!("it has not answered for {patience:#}"))
 }
 
 /// Runs what blocks on a thread that may.

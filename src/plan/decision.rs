@@ -91,6 +91,11 @@ pub enum Reason {
         /// The replica that dumps are to come from.
         replica: InstanceId,
     },
+    /// The source's instance is itself a replica: the moment of what it has is not known, and some of it is missing.
+    InstanceIsReplica {
+        /// The instance that it replicates, in RDS's words.
+        of: String,
+    },
     /// The instance that dumps are to come from is no replica of the source's.
     NotItsReplica {
         /// The instance that dumps are to come from.
@@ -161,6 +166,7 @@ impl Reason {
             | Reason::InstanceMissing
             | Reason::ReplicaMissing { .. }
             | Reason::NotItsReplica { .. }
+            | Reason::InstanceIsReplica { .. }
             | Reason::EngineRefused { .. }
             | Reason::ClientTooOld { .. }
             | Reason::Unseen(_) => true,
@@ -196,6 +202,12 @@ impl fmt::Display for Reason {
                 f,
                 "RDS has no instance `{replica}` in this region: correct `dump_from`, or leave it out to dump from the instance itself"
             ),
+            Reason::InstanceIsReplica { of } => {
+                write!(
+                    f,
+                    "the instance is a read replica of `{of}`: write that as `instance`, and this one as `dump_from`"
+                )
+            }
             Reason::NotItsReplica { replica, of } => {
                 let is = of.as_ref().map_or_else(|| "no replica".to_owned(), |of| format!("a replica of `{of}`"));
                 write!(f, "`{replica}` is {is}, not one of this instance: correct `dump_from`, or leave it out")

@@ -59,22 +59,22 @@ pub struct Governor {
     /// Standbys that have been behind since before the dump: it is not their cause.
     behind_before: BTreeSet<i32>,
     has_looked: bool,
-    /// Looks in a row in which the standby that is dumped had something left to replay.
-    replaying: i32,
+    /// What the standby that is dumped had received at some look and has not replayed yet, and how many looks ago.
+    unreplayed: Option<(u64, i32)>,
 }
 
 impl Governor {
     /// A governor that has not looked yet.
     #[must_use]
     pub fn new(limits: GovernorLimits) -> Governor {
-        Governor { limits, seen: BTreeMap::new(), behind_before: BTreeSet::new(), has_looked: false, replaying: 0 }
+        Governor { limits, seen: BTreeMap::new(), behind_before: BTreeSet::new(), has_looked: false, unreplayed: None }
     }
 
     /// Takes in the next look, and says whether the dump must stop.
     pub fn judge(&mut self, activity: &Activity) -> Option<Stop> {
         let stop = self.lock_wait(&activity.waiting).or_else(|| self.xmin_age(activity));
         let lag = self.replica_lag(&activity.standbys);
-        let own_lag = self.replay_delay(activity);
+        let own_lag = self.replay(activity);
         self.has_looked = true;
         stop.or(lag).or(own_lag)
     }
@@ -132,12 +132,17 @@ impl Governor {
         })
     }
 
-    /// Of the standby that is dumped itself. The last commit can be old because there was no other: what counts is no more than
-    /// the time in which there was always something left to replay.
-    fn replay_delay(&mut self, activity: &Activity) -> Option<Stop> {
-        self.replaying = if activity.replay_delay.is_some() { self.replaying.saturating_add(1) } else { 0 };
+    /// Of the standby that is dumped itself, while the dump has its snapshot: how long ago something was received that is still
+    /// not replayed. How old its last commit is tells nothing: there may have been no other.
+    fn replay(&mut self, activity: &Activity) -> Option<Stop> {
+        let replay = activity.replay.filter(|_| activity.xmin.is_some());
+        self.unreplayed = replay.map(|now| match self.unreplayed {
+            Some((received, looks)) if now.replayed < received => (received, looks.saturating_add(1)),
+            Some(_) | None => (now.received, 0),
+        });
         let limit = self.limits.replica_lag_max?;
-        let behind = activity.replay_delay?.min(LOOK_EVERY.saturating_mul(self.replaying));
+        let (_, looks) = self.unreplayed?;
+        let behind = LOOK_EVERY.saturating_mul(looks);
         (behind > limit).then(|| Stop {
             cause: StopCause::ReplicaLag,
             reason: format!(
@@ -158,7 +163,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::domain::activity::Xmin;
+    use crate::domain::activity::{Replay, Xmin};
 
     const LIMITS: GovernorLimits = GovernorLimits {
         lock_wait_max: Some(SignedDuration::from_secs(5)),
@@ -243,20 +248,38 @@ mod tests {
         assert_eq!(cause(&mut governor, &seen([301, 0])), Some(StopCause::ReplicaLag));
     }
 
+    /// A look at a standby that is dumped.
+    fn replaying(received: u64, replayed: u64) -> Activity {
+        let xmin = Some(Xmin { age: 1, others_older: false });
+        Activity { replay: Some(Replay { received, replayed }), xmin, ..Activity::default() }
+    }
+
     #[test]
-    fn a_replica_that_is_dumped_is_behind_for_as_long_as_there_is_always_something_left_to_replay() {
-        let seen =
-            |delay: Option<i64>| Activity { replay_delay: delay.map(SignedDuration::from_secs), ..Activity::default() };
-        let looks =
-            |governor: &mut Governor, delay: i64| (1..1000).find(|_| governor.judge(&seen(Some(delay))).is_some());
+    fn a_replica_that_is_dumped_is_behind_for_as_long_as_something_received_is_not_replayed() {
         let mut governor = Governor::new(LIMITS);
-        assert_eq!(cause(&mut governor, &seen(Some(3600))), None, "nobody had written anything for an hour");
-        assert_eq!(cause(&mut governor, &seen(None)), None);
-        assert_eq!(looks(&mut governor, 3600), Some(301));
-        assert_eq!(looks(&mut Governor::new(LIMITS), 300), None, "it keeps up, if barely");
-        let stop = governor.judge(&seen(Some(3600))).unwrap();
+        let stuck = (0..1000_u64).find(|look| governor.judge(&replaying(100 + look, 50)).is_some());
+        assert_eq!(stuck, Some(301), "more than five minutes after it was first seen");
+        let stop = governor.judge(&replaying(1000, 50)).unwrap();
         assert_eq!(stop.cause, StopCause::ReplicaLag);
         assert_eq!(stop.reason, "the replica that it is read from has fallen 302.0 s behind; `replica_lag_max` is 5m");
+        assert_eq!(cause(&mut governor, &replaying(1100, 100)), None, "it goes on");
+    }
+
+    #[test]
+    fn a_replica_that_always_has_something_left_and_keeps_up_is_not_behind() {
+        let mut governor = Governor::new(LIMITS);
+        let stopped = (1..2000_u64)
+            .find(|look| governor.judge(&replaying(look * 100, look * 100 - 250.min(look * 100))).is_some());
+        assert_eq!(stopped, None);
+    }
+
+    #[test]
+    fn before_the_dump_has_its_snapshot_a_replica_may_be_as_far_behind_as_it_is() {
+        let mut governor = Governor::new(LIMITS);
+        let seen = Activity { xmin: None, ..replaying(1000, 50) };
+        assert!((0..1000).all(|_| governor.judge(&seen).is_none()));
+        let stuck = (0..1000_u64).find(|_| governor.judge(&replaying(1000, 50)).is_some());
+        assert_eq!(stuck, Some(301), "it is counted from there on");
     }
 
     #[test]
@@ -266,7 +289,7 @@ mod tests {
             xmin: Some(Xmin { age: u64::MAX, others_older: false }),
             standbys: Vec::new(),
             standbys_hidden: false,
-            replay_delay: Some(SignedDuration::from_hours(1)),
+            replay: None,
         };
         assert_eq!(cause(&mut Governor::new(GovernorLimits::default()), &seen), None);
     }

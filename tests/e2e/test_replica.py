@@ -97,6 +97,7 @@ def test_a_replica_is_read_and_the_instance_is_left_in_peace(
     assert manifest["snapshot_at"] >= began_at, "the moment of the data is by the instance's clock"
     newer = f"SELECT '{manifest['snapshot_lsn']}'::pg_lsn >= '{before}'::pg_lsn"
     assert ask(sandbox, newer) == "True"
+    assert manifest["read_from"] == replica and manifest["instance"] == "bank-ledger"
     assert case.run_states("ledger") == ["succeeded"]
 
 
@@ -123,7 +124,7 @@ def test_unlogged_tables_which_no_replica_has_are_named(case: Case, sandbox: San
     named = {"ledger": source("ledger", dump_from=replica)}
     ended = case.configure(dump=quick(engine="parallel", jobs=2), sources=named)("backup", "dump", "ledger")
     (manifest,) = case.manifests("ledger")
-    said = "no replica has the rows of unlogged tables, and so not this dump: public.sessions_cache"
+    said = "no replica has the data of what is unlogged, and so not this dump: public.sessions_cache"
     assert said in manifest["warnings"] and said in ended.err, ended.err
     assert [table["name"] for table in manifest["tables"]].count("sessions_cache") == 0
     psql(sandbox, "bank-ledger", "ledger", "DROP TABLE sessions_cache")
@@ -162,6 +163,19 @@ def test_a_dump_that_keeps_its_replica_from_replaying_for_too_long_is_given_up(
         daemon.wait_for(lambda: has_replayed(sandbox), "the replica goes on")
     finally:
         set_replay_patience(sandbox, "100ms")
+
+
+def test_a_replica_that_is_promoted_while_it_is_dumped_gives_no_dump(
+    case: Case, sandbox: Sandbox, replica: str
+) -> None:
+    """What is read from then on could be what somebody has written there since. It is the last test that has the replica."""
+    with in_mid_dump(case, sandbox, replica, engine="parallel", jobs=2, retry={"attempts_max": 1}):
+        sandbox.client("rds").promote_read_replica(DBInstanceIdentifier=replica)
+        wait_until(lambda: ask(sandbox, "SELECT pg_is_in_recovery()") == "False", "it is promoted")
+    wait_until(lambda: "failed" in case.run_states("ledger"), "the run has ended")
+    (record,) = case.runs("ledger")
+    assert "it is not in recovery: it was promoted" in record["failure"]["message"]
+    assert case.manifests("ledger") == []
 
 
 def test_an_instance_that_is_no_replica_of_the_source_is_refused(case: Case) -> None:

@@ -40,6 +40,7 @@ impl Bench {
             pg_dump: Arc::clone(&pg_dump) as Arc<_>,
             credentials: Arc::new(FakeCredentials::default()),
             endpoint: Endpoint { host: "db".to_owned(), port: 5432 },
+            replica_of: None,
             text: TextEncoding::Utf8,
             name: "one".to_owned(),
             store: Arc::clone(&store) as Arc<_>,

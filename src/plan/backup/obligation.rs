@@ -295,7 +295,12 @@ fn read_from(
 /// The replica that a task is to read, if any: RDS must say that it is one of the source's instance, for whatever else it has
 /// would be taken for a backup of it.
 fn replica<'a>(inventory: &'a Inventory, source: &SourcePolicy, task: &Task) -> Result<Option<&'a Instance>, Reason> {
-    let (Task::Dump { .. }, Some(id)) = (task, &source.dump_from) else { return Ok(None) };
+    let Task::Dump { .. } = task else { return Ok(None) };
+    let own = inventory.instance(&source.instance).map_err(Reason::Unseen)?;
+    if let Some(of) = own.and_then(|own| own.replica_of.clone()) {
+        return Err(Reason::InstanceIsReplica { of });
+    }
+    let Some(id) = &source.dump_from else { return Ok(None) };
     let found = inventory.instance(id).map_err(Reason::Unseen)?;
     let replica = found.ok_or_else(|| Reason::ReplicaMissing { replica: id.clone() })?;
     if replica.replica_of.as_deref() == Some(source.instance.as_str()) {

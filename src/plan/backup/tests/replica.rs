@@ -70,6 +70,14 @@ fn the_replica_is_read_and_what_is_made_is_the_instances() {
     with_replica(world(), Some("bank-cards"), "available"),
     "`accounts-replica` is a replica of `bank-cards`, not one of this instance: correct `dump_from`, or leave it out"
 )]
+#[case::the_instance_is_one_itself(
+    {
+        let mut world = world();
+        world.instances(|own| own.replica_of = Some("bank-core".to_owned()));
+        world
+    },
+    "the instance is a read replica of `bank-core`: write that as `instance`, and this one as `dump_from`"
+)]
 fn what_is_not_ready_or_no_replica_is_not_read_and_neither_is_the_instance_in_its_place(
     #[case] world: World,
     #[case] reason: &str,
