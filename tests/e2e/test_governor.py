@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -97,10 +98,11 @@ def test_a_snapshot_that_holds_back_vacuum_for_too_many_transactions_is_given_up
         daemon.wait_until_well()
 
 
-def measure_free_storage(sandbox: Sandbox, instance: str, size_bytes: int) -> None:
+def measure_free_storage(sandbox: Sandbox, instance: str, size_bytes: int, minutes_ago: int) -> None:
     """As RDS does each minute."""
+    at = datetime.now(UTC) - timedelta(minutes=minutes_ago)
     of = [{"Name": "DBInstanceIdentifier", "Value": instance}]
-    point = {"MetricName": "FreeStorageSpace", "Dimensions": of, "Value": size_bytes, "Unit": "Bytes"}
+    point = {"MetricName": "FreeStorageSpace", "Dimensions": of, "Value": size_bytes, "Timestamp": at}
     sandbox.client("cloudwatch").put_metric_data(Namespace="AWS/RDS", MetricData=[point])
 
 
@@ -108,12 +110,12 @@ def test_a_dump_whose_server_runs_out_of_room_is_given_up(case: Case, sandbox: S
     limits = {"lock_wait_max": "off", "replica_lag_max": "off", "xmin_age_max": 0, "free_storage_min": "2GiB"}
     strongroom = case.configure("ledger", dump=quick(**LATER, engine="parallel", jobs=2, governor=limits))
     # Less than there must be, and more than half of that is gone as soon as it is asked for again.
-    measure_free_storage(sandbox, "bank-ledger", 1 << 30)
+    measure_free_storage(sandbox, "bank-ledger", 1 << 30, minutes_ago=5)
     with case.holding("UploadPart"):
         daemon = strongroom.start()
         in_mid_table(case, daemon)
         daemon.wait_for(lambda: [call for call in case.calls("GetMetricStatistics") if call["status"]], "it is known")
-        measure_free_storage(sandbox, "bank-ledger", 1 << 28)
+        measure_free_storage(sandbox, "bank-ledger", 1 << 28, minutes_ago=1)
         reason = gave_way(case, daemon, "free_storage")
     assert "only 0.25 GiB of the server's storage is free, and 1.00 GiB was when the dump began" in reason
     stops = daemon.metric("strongroom_dump_stops_total", source="ledger", cause="free_storage")
