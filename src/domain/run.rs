@@ -301,6 +301,12 @@ mod tests {
     }
 
     #[test]
+    fn a_closed_record_differs_in_its_state_only() {
+        let (claim, state) = (claimed(), RunState::Cancelled { finished_at: now() });
+        assert_eq!(claim.closed(state.clone()), RunRecord { state, ..claim });
+    }
+
+    #[test]
     fn a_process_is_named_as_one_looks_for_it() {
         assert_eq!(claimed().owner.to_string(), "pod-1 (pid 7)");
     }
