@@ -125,7 +125,7 @@ impl Executor {
         }
     }
 
-    async fn wait(&self, time: SignedDuration) {
+    pub(super) async fn wait(&self, time: SignedDuration) {
         let next = self.ports.clock.now().saturating_add(time).unwrap_or(Timestamp::MAX);
         self.ports.clock.sleep_until(next).await;
     }
@@ -146,9 +146,7 @@ impl Executor {
         match post.watch.take() {
             Some(watch) => Ok(watch),
             None => {
-                let login = self.ports.credentials.login(&start.dump.source, &start.read_from.endpoint).await?;
-                let name = super::dump::session_name(&start.run);
-                let session = self.ports.postgres.session(&login, &start.dump.database, &name).await?;
+                let session = self.session_of(start, &start.read_from.endpoint).await?;
                 post.stopper = Some(session.stopper()?);
                 on_a_thread(move || Watch::begin(session)).await
             }

@@ -63,7 +63,7 @@ impl Executor {
                     tracing::warn!(error = %Chain(&error), "the replica does not say how far it is, it is asked again");
                 }
             }
-            clock.sleep_until(clock.now().saturating_add(ASK_EVERY).unwrap_or(Timestamp::MAX)).await;
+            self.wait(ASK_EVERY).await;
         }
     }
 
@@ -97,7 +97,12 @@ impl Executor {
             .map(|left_out| format!("no replica has the data of what is unlogged, and so not this dump: {left_out}")))
     }
 
-    async fn session_of(&self, start: &StartDump, endpoint: &Endpoint) -> Result<Box<dyn Session>, PortError> {
+    /// A session of a server in the dump's name.
+    pub(super) async fn session_of(
+        &self,
+        start: &StartDump,
+        endpoint: &Endpoint,
+    ) -> Result<Box<dyn Session>, PortError> {
         let login = self.ports.credentials.login(&start.dump.source, endpoint).await?;
         let name = super::dump::session_name(&start.run);
         self.ports.postgres.session(&login, &start.dump.database, &name).await
