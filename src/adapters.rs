@@ -4,6 +4,7 @@ pub mod aws;
 pub mod aws_clock;
 pub mod aws_cloudwatch;
 pub mod aws_credentials;
+pub mod aws_instances;
 pub mod aws_kms;
 pub mod aws_rds;
 mod globals;

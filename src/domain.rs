@@ -11,6 +11,7 @@ pub mod inventory;
 pub mod key;
 pub mod manifest;
 pub mod memory;
+pub mod new_instance;
 pub mod pin;
 pub mod progress;
 pub mod prune_record;

@@ -4,6 +4,7 @@ pub mod finding;
 pub mod governor;
 pub mod posture;
 pub mod prune;
+pub mod restored;
 pub mod retention;
 pub mod retry;
 pub mod schedule;
@@ -19,6 +20,7 @@ use crate::domain::id::{DatabaseName, InstallationId, InstanceId, Kind, RegionNa
 use crate::domain::manifest::Engine;
 use governor::GovernorLimits;
 use prune::PrunePolicy;
+use restored::RegionSetup;
 use retention::Retention;
 use retry::RetryPolicy;
 use schedule::Schedule;
@@ -45,6 +47,8 @@ pub struct Policy {
     pub prune: PrunePolicy,
     /// When stored dumps are read back.
     pub verify: VerifyPolicy,
+    /// What instances get that are restored in a region.
+    pub restore: BTreeMap<RegionName, RegionSetup>,
 }
 
 /// What the destination must be like.

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod credentials;
+pub mod instances;
 pub mod keys;
 pub mod object_store;
 pub mod postgres;
@@ -126,6 +127,8 @@ pub struct Ports {
     pub clock: Arc<dyn clock::Clock>,
     /// RDS in the sources' region.
     pub rds: Arc<dyn rds::Rds>,
+    /// Instances that are restored, by region: the sources' and those that backups are copied to.
+    pub instances: BTreeMap<RegionName, Arc<dyn instances::Instances>>,
     /// RDS in the regions that snapshots are copied to.
     pub copies: BTreeMap<RegionName, Arc<dyn rds::Rds>>,
     /// The destination bucket.

@@ -6,6 +6,8 @@
 //! Definitions are restored by the stock client, rows over our own connections: parts of one table over several of them. What
 //! the server takes was checked against the manifest on its way, and is read back and compared when everything is there. An
 //! archive of the engine `pg_dump` is one stream, which the stock client takes whole.
+//!
+//! [`instance`] is the other way back: RDS makes a new instance out of a snapshot or of its automated backups.
 
 mod client;
 mod compare;
@@ -13,7 +15,9 @@ mod contents;
 mod crew;
 mod error;
 mod globals;
+pub mod instance;
 mod load;
+pub mod read_all;
 mod target;
 mod watch;
 
@@ -76,6 +80,14 @@ impl Server {
 
     async fn session(&self, database: &DatabaseName) -> Result<Box<dyn Session>, PortError> {
         self.postgres.session(&self.login().await?, database, &self.name).await
+    }
+
+    /// Whether it answers a question.
+    async fn answers(&self, database: &DatabaseName) -> Result<(), PortError> {
+        let mut session = self.session(database).await?;
+        let name = format!("ask {}:{}", self.endpoint.host, self.endpoint.port);
+        let asked = tokio::task::spawn_blocking(move || session.query("SELECT 1").map(drop)).await;
+        asked.unwrap_or_else(|error| Err(PortError::new(name, ErrorKind::Other).because(error)))
     }
 }
 

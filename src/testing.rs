@@ -29,10 +29,11 @@ use crate::domain::inventory::{
 };
 use crate::domain::key::{DumpId, Layout};
 use crate::domain::manifest::Engine;
+use crate::domain::new_instance::{InstanceDetails, InstanceSetup, Network};
 use crate::domain::prune_record::ObjectVersion;
 use crate::domain::recovery_point::{Plane, PointState, RecoveryPoint};
 use crate::domain::run::{OwnerState, ProcessIdentity, RunRecord};
-use crate::domain::tags;
+use crate::domain::tags::{self, Tags};
 use crate::domain::verification::Level;
 use crate::policy::governor::GovernorLimits;
 use crate::policy::prune::PrunePolicy;
@@ -84,6 +85,7 @@ pub(crate) fn policy(sources: &[(&str, &[&str])]) -> Policy {
             cycle: Some(SignedDuration::from_hours(90 * 24)),
             replica_interval: Some(SignedDuration::from_hours(7 * 24)),
         },
+        restore: BTreeMap::new(),
     }
 }
 
@@ -184,6 +186,39 @@ fn instance(source: &SourcePolicy) -> Instance {
         replica_of: None,
         storage_bytes: 100,
         kms_key: None,
+    }
+}
+
+/// The instance of a source, with all that a restore has to carry over.
+pub(crate) fn instance_details() -> InstanceDetails {
+    let policy = policy(&[("accounts", &["accounts"])]);
+    let instance = inventory(&policy).instances.unwrap().iter().next().unwrap().clone();
+    let setup = InstanceSetup {
+        class: "db.m6g.xlarge".to_owned(),
+        network: Network { subnet_group: Some("bank".to_owned()), security_groups: vec!["sg-1".to_owned()] },
+        parameter_group: Some("bank-pg15".to_owned()),
+        multi_az: true,
+        is_public: false,
+        iam_login: true,
+        deletion_protection: true,
+        automated_backup_days: 14,
+        copies_tags_to_snapshots: true,
+        minor_upgrades: false,
+        ca: Some("rds-ca-rsa2048-g1".to_owned()),
+        log_exports: vec!["postgresql".to_owned()],
+        lifecycle_support: Some("open-source-rds-extended-support-disabled".to_owned()),
+        storage_type: Some("io2".to_owned()),
+        iops: Some(12_000),
+        storage_throughput: None,
+        tags: Tags::new(),
+    };
+    InstanceDetails {
+        instance,
+        created_at: Some(at("2024-02-29T12:00:00Z")),
+        setup,
+        master_user: Some("master".to_owned()),
+        password_pending: false,
+        not_restorable: vec!["Performance Insights".to_owned()],
     }
 }
 

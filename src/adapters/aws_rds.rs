@@ -135,8 +135,13 @@ impl Rds for AwsRds {
     }
 }
 
-fn sdk_tags(tags: &Tags) -> Vec<Tag> {
+pub(super) fn sdk_tags(tags: &Tags) -> Vec<Tag> {
     tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}
+
+pub(super) fn tags_of(tags: &[Tag]) -> Tags {
+    let of_tag = |tag: &Tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()));
+    tags.iter().filter_map(of_tag).collect()
 }
 
 /// RDS has one code for two quotas: of snapshots, which a person has to raise, and of copies that are being made, which
@@ -146,7 +151,7 @@ fn is_about_copies_under_way(message: &str) -> bool {
     message.contains("in progress") || message.contains("copies")
 }
 
-fn to_instance(instance: &DbInstance) -> Option<Instance> {
+pub(super) fn to_instance(instance: &DbInstance) -> Option<Instance> {
     let endpoint = instance.endpoint().and_then(|endpoint| {
         let port = u16::try_from(endpoint.port()?).ok()?;
         Some(Endpoint { host: endpoint.address()?.to_owned(), port })
@@ -167,8 +172,6 @@ fn to_instance(instance: &DbInstance) -> Option<Instance> {
 }
 
 fn to_snapshot(snapshot: &DbSnapshot) -> Option<Snapshot> {
-    let tags = snapshot.tag_list().iter();
-    let tags = tags.filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned())));
     Some(Snapshot {
         id: snapshot.db_snapshot_identifier()?.parse().ok()?,
         instance: snapshot.db_instance_identifier()?.parse().ok()?,
@@ -185,7 +188,7 @@ fn to_snapshot(snapshot: &DbSnapshot) -> Option<Snapshot> {
         copied_from: snapshot.source_db_snapshot_identifier().map(str::to_owned),
         kms_key: snapshot.kms_key_id().map(str::to_owned),
         storage_bytes: gib(snapshot.allocated_storage()),
-        tags: tags.collect(),
+        tags: tags_of(snapshot.tag_list()),
     })
 }
 

@@ -5,6 +5,7 @@
 mod memory;
 mod parts;
 mod policies;
+mod restore;
 mod retention;
 mod sources;
 mod unfinished;
@@ -48,6 +49,7 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
     let policies = policies::build(file, diagnosis);
     let limits = memory::limits(file, destination.as_ref(), &policies, diagnosis);
     let sources = sources::build(file, &policies, environment, diagnosis);
+    let restore = restore::regions(&file.restore, diagnosis);
     let postgres = parts::postgres(file, &policies, diagnosis);
     unfinished::report(file, diagnosis);
     let aws = aws?;
@@ -67,6 +69,7 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
         cadence: cadence?,
         prune: prune?,
         verify: verify?,
+        restore,
     };
     Some(Parts { policy, aws, destination, postgres: postgres?, daemon: daemon?, logins: sources.logins })
 }

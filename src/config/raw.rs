@@ -91,6 +91,10 @@ pub(super) struct File {
     /// When stored dumps are read back in full, every byte and row of them.
     #[serde(default)]
     pub(super) verify: Verify,
+    /// What instances get that are restored in a region, by its name. In the region of the source they are set up like the
+    /// source; what is written here counts where the source cannot tell: in other regions, and where it is gone.
+    #[serde(default)]
+    pub(super) restore: BTreeMap<String, RestoreRegion>,
     /// What is expected of the instances of an environment, by its name.
     #[serde(default)]
     pub(super) environments: BTreeMap<String, EnvironmentRules>,
@@ -321,6 +325,20 @@ impl Default for Verify {
             replica_interval: DEFAULT_REPLICA_INTERVAL.to_owned(),
         }
     }
+}
+
+/// What instances get that are restored in a region.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RestoreRegion {
+    /// Name of the DB subnet group.
+    pub(super) subnet_group: Option<String>,
+    /// Ids of security groups.
+    pub(super) security_groups: Vec<String>,
+    /// Name of the DB parameter group.
+    pub(super) parameter_group: Option<String>,
+    /// Instance classes such as "db.r6g.large", tried in this order after the source's own where AWS has no room.
+    pub(super) instance_classes: Vec<String>,
 }
 
 /// What is expected of the instances of an environment.

@@ -1,12 +1,13 @@
 //! Puts the parts together: one client of each service for each region that the policy names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::adapters::aws;
 use crate::adapters::aws_clock::AwsClock;
 use crate::adapters::aws_cloudwatch::CloudWatch;
 use crate::adapters::aws_credentials::AwsCredentials;
+use crate::adapters::aws_instances::AwsInstances;
 use crate::adapters::aws_kms::AwsKeys;
 use crate::adapters::aws_rds::AwsRds;
 use crate::adapters::host_processes::HostProcesses;
@@ -17,13 +18,15 @@ use crate::adapters::s3::{S3, S3Settings};
 use crate::adapters::scratch_server::ScratchServers;
 use crate::adapters::system_clock::SystemClock;
 use crate::collect::Collector;
-use crate::config::Config;
-use crate::domain::id::RegionName;
+use crate::config::{Config, DestinationConfig};
+use crate::domain::id::{RegionName, SourceId};
 use crate::domain::key::Layout;
 use crate::domain::memory::MemoryUse;
 use crate::execute::{ExecuteSettings, Executor};
 use crate::policy::Policy;
 use crate::ports::clock::Clock;
+use crate::ports::credentials::LoginRef;
+use crate::ports::instances::Instances;
 use crate::ports::object_store::ObjectStore;
 use crate::ports::rds::Rds;
 use crate::ports::{Ports, RequestObserver};
@@ -43,6 +46,8 @@ pub struct Assembly {
     pub memory: Arc<MemoryUse>,
     /// Servers to restore into that are thrown away.
     pub scratch: ScratchServers,
+    /// How to log in to the sources.
+    pub logins: BTreeMap<SourceId, LoginRef>,
     /// What is wanted.
     pub policy: Arc<Policy>,
 }
@@ -61,6 +66,13 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
         S3::new(&aws::in_region(&sdk, region), settings, Arc::clone(&observer), Arc::clone(&reference))
     };
     let rds = rds_in(home);
+    let instances_in = |region: RegionName| {
+        let sdk = aws::in_region(&sdk, &region);
+        let there: Arc<dyn Instances> =
+            Arc::new(AwsInstances::new(&sdk, Arc::clone(&observer), Arc::clone(&reference)));
+        (region, there)
+    };
+    let instances = restore_regions(&config.policy).into_iter().map(instances_in).collect();
     let copies = copy_regions(&config.policy).into_iter().map(|region| {
         let there = if region == *home { Arc::clone(&rds) } else { rds_in(&region) };
         (region, there)
@@ -78,35 +90,26 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
         Arc::new(bucket_in(&replica.region, settings).fed_by(Arc::clone(&store)))
     });
     let bin_dir = config.postgres.bin_dir.as_deref();
+    let (logins, ca_file) = (config.logins.clone(), config.postgres.ca_file);
+    let credentials = AwsCredentials::new(&sdk, logins, ca_file, Arc::clone(&observer));
     let ports = Ports {
         clock,
         rds,
+        instances,
         copies,
         replica,
         keys: Arc::new(AwsKeys::new(&sdk, Arc::clone(&observer))),
         server_metrics: Arc::new(CloudWatch::new(&sdk, Arc::clone(&observer))),
         reference,
         store,
-        credentials: Arc::new(AwsCredentials::new(&sdk, config.logins, config.postgres.ca_file, Arc::clone(&observer))),
+        credentials: Arc::new(credentials),
         postgres: Arc::new(PgServers::new(config.postgres.connect_timeout)),
         pg_dump: Arc::new(StockPgDump::find(bin_dir)),
         processes: Arc::new(HostProcesses::new()),
     };
     let memory = Arc::new(MemoryUse::new(config.policy.limits.dump_memory_bytes));
-    let layout = Layout::new(&destination.prefix);
-    let settings = ExecuteSettings {
-        installation: config.policy.installation.clone(),
-        layout: layout.clone(),
-        bucket: destination.bucket,
-        kms_key: destination.kms_key,
-        part_size_bytes: destination.part_size_bytes,
-        parts_in_flight: destination.parts_in_flight,
-        memory: Arc::clone(&memory),
-        outage_tolerance: destination.outage_tolerance,
-        config_sha256: config.sha256,
-        region: config.policy.region.clone(),
-        replica: config.policy.destination.replica.clone(),
-    };
+    let settings = execute_settings(&config.policy, destination, config.sha256, Arc::clone(&memory));
+    let layout = settings.layout.clone();
     Assembly {
         executor: Executor::new(ports.clone(), settings),
         collector: Collector::new(layout),
@@ -114,8 +117,39 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
         memory,
         scratch: ScratchServers::new(bin_dir, Arc::clone(&ports.clock), Arc::clone(&ports.postgres)),
         ports,
+        logins: config.logins,
         policy: Arc::new(config.policy),
     }
+}
+
+fn execute_settings(
+    policy: &Policy,
+    destination: DestinationConfig,
+    config_sha256: String,
+    memory: Arc<MemoryUse>,
+) -> ExecuteSettings {
+    ExecuteSettings {
+        installation: policy.installation.clone(),
+        layout: Layout::new(&destination.prefix),
+        bucket: destination.bucket,
+        kms_key: destination.kms_key,
+        part_size_bytes: destination.part_size_bytes,
+        parts_in_flight: destination.parts_in_flight,
+        memory,
+        outage_tolerance: destination.outage_tolerance,
+        config_sha256,
+        region: policy.region.clone(),
+        replica: policy.destination.replica.clone(),
+    }
+}
+
+/// The regions in which something can be restored: that of the sources, those of their backups, and what is configured.
+fn restore_regions(policy: &Policy) -> BTreeSet<RegionName> {
+    let mut regions = copy_regions(policy);
+    regions.insert(policy.region.clone());
+    regions.extend(policy.destination.replica.iter().map(|replica| replica.region.clone()));
+    regions.extend(policy.restore.keys().cloned());
+    regions
 }
 
 /// The regions that some source's snapshots are copied to.

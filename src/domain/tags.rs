@@ -10,6 +10,8 @@ use super::id::{InstallationId, Kind, ResourceId, RunId, SnapshotId, SourceId};
 /// The tags of one resource.
 pub type Tags = BTreeMap<String, String>;
 
+/// Begins the keys of all marks.
+pub const PREFIX: &str = "strongroom:";
 /// `<installation>/<own identifier>`: self-referential proof of ownership.
 pub const OWNER: &str = "strongroom:owner";
 /// The source that a resource belongs to.

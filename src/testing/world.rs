@@ -107,6 +107,7 @@ impl World {
         let ports = Ports {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             rds: rds(&self.rds),
+            instances: BTreeMap::new(),
             copies: self.copies.iter().map(|(region, fake)| (region.clone(), rds(fake))).collect(),
             store: store(&self.store),
             replica: self.replica.as_ref().map(store),

@@ -17,6 +17,7 @@ ERROR_KINDS = {
     "slowdown",
     "error500",
     "error503",
+    "no_capacity",
     "html500",
     "expired_credentials",
     "access_denied",
@@ -176,6 +177,7 @@ _CODES: dict[str, dict[str, tuple[int, str, str]]] = {
         "error503": (503, "ServiceUnavailable", "The service is temporarily unavailable."),
         "expired_credentials": (403, "ExpiredToken", "The security token included in the request is expired"),
         "access_denied": (403, "AccessDenied", "User is not authorized to perform this action"),
+        "no_capacity": (400, "InsufficientDBInstanceCapacity", "There is no capacity for this class in these zones."),
     },
     "json": {
         "throttle": (400, "ThrottlingException", "Rate exceeded"),

@@ -1,0 +1,293 @@
+//! Instances that are restored, through the AWS SDK.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_config::SdkConfig;
+use aws_sdk_rds::Client;
+use aws_sdk_rds::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_rds::types::{DbInstance, DbInstanceAutomatedBackup};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+
+use super::aws::{CountRequests, date_time, has_code, port_error, timestamp};
+use super::aws_clock::{AwsClock, ReadDate};
+use super::aws_rds::{sdk_tags, tags_of, to_instance};
+use crate::domain::id::InstanceId;
+use crate::domain::inventory::Complete;
+use crate::domain::new_instance::{
+    AutomatedBackups, InstanceDetails, InstanceSetup, Network, NewInstance, RestoreFrom,
+};
+use crate::ports::instances::{Instances, NotRestored, Refusal};
+use crate::ports::{PortError, RequestObserver};
+
+/// Gives a request everything that a new instance is to have. The SDK has one type per kind of restore, with the same methods.
+macro_rules! set_up {
+    ($request:expr, $setup:expr) => {{
+        let setup: &InstanceSetup = $setup;
+        $request
+            .db_instance_class(&setup.class)
+            .set_db_subnet_group_name(setup.network.subnet_group.clone())
+            .set_vpc_security_group_ids(Some(setup.network.security_groups.clone()))
+            .set_db_parameter_group_name(setup.parameter_group.clone())
+            .multi_az(setup.multi_az)
+            .publicly_accessible(setup.is_public)
+            .enable_iam_database_authentication(setup.iam_login)
+            .deletion_protection(setup.deletion_protection)
+            .set_backup_retention_period(days(setup))
+            .copy_tags_to_snapshot(setup.copies_tags_to_snapshots)
+            .auto_minor_version_upgrade(setup.minor_upgrades)
+            .set_ca_certificate_identifier(setup.ca.clone())
+            .set_enable_cloudwatch_logs_exports(Some(setup.log_exports.clone()))
+            .set_engine_lifecycle_support(setup.lifecycle_support.clone())
+            .set_storage_type(setup.storage_type.clone())
+            .set_iops(signed(setup.iops))
+            .set_storage_throughput(signed(setup.storage_throughput))
+            .set_tags(Some(sdk_tags(&setup.tags)))
+    }};
+}
+
+/// Instances of one region.
+#[derive(Debug, Clone)]
+pub struct AwsInstances {
+    client: Client,
+}
+
+impl AwsInstances {
+    /// Instances in the region of `config`.
+    #[must_use]
+    pub fn new(config: &SdkConfig, observer: RequestObserver, clock: Arc<AwsClock>) -> AwsInstances {
+        let config = aws_sdk_rds::config::Builder::from(config)
+            .interceptor(CountRequests(observer))
+            .interceptor(ReadDate(clock))
+            .build();
+        AwsInstances { client: Client::from_conf(config) }
+    }
+
+    async fn restore_snapshot(&self, new: &NewInstance, snapshot: &str) -> Result<(), NotRestored> {
+        let request = self
+            .client
+            .restore_db_instance_from_db_snapshot()
+            .db_instance_identifier(new.id.as_str())
+            .db_snapshot_identifier(snapshot);
+        let request = set_up!(request, &new.setup);
+        let what = format!("restore snapshot {snapshot} as instance {}", new.id);
+        request.send().await.map(drop).map_err(|error| not_restored(what, error))
+    }
+
+    async fn restore_to_moment(
+        &self,
+        new: &NewInstance,
+        backups: &AutomatedBackups,
+        to: Option<jiff::Timestamp>,
+    ) -> Result<(), NotRestored> {
+        let request = self.client.restore_db_instance_to_point_in_time();
+        let request = set_up!(request.target_db_instance_identifier(new.id.as_str()), &new.setup);
+        // The identity and not the name: somebody may create an instance of that name at this very moment. What was
+        // replicated from another region only has an ARN here.
+        let request = match (&backups.arn, backups.status == "active") {
+            (Some(arn), false) => request.source_db_instance_automated_backups_arn(arn),
+            (_, _) => request.source_dbi_resource_id(backups.resource.as_str()),
+        };
+        let request = match to {
+            Some(moment) => request.restore_time(date_time(moment)),
+            None => request.use_latest_restorable_time(true),
+        };
+        let what = format!("restore instance {} to a point in time as instance {}", backups.instance, new.id);
+        request.send().await.map(drop).map_err(|error| not_restored(what, error))
+    }
+}
+
+#[async_trait]
+impl Instances for AwsInstances {
+    async fn details(&self, id: &InstanceId) -> Result<Option<InstanceDetails>, PortError> {
+        match self.client.describe_db_instances().db_instance_identifier(id.as_str()).send().await {
+            Ok(found) => Ok(found.db_instances().first().and_then(to_details)),
+            Err(error) if has_code(&error, &["DBInstanceNotFound"]) => Ok(None),
+            Err(error) => Err(port_error(format!("describe DB instance {id}"), error)),
+        }
+    }
+
+    async fn automated_backups(&self, id: &InstanceId) -> Result<Complete<AutomatedBackups>, PortError> {
+        let request = self.client.describe_db_instance_automated_backups().db_instance_identifier(id.as_str());
+        let mut pages = request.into_paginator().items().send();
+        let mut found = Vec::new();
+        while let Some(backups) = pages.next().await {
+            match backups {
+                Ok(backups) => found.extend(to_automated_backups(&backups)),
+                // RDS says so where there are none for that instance.
+                Err(error) if has_code(&error, &["DBInstanceAutomatedBackupNotFound"]) => break,
+                Err(error) => return Err(port_error(format!("list automated backups of instance {id}"), error)),
+            }
+        }
+        Ok(Complete::after_last_page(found))
+    }
+
+    async fn restore(&self, new: &NewInstance) -> Result<(), NotRestored> {
+        match &new.from {
+            RestoreFrom::Snapshot(snapshot) => self.restore_snapshot(new, snapshot.as_str()).await,
+            RestoreFrom::Time { backups, to } => self.restore_to_moment(new, backups, *to).await,
+        }
+    }
+}
+
+fn days(setup: &InstanceSetup) -> Option<i32> {
+    signed(Some(setup.automated_backup_days))
+}
+
+fn signed(number: Option<u32>) -> Option<i32> {
+    number.and_then(|number| i32::try_from(number).ok())
+}
+
+fn unsigned(number: Option<i32>) -> Option<u32> {
+    number.and_then(|number| u32::try_from(number).ok())
+}
+
+fn not_restored<E>(what: String, error: SdkError<E, HttpResponse>) -> NotRestored
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let why = error.code().and_then(|code| refusal(code, error.message().unwrap_or_default()));
+    NotRestored { why, error: port_error(what, error) }
+}
+
+/// Errors of `RestoreDBInstanceFromDBSnapshot` and `RestoreDBInstanceToPointInTime` (RDS API reference).
+fn refusal(code: &str, message: &str) -> Option<Refusal> {
+    Some(match code.strip_suffix("Fault").unwrap_or(code) {
+        "DBInstanceAlreadyExists" => Refusal::NameTaken,
+        "InsufficientDBInstanceCapacity" => Refusal::NoCapacity,
+        "InstanceQuotaExceeded" | "StorageQuotaExceeded" => Refusal::Quota,
+        "DBSubnetGroupNotFound"
+        | "DBSubnetGroupDoesNotCoverEnoughAZs"
+        | "InvalidSubnet"
+        | "InvalidVPCNetworkState"
+        | "DBSecurityGroupNotFound"
+        | "NetworkTypeNotSupported" => Refusal::Network,
+        "DBParameterGroupNotFound" => Refusal::ParameterGroup,
+        "KMSKeyNotAccessible" => Refusal::Key,
+        "DBSnapshotNotFound" | "InvalidDBSnapshotState" | "InvalidRestore" | "DBInstanceAutomatedBackupNotFound" => {
+            Refusal::Backup
+        }
+        "PointInTimeRestoreNotEnabled" => Refusal::Moment,
+        // One code for all parameters: the words tell which.
+        "InvalidParameterValue" | "InvalidParameterCombination" => {
+            let message = message.to_ascii_lowercase();
+            if message.contains("restor") && message.contains("time") {
+                Refusal::Moment
+            } else if message.contains("class") {
+                Refusal::Class
+            } else {
+                return None;
+            }
+        }
+        _ => return None,
+    })
+}
+
+fn to_details(instance: &DbInstance) -> Option<InstanceDetails> {
+    let own = |text: Option<&str>| text.map(str::to_owned);
+    let setup = InstanceSetup {
+        class: own(instance.db_instance_class())?,
+        network: Network {
+            subnet_group: own(instance.db_subnet_group().and_then(|group| group.db_subnet_group_name())),
+            security_groups: instance
+                .vpc_security_groups()
+                .iter()
+                .filter_map(|group| own(group.vpc_security_group_id()))
+                .collect(),
+        },
+        parameter_group: own(instance.db_parameter_groups().first().and_then(|group| group.db_parameter_group_name())),
+        multi_az: instance.multi_az().unwrap_or(false),
+        is_public: instance.publicly_accessible().unwrap_or(false),
+        iam_login: instance.iam_database_authentication_enabled().unwrap_or(false),
+        deletion_protection: instance.deletion_protection().unwrap_or(false),
+        automated_backup_days: unsigned(instance.backup_retention_period()).unwrap_or(0),
+        copies_tags_to_snapshots: instance.copy_tags_to_snapshot().unwrap_or(false),
+        minor_upgrades: instance.auto_minor_version_upgrade().unwrap_or(false),
+        ca: own(instance.ca_certificate_identifier()),
+        log_exports: instance.enabled_cloudwatch_logs_exports().to_vec(),
+        lifecycle_support: own(instance.engine_lifecycle_support()),
+        storage_type: own(instance.storage_type()),
+        iops: unsigned(instance.iops()).filter(|iops| *iops > 0),
+        storage_throughput: unsigned(instance.storage_throughput()).filter(|throughput| *throughput > 0),
+        tags: tags_of(instance.tag_list()),
+    };
+    Some(InstanceDetails {
+        instance: to_instance(instance)?,
+        created_at: instance.instance_create_time().and_then(timestamp),
+        setup,
+        master_user: own(instance.master_username()),
+        password_pending: instance.pending_modified_values().is_some_and(|own| own.master_user_password().is_some()),
+        not_restorable: not_restorable(instance),
+    })
+}
+
+/// What neither kind of restore takes as a parameter, or takes in a form that cannot be read back.
+fn not_restorable(instance: &DbInstance) -> Vec<String> {
+    let mut parts = Vec::new();
+    let replicas = instance.read_replica_db_instance_identifiers();
+    if !replicas.is_empty() {
+        parts.push(format!("read replicas ({})", replicas.join(", ")));
+    }
+    if instance.monitoring_interval().is_some_and(|seconds| seconds > 0) {
+        parts.push("enhanced monitoring".to_owned());
+    }
+    if instance.performance_insights_enabled() == Some(true) {
+        parts.push("Performance Insights".to_owned());
+    }
+    if let Some(window) = instance.preferred_maintenance_window() {
+        parts.push(format!("the maintenance window ({window})"));
+    }
+    if instance.max_allocated_storage().is_some_and(|most| Some(most) > instance.allocated_storage()) {
+        parts.push("storage autoscaling".to_owned());
+    }
+    if !instance.associated_roles().is_empty() {
+        parts.push("roles for imports and exports".to_owned());
+    }
+    if instance.master_user_secret().is_some() {
+        parts.push("the master password in Secrets Manager, which RDS managed".to_owned());
+    }
+    if !instance.db_instance_automated_backups_replications().is_empty() {
+        parts.push("the replication of automated backups".to_owned());
+    }
+    if !instance.domain_memberships().is_empty() {
+        parts.push("the membership in a domain".to_owned());
+    }
+    parts
+}
+
+fn to_automated_backups(backups: &DbInstanceAutomatedBackup) -> Option<AutomatedBackups> {
+    let window = backups.restore_window();
+    let of_region = backups.db_instance_arn().and_then(|arn| arn.split(':').nth(3)?.parse().ok());
+    Some(AutomatedBackups {
+        instance: backups.db_instance_identifier()?.parse().ok()?,
+        resource: backups.dbi_resource_id()?.parse().ok()?,
+        arn: backups.db_instance_automated_backups_arn().map(str::to_owned),
+        of_region,
+        earliest: window.and_then(|window| window.earliest_time()).and_then(timestamp),
+        latest: window.and_then(|window| window.latest_time()).and_then(timestamp),
+        status: backups.status().unwrap_or("unknown").to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("DBInstanceAlreadyExists", "DB instance already exists", Some(Refusal::NameTaken))]
+    #[case("InsufficientDBInstanceCapacity", "", Some(Refusal::NoCapacity))]
+    #[case("DBSubnetGroupNotFoundFault", "", Some(Refusal::Network))]
+    #[case("InvalidParameterValue", "The restore time is before the earliest restorable time.", Some(Refusal::Moment))]
+    #[case("InvalidParameterCombination", "RDS does not support this DB instance class", Some(Refusal::Class))]
+    #[case("InvalidParameterValue", "Invalid storage type", None)]
+    #[case("Throttling", "Rate exceeded", None)]
+    fn what_rds_refuses_is_told_by_code_and_words(
+        #[case] code: &str,
+        #[case] message: &str,
+        #[case] why: Option<Refusal>,
+    ) {
+        assert_eq!(refusal(code, message), why);
+    }
+}

@@ -1,0 +1,147 @@
+//! Which backup a new instance is made of.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::NotBegun;
+use super::instance::{Found, Meant};
+use crate::cli::{say, text};
+use crate::daemon::Assembly;
+use crate::domain::id::{Kind, Slot, SnapshotId};
+use crate::domain::inventory::{Inventory, Snapshot};
+use crate::domain::new_instance::{AutomatedBackups, RestoreFrom};
+use crate::domain::recovery_point::RecoveryPoint;
+use crate::ports::rds::Rds;
+
+/// The snapshot that is meant: the newest good one of ours, or the one that is named, whoever made it.
+pub(super) async fn snapshot_meant(
+    assembly: &Assembly,
+    found: &Found,
+    inventory: &Inventory,
+    points: &[RecoveryPoint],
+    from: &str,
+) -> Result<Meant, NotBegun> {
+    let source = &found.source;
+    let of_source = |point: &&RecoveryPoint| {
+        point.source == source.id && point.kind == Kind::Snapshot && point.region == found.region
+    };
+    let here = points.iter().filter(of_source);
+    let id: SnapshotId = if from == "latest" {
+        let newest = here.filter(|point| point.is_good()).max_by_key(|point| point.created_at);
+        let newest = newest.ok_or_else(|| none_good(found, inventory))?;
+        newest.id.parse().map_err(|error| NotBegun::Usage(format!("{error}")))?
+    } else {
+        from.parse().map_err(|error| NotBegun::Usage(format!("{error}")))?
+    };
+    let snapshot = rds_of(assembly, found)?.snapshot(&id).await?;
+    let advice = || format!("`strongroom list {}` names those of strongroom", source.id);
+    let missing = || NotBegun::Usage(format!("there is no snapshot {id} in {}: {}", found.region, advice()));
+    let snapshot = snapshot.ok_or_else(missing)?;
+    check(found, &snapshot)?;
+    let created_at = snapshot.created_at;
+    let of = created_at.map_or_else(|| "an unknown moment".to_owned(), text::utc);
+    Ok(Meant {
+        from: RestoreFrom::Snapshot(id.clone()),
+        words: format!("snapshot {id}, data of {of}"),
+        stem: created_at.map_or_else(|| "snapshot".to_owned(), |at| Slot::at(at).to_string()),
+        kms_key: snapshot.kms_key,
+    })
+}
+
+fn none_good(found: &Found, inventory: &Inventory) -> NotBegun {
+    let (source, region) = (&found.source.id, &found.region);
+    let listed = inventory.copies.get(region).unwrap_or(&inventory.snapshots);
+    match listed {
+        Err(unseen) => NotBegun::Refused(format!("the snapshots in {region} cannot be seen: {}", unseen.0)),
+        Ok(_) => NotBegun::Refused(format!(
+            "source {source} has no good snapshot of strongroom's in {region}: name another one with --from"
+        )),
+    }
+}
+
+/// Whether it is one of the source's, and whole.
+fn check(found: &Found, snapshot: &Snapshot) -> Result<(), NotBegun> {
+    let source = &found.source;
+    let (id, of) = (&snapshot.id, &snapshot.instance);
+    if !of.as_str().eq_ignore_ascii_case(source.instance.as_str()) {
+        let own = &source.instance;
+        return Err(NotBegun::Refused(format!("snapshot {id} is of instance {of}, and source {} is {own}", source.id)));
+    }
+    if snapshot.status != "available" {
+        return Err(NotBegun::Refused(format!("snapshot {id} is {}, and cannot be restored", snapshot.status)));
+    }
+    let now = found.details.as_ref().map(|details| &details.instance.resource);
+    if let (Some(now), Some(then)) = (now, &snapshot.resource)
+        && now != then
+    {
+        say(&format!("note: snapshot {id} is of {then}, which bore the name before; today's instance is {now}"));
+    }
+    Ok(())
+}
+
+fn rds_of(assembly: &Assembly, found: &Found) -> Result<Arc<dyn Rds>, NotBegun> {
+    let ports = &assembly.ports;
+    if found.region == assembly.policy.region {
+        return Ok(Arc::clone(&ports.rds));
+    }
+    let there = ports.copies.get(&found.region).cloned();
+    there.ok_or_else(|| NotBegun::Usage(format!("no snapshots are copied to {}", found.region)))
+}
+
+/// The automated backups that reach a moment, or as far as possible; in words, what is restored of them.
+pub(super) async fn backups_reaching(
+    found: &Found,
+    to: Option<Timestamp>,
+) -> Result<(AutomatedBackups, String), NotBegun> {
+    let source = &found.source;
+    let listed = found.instances.automated_backups(&source.instance).await?;
+    let details = found.details.as_ref();
+    let is_todays =
+        |backups: &&AutomatedBackups| details.is_some_and(|details| details.instance.resource == backups.resource);
+    // The one that bears the name today goes before those that bore it.
+    let todays = listed.iter().filter(is_todays);
+    let earlier = listed.iter().filter(|backups| !is_todays(backups));
+    let mut in_order: Vec<AutomatedBackups> = todays.chain(earlier).cloned().collect();
+    for backups in &mut in_order {
+        // RDS tells the end of an instance's own log in two places, and this one is the newer.
+        let own = details.filter(|details| details.instance.resource == backups.resource);
+        let newest = own.and_then(|details| details.instance.latest_restorable_at);
+        backups.latest = backups.latest.max(newest);
+    }
+    let chosen = in_order.iter().find(|backups| to.map_or(backups.latest.is_some(), |moment| backups.reach(moment)));
+    let Some(chosen) = chosen else { return Err(out_of_reach(found, &in_order, to)) };
+    if !is_todays(&chosen) {
+        say(&format!("note: these are backups of {}, which bore the name before", chosen.resource));
+    }
+    let what = format!("automated backups of {} ({})", chosen.instance, chosen.resource);
+    let words = match (to, chosen.latest) {
+        (Some(moment), _) => format!("{what}, up to {}", exactly(moment)),
+        (None, Some(latest)) => format!("{what}, up to their end, {}", exactly(latest)),
+        (None, None) => what,
+    };
+    Ok((chosen.clone(), words))
+}
+
+/// Names the windows that there are.
+fn out_of_reach(found: &Found, listed: &[AutomatedBackups], to: Option<Timestamp>) -> NotBegun {
+    let instance = &found.source.instance;
+    let window = |backups: &AutomatedBackups| {
+        let end = |at: Option<Timestamp>| at.map_or_else(|| "?".to_owned(), exactly);
+        format!("{} to {} ({})", end(backups.earliest), end(backups.latest), backups.resource)
+    };
+    let windows: Vec<String> = listed.iter().filter(|backups| backups.latest.is_some()).map(window).collect();
+    let asked = to.map_or_else(|| "the newest moment".to_owned(), exactly);
+    if windows.is_empty() {
+        return NotBegun::Refused(format!(
+            "instance {instance} has no automated backups in {}: restore a snapshot or a dump instead",
+            found.region
+        ));
+    }
+    NotBegun::Refused(format!("{asked} cannot be restored to: instance {instance} can, from {}", windows.join("; ")))
+}
+
+/// To the second: a minute can hold what is to be undone.
+fn exactly(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

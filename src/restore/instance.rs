@@ -1,0 +1,266 @@
+//! An instance out of a backup: ordered, waited for, and asked its first question.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use super::Server;
+use crate::domain::id::{DatabaseName, InstanceId};
+use crate::domain::inventory::Endpoint;
+use crate::domain::new_instance::{InstanceDetails, NewInstance, RestoreFrom, trouble_of};
+use crate::ports::clock::Clock;
+use crate::ports::instances::{Instances, NotRestored, Refusal};
+use crate::ports::{Chain, ErrorKind, PortError};
+
+/// On the new instance: from what it was restored. Whoever is told to restore the same under the same name goes on with it.
+pub const RESTORED_FROM: &str = "strongroom:restored-from";
+/// Lists of RDS lag behind its answers; an instance that is not listed for longer is not there.
+const LISTED_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+/// How often a server that does not answer yet is asked.
+const ASK_EVERY: SignedDuration = SignedDuration::from_secs(1);
+
+/// What is to be restored, and by what.
+#[derive(Clone)]
+pub struct InstanceRequest {
+    /// Makes it.
+    pub instances: Arc<dyn Instances>,
+    /// Measures.
+    pub clock: Arc<dyn Clock>,
+    /// The new instance.
+    pub new: NewInstance,
+    /// Classes to try where AWS has no room for that of the new instance.
+    pub other_classes: Vec<String>,
+    /// Between two looks.
+    pub poll_interval: SignedDuration,
+    /// When it is given up.
+    pub deadline: Timestamp,
+}
+
+/// How a restore goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// RDS has taken the order.
+    Accepted {
+        /// The class that there was room for.
+        class: String,
+    },
+    /// An earlier attempt had it taken.
+    Adopted,
+    /// AWS has no room for this class.
+    NoRoom {
+        /// The class.
+        class: String,
+    },
+    /// The instance is in another status now.
+    Status(String),
+    /// Nobody knows at the moment, and why; it is asked again.
+    Unseen(String),
+}
+
+/// Why there is no instance that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InstanceError {
+    /// RDS does not begin it.
+    #[error(transparent)]
+    Refused(#[from] NotRestored),
+    /// An outside thing failed.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// It is in a status that it does not leave by itself.
+    #[error("instance {id} is {status}: {meaning}; it stays as it is, delete it when you have seen enough")]
+    Trouble {
+        /// The instance.
+        id: InstanceId,
+        /// The status, in RDS's words.
+        status: String,
+        /// What it means.
+        meaning: &'static str,
+    },
+    /// It is not there any more.
+    #[error("instance {id} is gone: somebody has deleted it, or RDS never made it")]
+    Gone {
+        /// The instance.
+        id: InstanceId,
+    },
+    /// It took too long.
+    #[error("instance {id} was still {status} at the deadline; it goes on in RDS: the same command waits for it again")]
+    TooLate {
+        /// The instance.
+        id: InstanceId,
+        /// The last status, in RDS's words.
+        status: String,
+    },
+    /// It is there, and the login is not.
+    #[error(
+        "instance {id} is available, but the login does not work there: it has the users and passwords of its data's moment"
+    )]
+    LoginRefused {
+        /// The instance.
+        id: InstanceId,
+        /// What it said.
+        #[source]
+        error: PortError,
+    },
+    /// It is there and nobody answers.
+    #[error("instance {id} is available, but its server was not to be reached until the deadline")]
+    NotConnectable {
+        /// The instance.
+        id: InstanceId,
+        /// What the last attempt met.
+        #[source]
+        error: PortError,
+    },
+    /// Stopped by us.
+    #[error("stopped; RDS goes on with instance {id}: the same command waits for it again")]
+    Cancelled {
+        /// The instance.
+        id: InstanceId,
+    },
+}
+
+impl std::fmt::Debug for InstanceRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "InstanceRequest({})", self.new.id)
+    }
+}
+
+impl InstanceRequest {
+    /// Orders the instance, or finds that it was ordered before, and waits until it is available.
+    ///
+    /// # Errors
+    /// See [`InstanceError`]. Nothing is deleted.
+    pub async fn make(
+        &self,
+        token: &CancellationToken,
+        mut tell: impl FnMut(News),
+    ) -> Result<InstanceDetails, InstanceError> {
+        self.order(&mut tell).await?;
+        self.wait(token, &mut tell).await
+    }
+
+    async fn order(&self, tell: &mut impl FnMut(News)) -> Result<(), InstanceError> {
+        let mut new = self.new.clone();
+        let mut classes = self.other_classes.iter();
+        new.setup.tags.insert(RESTORED_FROM.to_owned(), mark(&new.from));
+        loop {
+            let class = new.setup.class.clone();
+            let Err(refused) = self.instances.restore(&new).await else {
+                tell(News::Accepted { class });
+                return Ok(());
+            };
+            match refused.why {
+                Some(Refusal::NoCapacity) => {
+                    let Some(next) = classes.next() else { return Err(refused.into()) };
+                    tell(News::NoRoom { class });
+                    new.setup.class.clone_from(next);
+                }
+                Some(Refusal::NameTaken) if self.is_the_same(&new).await? => {
+                    tell(News::Adopted);
+                    return Ok(());
+                }
+                Some(_) | None => return Err(refused.into()),
+            }
+        }
+    }
+
+    /// Whether the instance of that name was restored from the same.
+    async fn is_the_same(&self, new: &NewInstance) -> Result<bool, PortError> {
+        let found = self.instances.details(&new.id).await?;
+        Ok(found.is_some_and(|found| found.setup.tags.get(RESTORED_FROM) == new.setup.tags.get(RESTORED_FROM)))
+    }
+
+    async fn wait(
+        &self,
+        token: &CancellationToken,
+        tell: &mut impl FnMut(News),
+    ) -> Result<InstanceDetails, InstanceError> {
+        let id = &self.new.id;
+        let mut status = "ordered".to_owned();
+        let mut seen_at = self.clock.now();
+        let mut was_there = false;
+        loop {
+            let now = self.clock.now();
+            match self.instances.details(id).await {
+                Ok(Some(found)) => {
+                    (seen_at, was_there) = (now, true);
+                    if found.instance.status != status {
+                        status.clone_from(&found.instance.status);
+                        tell(News::Status(status.clone()));
+                    }
+                    if is_ready(&found) {
+                        return Ok(found);
+                    }
+                    if let Some(meaning) = trouble_of(&status) {
+                        return Err(InstanceError::Trouble { id: id.clone(), status, meaning });
+                    }
+                }
+                Ok(None) if was_there || now.duration_since(seen_at) > LISTED_WITHIN => {
+                    return Err(InstanceError::Gone { id: id.clone() });
+                }
+                Ok(None) => {}
+                Err(error) if error.may_pass() => tell(News::Unseen(Chain(&error).to_string())),
+                Err(error) => return Err(error.into()),
+            }
+            if now >= self.deadline {
+                return Err(InstanceError::TooLate { id: id.clone(), status });
+            }
+            let next = now.saturating_add(self.poll_interval).unwrap_or(self.deadline);
+            tokio::select! {
+                () = self.clock.sleep_until(next) => {}
+                () = token.cancelled() => return Err(InstanceError::Cancelled { id: id.clone() }),
+            }
+        }
+    }
+
+    /// Asks the server its first question, again and again until it answers.
+    ///
+    /// # Errors
+    /// It does not answer until the deadline, or the login is refused.
+    pub async fn first_answer(
+        &self,
+        server: &Server,
+        database: &DatabaseName,
+        token: &CancellationToken,
+    ) -> Result<(), InstanceError> {
+        let id = || self.new.id.clone();
+        loop {
+            let error = match server.answers(database).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let now = self.clock.now();
+            if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound) {
+                return Err(InstanceError::LoginRefused { id: id(), error });
+            }
+            if now >= self.deadline {
+                return Err(InstanceError::NotConnectable { id: id(), error });
+            }
+            tokio::select! {
+                () = self.clock.sleep_until(now.saturating_add(ASK_EVERY).unwrap_or(self.deadline)) => {}
+                () = token.cancelled() => return Err(InstanceError::Cancelled { id: id() }),
+            }
+        }
+    }
+}
+
+/// Where the new instance listens; `None` as long as RDS does not say.
+#[must_use]
+pub fn endpoint_of(found: &InstanceDetails) -> Option<&Endpoint> {
+    found.instance.endpoint.as_ref()
+}
+
+/// A new instance loads its data in the background, with its own status since 2024; it serves meanwhile.
+fn is_ready(found: &InstanceDetails) -> bool {
+    let status = found.instance.status.as_str();
+    endpoint_of(found).is_some() && (found.instance.takes_snapshots() || status == "storage-initialization")
+}
+
+/// From what, in the characters that RDS takes in a tag.
+fn mark(from: &RestoreFrom) -> String {
+    match from {
+        RestoreFrom::Snapshot(snapshot) => snapshot.to_string(),
+        RestoreFrom::Time { backups, to: Some(moment) } => format!("{}/{moment}", backups.resource),
+        RestoreFrom::Time { backups, to: None } => format!("{}/latest", backups.resource),
+    }
+}
