@@ -108,7 +108,7 @@ const EXPECTED_OF_FAULTS: [&str; 10] = [
 ];
 
 /// The seeds that every push lives through. A seed that has found a bug stays here.
-const SEEDS: [u64; 7] = [1, 2, 3, 4, 2044, 11089, 14359];
+const SEEDS: [u64; 8] = [1, 2, 3, 4, 2044, 11089, 14359, 16043];
 
 macro_rules! years {
     ($($name:ident: $index:literal),+ $(,)?) => {
@@ -130,6 +130,7 @@ years! {
     a_third_of_a_year_breaks_no_invariant_in_the_world_where_a_record_was_refused: 4,
     a_third_of_a_year_breaks_no_invariant_in_the_world_where_a_reading_was_stopped: 5,
     a_third_of_a_year_breaks_no_invariant_in_the_world_where_a_replica_was_hidden: 6,
+    a_third_of_a_year_breaks_no_invariant_in_the_world_where_a_run_began_a_year_ago: 7,
 }
 
 /// `make soak SEEDS=100..200` lives these, as many at a time as there are processors; without it one month of one seed, so

@@ -10,6 +10,7 @@ use crate::domain::recovery_point::{Plane, RecoveryPoint};
 use crate::domain::run::{RunRecord, RunState};
 use crate::plan::action::ReadFrom;
 use crate::plan::decision::{Decision, Freshness, Reason};
+use crate::plan::slot_clock::SlotClock;
 use crate::policy::retry::Readiness;
 use crate::policy::{Obligation, Policy, SourcePolicy, Task};
 
@@ -32,32 +33,6 @@ pub(super) struct Candidate<'a> {
 pub(super) struct Judgement<'a> {
     pub(super) decision: Decision,
     pub(super) candidate: Option<Candidate<'a>>,
-}
-
-/// The clock by which slots come due: ours, unless it is known to be wrong.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct SlotClock {
-    /// How far AWS's clock is ahead of ours, where that is too far.
-    ahead: SignedDuration,
-}
-
-impl SlotClock {
-    /// A clock that is a year ahead would fill slots of next year, which then found themselves filled; one that is behind
-    /// would fill none.
-    pub(super) fn of(policy: &Policy, inventory: &Inventory) -> SlotClock {
-        let wrong = inventory.clock_skew.filter(|ahead| ahead.abs() > policy.prune.clock_skew_max);
-        SlotClock { ahead: wrong.unwrap_or_default() }
-    }
-
-    /// What it shows when our clock shows `ours`.
-    pub(super) fn shows(self, ours: Timestamp) -> Timestamp {
-        ours.saturating_add(self.ahead).unwrap_or(ours)
-    }
-
-    /// What our clock shows when this one shows `it`.
-    pub(super) fn ours(self, it: Timestamp) -> Timestamp {
-        it.saturating_sub(self.ahead).unwrap_or(it)
-    }
 }
 
 /// Judges one obligation; `points` are the recovery points of its source.

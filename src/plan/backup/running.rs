@@ -10,6 +10,7 @@ use crate::domain::inventory::{Inventory, Snapshot, SourceStore, StoredRun};
 use crate::domain::run::{LEASE, OwnerState, RunState};
 use crate::domain::tags;
 use crate::plan::action::{Action, Claimed, CloseRun, Ending};
+use crate::plan::slot_clock::SlotClock;
 use crate::policy::{Policy, SourcePolicy, Task};
 
 /// Every run that is not over: recorded as running, or in this process's hands.
@@ -105,7 +106,9 @@ fn advance_snapshot(
 ) -> Option<Action> {
     let run = &stored.record.run;
     let snapshots = inventory.snapshots.as_ref().ok()?;
-    let deadline = stored.record.started_at.saturating_add(source.completion_deadline(Kind::Snapshot));
+    // By AWS's clock where ours is wrong: a year ahead it would give up every snapshot as soon as it is begun.
+    let now = SlotClock::of(policy, inventory).shows(now);
+    let deadline = began_at(stored, now).saturating_add(source.completion_deadline(Kind::Snapshot));
     let late = deadline.is_ok_and(|deadline| deadline < now);
     let failed = |reason: String| Some(close(source, stored, Ending::Failed { reason }));
     let snapshot = snapshots.iter().find(|snapshot| stored.record.snapshot.as_ref() == Some(&snapshot.id));
@@ -133,6 +136,15 @@ fn advance_snapshot(
         status if late => failed(format!("snapshot {} was still `{status}` at its deadline", snapshot.id)),
         _ => None,
     }
+}
+
+/// When a run began, as far as its record can be right: not before its slot came due, nor in the future. A clock that was a
+/// year behind wrote such a record; taken at its word the run would be a year late, and its snapshot would be made again
+/// beside the one that is being made. Such a one began when this process saw it first, at the latest.
+fn began_at(stored: &StoredRun, now: Timestamp) -> Timestamp {
+    let started_at = stored.record.started_at;
+    let is_possible = (stored.record.run.slot.instant()..=now).contains(&started_at);
+    if is_possible { started_at } else { now.saturating_sub(stored.unchanged_for).unwrap_or(now) }
 }
 
 fn close(source: &SourcePolicy, stored: &StoredRun, ending: Ending) -> Action {

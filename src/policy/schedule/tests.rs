@@ -20,6 +20,15 @@ fn slots(pattern: &str, zone: &str, from: &str, until: &str) -> Vec<String> {
         .collect()
 }
 
+/// A search that began in the repeated hour would find the second of two local times.
+#[rstest]
+#[case::far_from_any_change("2026-11-20T12:00:00Z", "2026-11-20T12:00:00Z")]
+#[case::in_the_repeated_hour("2026-10-25T00:45:00Z", "2026-10-24T12:45:00Z")]
+#[case::just_after_it("2026-10-25T12:30:00Z", "2026-10-24T12:30:00Z")]
+fn a_search_begins_half_a_day_from_any_change_of_the_clocks(#[case] asked: &str, #[case] begins: &str) {
+    assert_eq!(schedule("30 1 * * *", "Europe/London").calm_instant_before(instant(asked)), instant(begins));
+}
+
 #[rstest]
 // 29 March 2026: 01:00 GMT becomes 02:00 BST. 01:30 does not exist.
 #[case::spring_gap("30 1 * * *", "Europe/London", "2026-03-28T12:00:00Z", "2026-03-30T12:00:00Z",

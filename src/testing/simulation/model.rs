@@ -150,7 +150,10 @@ impl Model {
             }
         }
         for ((shelf, slot), count) in &of_slot {
-            self.holds(*count == 1, || format!("{count} snapshots of {shelf:?} fill slot {slot}"));
+            self.holds(*count == 1, || {
+                let told = self.story_of(&shelf.source, slot);
+                format!("{count} snapshots of {shelf:?} fill slot {slot}: {told}")
+            });
         }
         for (plane, manifest) in self.manifests(&mut state.manifests) {
             let dump = &manifest.dump;
@@ -186,6 +189,27 @@ impl Model {
         }
         let wrong = state.standing.look(good, self.world.clock.true_now());
         self.holds(wrong.is_empty(), || wrong.join("; "));
+    }
+
+    /// What happened to the snapshots of a slot, and what is recorded of its attempts.
+    fn story_of(&self, source: &SourceId, slot: &str) -> String {
+        let told = self.world.account.changes().into_iter().filter(|change| {
+            change.snapshot.tags.get(tags::SLOT).is_some_and(|own| own == slot)
+                && change.snapshot.tags.get(tags::SOURCE).is_some_and(|own| own == source.as_str())
+        });
+        let told =
+            told.map(|change| format!("{} {:?} {} in {}", change.at, change.kind, change.snapshot.id, change.region));
+        let mut lines: Vec<String> = told.collect();
+        for key in self.world.store.keys() {
+            if let KeyRole::RunRecord { source: of, run } = self.layout().role(&key)
+                && of == *source
+                && run.slot.to_string() == slot
+            {
+                let bytes = self.world.store.bytes(&key).unwrap_or_default();
+                lines.push(String::from_utf8_lossy(&bytes).into_owned());
+            }
+        }
+        lines.join("\n")
     }
 
     /// The run that made a snapshot.
@@ -330,7 +354,7 @@ impl Model {
             for (at, version) in bucket.deleted() {
                 let role = self.layout().role(&version.key);
                 let may_go = match &role {
-                    KeyRole::Foreign => false,
+                    KeyRole::Foreign | KeyRole::DrillRecord(_) => false,
                     KeyRole::RunRecord { run, .. } => self.evidence_is_old(run.slot, at),
                     KeyRole::PruneRecord { dump, .. } => self.evidence_is_old(dump.slot, at),
                     KeyRole::Verification { dump, .. } => self.evidence_is_old(dump.slot, at),

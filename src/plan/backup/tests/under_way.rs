@@ -97,6 +97,29 @@ fn a_snapshot_has_until_the_last_second_of_its_deadline() {
     assert!(world.actions("2026-11-22T15:00:01Z")[0].starts_with("record failure of run"));
 }
 
+/// Taken at its word the run would be a year late, or have a year left; and its snapshot would be made a second time.
+#[rstest]
+#[case::a_year_behind("2025-11-22T03:00:00Z")]
+#[case::a_year_ahead("2027-11-22T03:00:00Z")]
+fn a_run_that_a_wrong_clock_began_has_its_deadline_from_when_it_was_seen(#[case] started_at: &str) {
+    let mut world = claimed();
+    world.runs[0].record.started_at = at(started_at);
+    world.snapshots(vec![Snapshot { status: "creating".to_owned(), ..world.own_snapshot(SLOT) }]);
+    let hours = SignedDuration::from_hours;
+    world.runs[0].unchanged_for = hours(12);
+    assert_eq!(world.actions("2026-11-22T20:00:00Z"), Vec::<String>::new());
+    world.runs[0].unchanged_for = hours(12) + SignedDuration::from_secs(1);
+    assert!(world.actions("2026-11-22T20:00:00Z")[0].starts_with("record failure of run"));
+}
+
+#[test]
+fn a_clock_that_is_a_year_ahead_gives_up_no_snapshot() {
+    let mut world = claimed();
+    world.snapshots(vec![Snapshot { status: "creating".to_owned(), ..world.own_snapshot(SLOT) }]);
+    world.inventory.clock_skew = Some(-SignedDuration::from_hours(365 * 24));
+    assert_eq!(world.actions("2027-11-22T14:59:00Z"), Vec::<String>::new());
+}
+
 /// It was made after the claim, so it is ours as soon as its tags are shown.
 #[test]
 fn a_snapshot_whose_tags_are_not_shown_yet_is_waited_for_until_its_deadline() {
