@@ -31,6 +31,8 @@ pub enum ErrorKind {
     Transient,
     /// The thing is in a state that does not allow it now.
     WrongState,
+    /// What a server has stored is damaged: a page, an index, a file.
+    Damaged,
     /// Others went first: a replica's replay, or a deadlock. It may work the next time.
     Conflict,
     /// It cannot work as asked.
@@ -129,6 +131,8 @@ pub struct Ports {
     pub rds: Arc<dyn rds::Rds>,
     /// Instances that are restored, by region: the sources' and those that backups are copied to.
     pub instances: BTreeMap<RegionName, Arc<dyn instances::Instances>>,
+    /// Instances of drills, in the sources' region.
+    pub leases: Arc<dyn instances::Leases>,
     /// RDS in the regions that snapshots are copied to.
     pub copies: BTreeMap<RegionName, Arc<dyn rds::Rds>>,
     /// The destination bucket.
@@ -147,6 +151,8 @@ pub struct Ports {
     pub postgres: Arc<dyn postgres::Postgres>,
     /// The dump client on this machine.
     pub pg_dump: Arc<dyn postgres::PgDump>,
+    /// The restore client on this machine.
+    pub pg_restore: Arc<dyn postgres::PgRestore>,
     /// Processes on this host.
     pub processes: Arc<dyn processes::Processes>,
 }

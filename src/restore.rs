@@ -9,6 +9,7 @@
 //!
 //! [`instance`] is the other way back: RDS makes a new instance out of a snapshot or of its automated backups.
 
+pub mod catalog;
 mod client;
 mod compare;
 mod contents;
@@ -16,6 +17,7 @@ mod crew;
 mod error;
 mod globals;
 pub mod instance;
+pub mod judge;
 mod load;
 pub mod read_all;
 mod target;
@@ -131,6 +133,18 @@ pub struct RestoreRequest {
     pub jobs: usize,
     /// Whether the result is compared with the manifest.
     pub compare: bool,
+}
+
+/// The objects of a dump by the last part of their keys, each with the version that stands in a bucket: that of the manifest,
+/// or, where another one copied them, the newest.
+#[must_use]
+pub fn objects_of(manifest: &Manifest, same_versions: bool) -> BTreeMap<String, (StoredObject, ObjectVersion)> {
+    let standing = |object: &StoredObject| ObjectVersion {
+        key: object.key.clone(),
+        version_id: object.version_id.clone().filter(|_| same_versions),
+    };
+    let objects = manifest.objects.iter();
+    objects.map(|object| (object.key.file_name().to_owned(), (object.clone(), standing(object)))).collect()
 }
 
 /// A restore that has ended well.
@@ -403,6 +417,27 @@ fn large_object_ids(list: &[u8]) -> Option<Vec<String>> {
         (is_oid && file == format!("blob_{id}.dat")).then(|| id.to_owned())
     };
     std::str::from_utf8(list).ok()?.lines().map(id).collect()
+}
+
+/// Does something in one session, which ends when `token` is cancelled.
+///
+/// # Errors
+/// What `work` returns, or the session cannot be had.
+pub async fn with_session<T: Send + 'static>(
+    server: &Server,
+    database: &DatabaseName,
+    token: &CancellationToken,
+    work: impl Fn(&mut dyn Session) -> Result<T, RestoreError> + Send + Sync + 'static,
+) -> Result<T, RestoreError> {
+    let made = Arc::new(std::sync::Mutex::new(None));
+    let filling = Arc::clone(&made);
+    let once = move |session: &mut dyn Session, (): ()| {
+        *filling.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(work(session)?);
+        Ok(())
+    };
+    crew::work_through(server, database, 1, vec![()], token, once).await?;
+    let made = made.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    made.ok_or(RestoreError::Cancelled)
 }
 
 /// Runs what blocks on a thread that may.

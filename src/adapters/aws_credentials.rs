@@ -98,6 +98,7 @@ impl Credentials for AwsCredentials {
 
     async fn login_by(&self, reference: &LoginRef, endpoint: &Endpoint) -> Result<Login, PortError> {
         let (user, password) = match reference {
+            LoginRef::OfSource(source) => return self.login(source, endpoint).await,
             LoginRef::Secret { id } => self.secret(id).await?,
             LoginRef::PasswordFile { user, path } => (user.clone(), read_password(path).await?),
             LoginRef::Password { user, password } => (user.clone(), password.clone()),

@@ -8,17 +8,19 @@ use aws_sdk_rds::Client;
 use aws_sdk_rds::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_rds::types::{DbInstance, DbInstanceAutomatedBackup};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::aws::{CountRequests, date_time, has_code, port_error, timestamp};
 use super::aws_clock::{AwsClock, ReadDate};
-use super::aws_rds::{sdk_tags, tags_of, to_instance};
+use super::aws_rds::{GIB, sdk_tags, tags_of, to_instance};
 use crate::domain::id::InstanceId;
 use crate::domain::inventory::Complete;
+use crate::domain::lease::LeaseId;
 use crate::domain::new_instance::{
-    AutomatedBackups, InstanceDetails, InstanceSetup, Network, NewInstance, RestoreFrom,
+    AutomatedBackups, EmptyInstance, InstanceDetails, InstanceSetup, Network, NewInstance, RestoreFrom,
 };
-use crate::ports::instances::{Instances, NotRestored, Refusal};
-use crate::ports::{PortError, RequestObserver};
+use crate::ports::instances::{Instances, Leases, NotRestored, Refusal};
+use crate::ports::{ErrorKind, PortError, RequestObserver};
 
 /// Gives a request everything that a new instance is to have. The SDK has one type per kind of restore, with the same methods.
 macro_rules! set_up {
@@ -130,6 +132,56 @@ impl Instances for AwsInstances {
     }
 }
 
+#[async_trait]
+impl Leases for AwsInstances {
+    async fn create(&self, new: &EmptyInstance) -> Result<SecretString, NotRestored> {
+        let what = format!("create DB instance {}", new.id);
+        let password = password().map_err(|error| NotRestored {
+            why: None,
+            error: PortError::new(what.clone(), ErrorKind::Other).because(error),
+        })?;
+        let request = self
+            .client
+            .create_db_instance()
+            .db_instance_identifier(new.id.as_instance().as_str())
+            .engine("postgres")
+            .engine_version(&new.engine_version)
+            .allocated_storage(i32::try_from(new.storage_bytes / GIB).unwrap_or(i32::MAX))
+            .storage_encrypted(new.kms_key.is_some())
+            .set_kms_key_id(new.kms_key.clone())
+            .master_username(&new.master_user)
+            .master_user_password(password.expose_secret());
+        let made = set_up!(request, &new.setup).send().await;
+        made.map_err(|error| not_restored(what, error))?;
+        Ok(password)
+    }
+
+    async fn reset_master_password(&self, id: &LeaseId) -> Result<SecretString, PortError> {
+        let named = || format!("give instance {id} a new master password");
+        let password = password().map_err(|error| PortError::new(named(), ErrorKind::Other).because(error))?;
+        let request = self.client.modify_db_instance().db_instance_identifier(id.as_instance().as_str());
+        let request = request.master_user_password(password.expose_secret()).apply_immediately(true);
+        request.send().await.map_err(|error| port_error(named(), error))?;
+        Ok(password)
+    }
+
+    async fn delete(&self, id: &LeaseId) -> Result<(), PortError> {
+        let request = self.client.delete_db_instance().db_instance_identifier(id.as_instance().as_str());
+        let request = request.skip_final_snapshot(true).delete_automated_backups(true);
+        let deleted = request.send().await;
+        deleted.map_err(|error| port_error(format!("delete DB instance {id}"), error))?;
+        Ok(())
+    }
+}
+
+/// A password of 256 random bits.
+fn password() -> Result<SecretString, &'static str> {
+    let mut bytes = [0_u8; 32];
+    let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
+    random.fill(&mut bytes).map_err(|_| "the system gives no random numbers")?;
+    Ok(SecretString::from(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
+}
+
 fn days(setup: &InstanceSetup) -> Option<i32> {
     signed(Some(setup.automated_backup_days))
 }
@@ -207,18 +259,25 @@ fn to_details(instance: &DbInstance) -> Option<InstanceDetails> {
         log_exports: instance.enabled_cloudwatch_logs_exports().to_vec(),
         lifecycle_support: own(instance.engine_lifecycle_support()),
         storage_type: own(instance.storage_type()),
-        iops: unsigned(instance.iops()).filter(|iops| *iops > 0),
-        storage_throughput: unsigned(instance.storage_throughput()).filter(|throughput| *throughput > 0),
+        iops: provisioned(instance, instance.iops()),
+        storage_throughput: provisioned(instance, instance.storage_throughput()),
         tags: tags_of(instance.tag_list()),
     };
     Some(InstanceDetails {
         instance: to_instance(instance)?,
-        created_at: instance.instance_create_time().and_then(timestamp),
         setup,
         master_user: own(instance.master_username()),
-        password_pending: instance.pending_modified_values().is_some_and(|own| own.master_user_password().is_some()),
         not_restorable: not_restorable(instance),
     })
+}
+
+/// What was provisioned of it. A small gp3 volume has a base that RDS shows and does not take: "You can't specify IOPS or storage
+/// throughput for engine postgres and a storage size less than 400" (RDS user guide, gp3 storage).
+fn provisioned(instance: &DbInstance, shown: Option<i32>) -> Option<u32> {
+    const GP3_PROVISIONED_FROM_GIB: i32 = 400;
+    let is_base = instance.storage_type() == Some("gp3")
+        && instance.allocated_storage().is_some_and(|gib| gib < GP3_PROVISIONED_FROM_GIB);
+    unsigned(shown).filter(|number| *number > 0 && !is_base)
 }
 
 /// What neither kind of restore takes as a parameter, or takes in a form that cannot be read back.
@@ -257,14 +316,14 @@ fn not_restorable(instance: &DbInstance) -> Vec<String> {
 
 fn to_automated_backups(backups: &DbInstanceAutomatedBackup) -> Option<AutomatedBackups> {
     let window = backups.restore_window();
-    let of_region = backups.db_instance_arn().and_then(|arn| arn.split(':').nth(3)?.parse().ok());
     Some(AutomatedBackups {
         instance: backups.db_instance_identifier()?.parse().ok()?,
         resource: backups.dbi_resource_id()?.parse().ok()?,
         arn: backups.db_instance_automated_backups_arn().map(str::to_owned),
-        of_region,
         earliest: window.and_then(|window| window.earliest_time()).and_then(timestamp),
         latest: window.and_then(|window| window.latest_time()).and_then(timestamp),
+        kms_key: backups.kms_key_id().map(str::to_owned),
+        is_encrypted: backups.encrypted(),
         status: backups.status().unwrap_or("unknown").to_owned(),
     })
 }

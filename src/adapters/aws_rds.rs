@@ -20,7 +20,7 @@ use crate::ports::{ErrorKind, PortError, RequestObserver};
 /// Records per page: RDS's most, so that a region takes the fewest requests.
 const PAGE: i32 = 100;
 /// RDS counts storage in GiB.
-const GIB: u64 = 1 << 30;
+pub(super) const GIB: u64 = 1 << 30;
 /// Events told with a failure: enough to explain it, few enough to read.
 const EVENTS_MAX: usize = 20;
 
@@ -168,6 +168,7 @@ pub(super) fn to_instance(instance: &DbInstance) -> Option<Instance> {
         replica_of: instance.read_replica_source_db_instance_identifier().map(str::to_owned),
         storage_bytes: gib(instance.allocated_storage()),
         kms_key: instance.kms_key_id().map(str::to_owned),
+        tags: tags_of(instance.tag_list()),
     })
 }
 

@@ -143,6 +143,8 @@ fn kind_of_code(code: Option<&str>) -> ErrorKind {
         // A lock that is not to be had in time.
         Some("55P03") => ErrorKind::WrongState,
         Some("40001" | "40P01") => ErrorKind::Conflict,
+        // Corrupted data or index, an error of the disk, a file that is gone.
+        Some("XX001" | "XX002" | "58030" | "58P01") => ErrorKind::Damaged,
         Some(code) if code.starts_with("57") || code.starts_with("08") || code.starts_with("53") => {
             ErrorKind::Transient
         }

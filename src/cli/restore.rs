@@ -30,7 +30,7 @@ enum What {
     ///
     /// It is set up like the source, and says what no restore carries over. The source stays as it is. RDS serves from the new
     /// instance before it has loaded all of it: at the end every row was read once, and the times to each step are told.
-    /// Unlogged tables come back empty. A restore that was interrupted goes on when the same command is given again.
+    /// Unlogged tables come back empty. A restore that was interrupted goes on when the same command is given again with --as.
     Snapshot(Box<instance::FromSnapshot>),
     /// Restore a source to a moment, as a new instance, from RDS's automated backups.
     ///

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::id::{InstanceId, RegionName, ResourceId, SnapshotId};
+use super::id::{InstanceId, ResourceId, SnapshotId};
 use super::inventory::Instance;
+use super::lease::LeaseId;
 use super::tags::Tags;
 
 /// How an instance is set up: what a restore has to carry over by hand, because RDS gives a new instance its defaults.
@@ -59,14 +60,10 @@ pub struct Network {
 pub struct InstanceDetails {
     /// What matters elsewhere, too.
     pub instance: Instance,
-    /// When it was made; absent while it is being made.
-    pub created_at: Option<Timestamp>,
     /// How it is set up.
     pub setup: InstanceSetup,
     /// Its master user.
     pub master_user: Option<String>,
-    /// Whether a new master password is on its way to it: the old one may still be in force.
-    pub password_pending: bool,
     /// What it has that no restore gives to a new instance, in words.
     pub not_restorable: Vec<String>,
 }
@@ -94,12 +91,14 @@ pub struct AutomatedBackups {
     pub resource: ResourceId,
     /// Their ARN: restores name it where the instance itself is not in the region any more.
     pub arn: Option<String>,
-    /// The region of the instance that they are of.
-    pub of_region: Option<RegionName>,
     /// The earliest moment to restore to; absent while there is none yet.
     pub earliest: Option<Timestamp>,
     /// The latest.
     pub latest: Option<Timestamp>,
+    /// The KMS key that they are encrypted under, in their region.
+    pub kms_key: Option<String>,
+    /// Whether they are encrypted, if RDS says so.
+    pub is_encrypted: Option<bool>,
     /// `active` while the instance exists, `retained` after it, in RDS's words.
     pub status: String,
 }
@@ -121,6 +120,23 @@ pub struct NewInstance {
     pub from: RestoreFrom,
     /// How it is set up.
     pub setup: InstanceSetup,
+}
+
+/// An instance without anything in it that is to be made for a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmptyInstance {
+    /// Its identifier.
+    pub id: LeaseId,
+    /// How it is set up.
+    pub setup: InstanceSetup,
+    /// The version of its engine, such as `15.18`.
+    pub engine_version: String,
+    /// Its storage in bytes.
+    pub storage_bytes: u64,
+    /// The KMS key of its storage; `None`: not encrypted.
+    pub kms_key: Option<String>,
+    /// Name of its master user.
+    pub master_user: String,
 }
 
 /// Statuses that a new instance does not leave by itself (RDS user guide, DB instance status).

@@ -25,6 +25,8 @@ pub struct Login {
 /// Where a login comes from. Secrets are named, never written down.
 #[derive(Debug, Clone)]
 pub enum LoginRef {
+    /// What the configuration says for a source.
+    OfSource(SourceId),
     /// A secret in AWS Secrets Manager, in RDS's JSON form.
     Secret {
         /// Name or ARN.

@@ -1,15 +1,18 @@
 //! DB instances that are restored, in one region.
 //!
-//! What exists is looked at here and something new is made beside it: nothing in this port changes or deletes an instance.
+//! What exists is looked at here and something new is made beside it. Only what is leased can be changed or deleted: that is a
+//! type which no name of a source has.
 
 use std::fmt;
 
 use async_trait::async_trait;
+use secrecy::SecretString;
 
 use super::PortError;
 use crate::domain::id::InstanceId;
 use crate::domain::inventory::Complete;
-use crate::domain::new_instance::{AutomatedBackups, InstanceDetails, NewInstance};
+use crate::domain::lease::LeaseId;
+use crate::domain::new_instance::{AutomatedBackups, EmptyInstance, InstanceDetails, NewInstance};
 
 /// Makes instances out of backups.
 #[async_trait]
@@ -25,9 +28,23 @@ pub trait Instances: Send + Sync {
     async fn restore(&self, new: &NewInstance) -> Result<(), NotRestored>;
 }
 
+/// Makes, changes and deletes instances that are leased, and no others.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// Begins to make an instance with nothing in it. Returns the password of its master user, which nobody else knows.
+    async fn create(&self, new: &EmptyInstance) -> Result<SecretString, NotRestored>;
+
+    /// Gives the master user a new password, which nobody else knows. It is in force some time after.
+    async fn reset_master_password(&self, id: &LeaseId) -> Result<SecretString, PortError>;
+
+    /// Begins to delete it for good, with its automated backups and without a last snapshot. `NotFound` where there is none;
+    /// `WrongState` where it cannot be deleted now.
+    async fn delete(&self, id: &LeaseId) -> Result<(), PortError>;
+}
+
 /// RDS did not begin a restore.
 #[derive(Debug, thiserror::Error)]
-#[error("{error}{}", .why.map(|why| format!(" ({why})")).unwrap_or_default())]
+#[error("{}", .why.map_or_else(|| "RDS does not restore".to_owned(), |why| why.to_string()))]
 pub struct NotRestored {
     /// Why, where that is known.
     pub why: Option<Refusal>,

@@ -4,7 +4,29 @@ use super::NotInDump;
 use crate::domain::key::ObjectKey;
 use crate::dump::DumpError;
 use crate::dump::archive::ArchiveError;
-use crate::ports::PortError;
+use crate::ports::{ErrorKind, PortError};
+
+impl RestoreError {
+    /// What it means, where an outside thing said it.
+    #[must_use]
+    pub fn kind(&self) -> Option<ErrorKind> {
+        match self {
+            RestoreError::Port(error) | RestoreError::Table { error, .. } => Some(error.kind()),
+            RestoreError::NotInDump(_)
+            | RestoreError::Damaged(_)
+            | RestoreError::Archive(_)
+            | RestoreError::Read { .. }
+            | RestoreError::Exists { .. }
+            | RestoreError::NotEmpty { .. }
+            | RestoreError::ClientTooOld { .. }
+            | RestoreError::Client { .. }
+            | RestoreError::Differs(_)
+            | RestoreError::Compare(_)
+            | RestoreError::Cancelled
+            | RestoreError::Panicked => None,
+        }
+    }
+}
 
 /// Why a dump was not restored.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +34,15 @@ pub enum RestoreError {
     /// An outside thing failed.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// A table cannot be read.
+    #[error("cannot read table {table}")]
+    Table {
+        /// Which.
+        table: String,
+        /// Why.
+        #[source]
+        error: PortError,
+    },
     /// Something is wanted that the dump does not have.
     #[error(transparent)]
     NotInDump(#[from] NotInDump),

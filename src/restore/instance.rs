@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Server;
 use crate::domain::id::{DatabaseName, InstanceId};
-use crate::domain::inventory::Endpoint;
 use crate::domain::new_instance::{InstanceDetails, NewInstance, RestoreFrom, trouble_of};
+use crate::domain::tags;
 use crate::ports::clock::Clock;
 use crate::ports::instances::{Instances, NotRestored, Refusal};
 use crate::ports::{Chain, ErrorKind, PortError};
@@ -21,16 +21,25 @@ const LISTED_WITHIN: SignedDuration = SignedDuration::from_mins(10);
 const ASK_EVERY: SignedDuration = SignedDuration::from_secs(1);
 
 /// What is to be restored, and by what.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct InstanceRequest {
-    /// Makes it.
-    pub instances: Arc<dyn Instances>,
-    /// Measures.
-    pub clock: Arc<dyn Clock>,
+    /// How it is waited for.
+    pub awaited: Awaited,
     /// The new instance.
     pub new: NewInstance,
     /// Classes to try where AWS has no room for that of the new instance.
     pub other_classes: Vec<String>,
+}
+
+/// An instance that is being made.
+#[derive(Clone)]
+pub struct Awaited {
+    /// Shows it.
+    pub instances: Arc<dyn Instances>,
+    /// Measures.
+    pub clock: Arc<dyn Clock>,
+    /// Its identifier.
+    pub id: InstanceId,
     /// Between two looks.
     pub poll_interval: SignedDuration,
     /// When it is given up.
@@ -84,7 +93,9 @@ pub enum InstanceError {
         id: InstanceId,
     },
     /// It took too long.
-    #[error("instance {id} was still {status} at the deadline; it goes on in RDS: the same command waits for it again")]
+    #[error(
+        "instance {id} was still {status} at the deadline; RDS goes on with it: the same command with --as {id} waits again"
+    )]
     TooLate {
         /// The instance.
         id: InstanceId,
@@ -102,6 +113,15 @@ pub enum InstanceError {
         #[source]
         error: PortError,
     },
+    /// Its server answers, and has no such database.
+    #[error("instance {id} is available, and lacks a database")]
+    NoDatabase {
+        /// The instance.
+        id: InstanceId,
+        /// What it said.
+        #[source]
+        error: PortError,
+    },
     /// It is there and nobody answers.
     #[error("instance {id} is available, but its server was not to be reached until the deadline")]
     NotConnectable {
@@ -112,16 +132,16 @@ pub enum InstanceError {
         error: PortError,
     },
     /// Stopped by us.
-    #[error("stopped; RDS goes on with instance {id}: the same command waits for it again")]
+    #[error("stopped; RDS goes on with instance {id}: the same command with --as {id} waits for it again")]
     Cancelled {
         /// The instance.
         id: InstanceId,
     },
 }
 
-impl std::fmt::Debug for InstanceRequest {
+impl std::fmt::Debug for Awaited {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "InstanceRequest({})", self.new.id)
+        write!(f, "Awaited({})", self.id)
     }
 }
 
@@ -136,7 +156,7 @@ impl InstanceRequest {
         mut tell: impl FnMut(News),
     ) -> Result<InstanceDetails, InstanceError> {
         self.order(&mut tell).await?;
-        self.wait(token, &mut tell).await
+        self.awaited.until_available(token, &mut tell).await
     }
 
     async fn order(&self, tell: &mut impl FnMut(News)) -> Result<(), InstanceError> {
@@ -145,7 +165,7 @@ impl InstanceRequest {
         new.setup.tags.insert(RESTORED_FROM.to_owned(), mark(&new.from));
         loop {
             let class = new.setup.class.clone();
-            let Err(refused) = self.instances.restore(&new).await else {
+            let Err(refused) = self.awaited.instances.restore(&new).await else {
                 tell(News::Accepted { class });
                 return Ok(());
             };
@@ -166,16 +186,23 @@ impl InstanceRequest {
 
     /// Whether the instance of that name was restored from the same.
     async fn is_the_same(&self, new: &NewInstance) -> Result<bool, PortError> {
-        let found = self.instances.details(&new.id).await?;
-        Ok(found.is_some_and(|found| found.setup.tags.get(RESTORED_FROM) == new.setup.tags.get(RESTORED_FROM)))
+        let found = self.awaited.instances.details(&new.id).await?;
+        let same = |found: &InstanceDetails, key: &str| found.setup.tags.get(key) == new.setup.tags.get(key);
+        Ok(found.is_some_and(|found| same(&found, RESTORED_FROM) && same(&found, tags::OWNER)))
     }
+}
 
-    async fn wait(
+impl Awaited {
+    /// Waits until it is available.
+    ///
+    /// # Errors
+    /// It will not be, or not in time.
+    pub async fn until_available(
         &self,
         token: &CancellationToken,
         tell: &mut impl FnMut(News),
     ) -> Result<InstanceDetails, InstanceError> {
-        let id = &self.new.id;
+        let id = &self.id;
         let mut status = "ordered".to_owned();
         let mut seen_at = self.clock.now();
         let mut was_there = false;
@@ -223,16 +250,27 @@ impl InstanceRequest {
         database: &DatabaseName,
         token: &CancellationToken,
     ) -> Result<(), InstanceError> {
-        let id = || self.new.id.clone();
+        let id = || self.id.clone();
         loop {
-            let error = match server.answers(database).await {
-                Ok(()) => return Ok(()),
+            // Where the login itself cannot be made, no server has refused it.
+            let error = match server.login().await {
                 Err(error) => error,
+                Ok(_) => match server.answers(database).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                        return Err(InstanceError::LoginRefused { id: id(), error });
+                    }
+                    // It looks for the database only once the login is good.
+                    Err(error) if error.kind() == ErrorKind::NotFound => {
+                        return Err(InstanceError::NoDatabase { id: id(), error });
+                    }
+                    Err(error) => error,
+                },
             };
-            let now = self.clock.now();
-            if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound) {
-                return Err(InstanceError::LoginRefused { id: id(), error });
+            if !error.may_pass() {
+                return Err(error.into());
             }
+            let now = self.clock.now();
             if now >= self.deadline {
                 return Err(InstanceError::NotConnectable { id: id(), error });
             }
@@ -244,20 +282,15 @@ impl InstanceRequest {
     }
 }
 
-/// Where the new instance listens; `None` as long as RDS does not say.
-#[must_use]
-pub fn endpoint_of(found: &InstanceDetails) -> Option<&Endpoint> {
-    found.instance.endpoint.as_ref()
-}
-
 /// A new instance loads its data in the background, with its own status since 2024; it serves meanwhile.
 fn is_ready(found: &InstanceDetails) -> bool {
     let status = found.instance.status.as_str();
-    endpoint_of(found).is_some() && (found.instance.takes_snapshots() || status == "storage-initialization")
+    found.instance.endpoint.is_some() && (found.instance.takes_snapshots() || status == "storage-initialization")
 }
 
 /// From what, in the characters that RDS takes in a tag.
-fn mark(from: &RestoreFrom) -> String {
+#[must_use]
+pub fn mark(from: &RestoreFrom) -> String {
     match from {
         RestoreFrom::Snapshot(snapshot) => snapshot.to_string(),
         RestoreFrom::Time { backups, to: Some(moment) } => format!("{}/{moment}", backups.resource),

@@ -21,6 +21,7 @@ use crate::dump::hex;
 use crate::dump::parallel::{large_object, table_object};
 use crate::dump::row_meter::RowCount;
 use crate::dump::rows::Rows;
+use crate::ports::PortError;
 use crate::ports::object_store::{ByteStream, ObjectStore};
 use crate::ports::postgres::Session;
 
@@ -130,8 +131,13 @@ impl Source {
 
 fn load(session: &mut dyn Session, source: &Source, piece: &Piece, watch: &Watch) -> Result<(), RestoreError> {
     let plain = source.read(&piece.object, piece.range.clone())?;
-    let mut rows = Checked { rows: Rows::of(plain), piece, watch, told: RowCount::default() };
-    let copied = session.copy_in(&piece.statement, &mut rows)?;
+    let mut rows = Checked { rows: Rows::of(plain), piece, watch, told: RowCount::default(), fault: None };
+    let copied = session.copy_in(&piece.statement, &mut rows);
+    // The session only knows that its rows broke off. A stream that we have cut ourselves says nothing of the dump.
+    if let Some(fault) = rows.fault.take().filter(|_| !source.token.is_cancelled()) {
+        return Err(RestoreError::Damaged(fault));
+    }
+    let copied = copied?;
     if copied != piece.rows {
         let (table, rows) = (&piece.table, piece.rows);
         return Err(RestoreError::Damaged(format!("the server took {copied} of {rows} rows of {table}")));
@@ -159,16 +165,27 @@ struct Checked<'a, R> {
     piece: &'a Piece,
     watch: &'a Watch,
     told: RowCount,
+    /// What is wrong with the rows themselves.
+    fault: Option<String>,
 }
 
 impl<R: Read> Read for Checked<'_, R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.rows.read(into)?;
+        let read = self.rows.read(into).inspect_err(|error| {
+            // What the store could not give is not damaged.
+            if !error.get_ref().is_some_and(|cause| cause.is::<PortError>()) {
+                let Piece { object, table, .. } = self.piece;
+                self.fault = Some(format!("{} cannot be decompressed, with rows of {table}: {error}", object.key));
+            }
+        })?;
         let count = self.rows.count();
         self.watch.progress.add_read(count.bytes - self.told.bytes, count.rows - self.told.rows);
         self.told = count;
         if read == 0 {
-            self.check().map_err(io::Error::other)?;
+            self.check().map_err(|fault| {
+                self.fault = Some(fault.clone());
+                io::Error::other(fault)
+            })?;
         }
         Ok(read)
     }

@@ -29,6 +29,14 @@ pub struct TableRead {
     pub rows: u64,
 }
 
+impl TableRead {
+    /// Schema and name.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("{}.{}", self.schema, self.table)
+    }
+}
+
 /// Reads every row of every table and materialized view of a database, with what is stored out of line.
 ///
 /// # Errors
@@ -51,7 +59,12 @@ pub async fn read_all(
     let (counting, progress) = (Arc::clone(&tables), Arc::clone(progress));
     let work = move |session: &mut dyn Session, (index, statement): (usize, String)| {
         let mut sink = Counter(&progress);
-        let rows = session.copy_out(&statement, &mut sink)?;
+        let copied = session.copy_out(&statement, &mut sink);
+        let rows = copied.map_err(|error| {
+            let counted = counting.lock().unwrap_or_else(PoisonError::into_inner);
+            let table = counted.get(index).map(TableRead::full_name).unwrap_or_default();
+            RestoreError::Table { table, error }
+        })?;
         progress.add_read(0, rows);
         if let Some(table) = counting.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
             table.rows += rows;
@@ -91,7 +104,7 @@ const TABLES: &str = "SELECT n.nspname, c.relname, c.relkind::text, \
      ELSE pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::int END)::text \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relkind IN ('r', 'm') AND c.relpersistence = 'p' AND (c.relkind = 'r' OR c.relispopulated) \
-     AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%' \
+     AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_%' \
      ORDER BY pg_catalog.pg_relation_size(c.oid) DESC, 1, 2";
 
 struct Counter<'a>(&'a Progress);

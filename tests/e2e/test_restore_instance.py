@@ -24,11 +24,7 @@ SECONDS = 120
 
 @pytest.fixture(scope="module", autouse=True)
 def subnet_group(sandbox: Sandbox) -> None:
-    """An instance of the sandbox is in no subnet group of its own, as at AWS every one is."""
-    subnets = [subnet["SubnetId"] for subnet in sandbox.client("ec2").describe_subnets()["Subnets"]]
-    sandbox.client("rds").create_db_subnet_group(
-        DBSubnetGroupName=NETWORK["subnet_group"], DBSubnetGroupDescription="for databases", SubnetIds=subnets[:2]
-    )
+    sandbox.subnet_group(NETWORK["subnet_group"])
 
 
 @pytest.fixture
@@ -167,7 +163,7 @@ def test_an_interrupted_restore_is_gone_on_with(case: Case, strongroom: Strongro
     wait_until(lambda: case.sandbox.instance(name)["DBInstanceStatus"] == "creating", "it is being made")
     begun.send_signal(signal.SIGINT)
     _, err = begun.communicate(timeout=30)
-    assert begun.returncode == 1 and "the same command waits for it again" in err, err
+    assert begun.returncode == 1 and f"the same command with --as {name} waits for it again" in err, err
     case.sandbox.rds("unstick")
     ended = restore(strongroom, "snapshot", "--as", name)
     assert "an earlier attempt had ordered it: going on" in ended.err and "fully read" in ended.out

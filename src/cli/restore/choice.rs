@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::NotBegun;
 use super::instance::{Found, Meant};
 use crate::cli::{say, text};
 use crate::daemon::Assembly;
-use crate::domain::id::{Kind, Slot, SnapshotId};
+use crate::domain::id::{Kind, RegionName, Slot, SnapshotId};
 use crate::domain::inventory::{Inventory, Snapshot};
 use crate::domain::new_instance::{AutomatedBackups, RestoreFrom};
 use crate::domain::recovery_point::RecoveryPoint;
@@ -45,7 +45,7 @@ pub(super) async fn snapshot_meant(
         from: RestoreFrom::Snapshot(id.clone()),
         words: format!("snapshot {id}, data of {of}"),
         stem: created_at.map_or_else(|| "snapshot".to_owned(), |at| Slot::at(at).to_string()),
-        kms_key: snapshot.kms_key,
+        key: snapshot.kms_key.map_or_else(|| "not encrypted".to_owned(), |key| format!("encrypted under {key}")),
     })
 }
 
@@ -89,11 +89,17 @@ fn rds_of(assembly: &Assembly, found: &Found) -> Result<Arc<dyn Rds>, NotBegun> 
     there.ok_or_else(|| NotBegun::Usage(format!("no snapshots are copied to {}", found.region)))
 }
 
-/// The automated backups that reach a moment, or as far as possible; in words, what is restored of them.
+/// A moment must be before the latest one that RDS shows (RDS API reference, RestoreDBInstanceToPointInTime).
+const BEFORE_THE_END: SignedDuration = SignedDuration::from_secs(1);
+
+/// The automated backups that reach a moment, or as far as possible; that moment; in words, what is restored of them.
+///
+/// As far as possible is a moment, too: only then is the same command about the same instance when it is given again.
 pub(super) async fn backups_reaching(
     found: &Found,
+    home: &RegionName,
     to: Option<Timestamp>,
-) -> Result<(AutomatedBackups, String), NotBegun> {
+) -> Result<(AutomatedBackups, Timestamp, String), NotBegun> {
     let source = &found.source;
     let listed = found.instances.automated_backups(&source.instance).await?;
     let details = found.details.as_ref();
@@ -105,7 +111,8 @@ pub(super) async fn backups_reaching(
     let mut in_order: Vec<AutomatedBackups> = todays.chain(earlier).cloned().collect();
     for backups in &mut in_order {
         // RDS tells the end of an instance's own log in two places, and this one is the newer.
-        let own = details.filter(|details| details.instance.resource == backups.resource);
+        let here = details.filter(|_| found.region == *home);
+        let own = here.filter(|details| details.instance.resource == backups.resource);
         let newest = own.and_then(|details| details.instance.latest_restorable_at);
         backups.latest = backups.latest.max(newest);
     }
@@ -115,12 +122,13 @@ pub(super) async fn backups_reaching(
         say(&format!("note: these are backups of {}, which bore the name before", chosen.resource));
     }
     let what = format!("automated backups of {} ({})", chosen.instance, chosen.resource);
-    let words = match (to, chosen.latest) {
-        (Some(moment), _) => format!("{what}, up to {}", exactly(moment)),
-        (None, Some(latest)) => format!("{what}, up to their end, {}", exactly(latest)),
-        (None, None) => what,
-    };
-    Ok((chosen.clone(), words))
+    if let Some(moment) = to {
+        return Ok((chosen.clone(), moment, format!("{what}, up to {}", exactly(moment))));
+    }
+    let end = chosen.latest.and_then(|latest| latest.saturating_sub(BEFORE_THE_END).ok());
+    let end = end.and_then(|end| Timestamp::from_second(end.as_second()).ok());
+    let end = end.ok_or_else(|| out_of_reach(found, &in_order, None))?;
+    Ok((chosen.clone(), end, format!("{what}, up to their end, {}", exactly(end))))
 }
 
 /// Names the windows that there are.

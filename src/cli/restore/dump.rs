@@ -22,7 +22,9 @@ use crate::policy::ReplicaMode;
 use crate::ports::credentials::LoginRef;
 use crate::ports::object_store::ObjectStore;
 use crate::ports::{Chain, ErrorKind, PortError};
-use crate::restore::{RestoreError, RestoreRequest, Restored, Selection, Server, Target, Watch, restore_dump};
+use crate::restore::{
+    RestoreError, RestoreRequest, Restored, Selection, Server, Target, Watch, objects_of, restore_dump,
+};
 
 /// Options of `restore dump`.
 #[derive(Debug, Args)]
@@ -149,6 +151,7 @@ impl Dump {
                         Exit::Refused
                     }
                     RestoreError::Port(_)
+                    | RestoreError::Table { .. }
                     | RestoreError::Damaged(_)
                     | RestoreError::Archive(_)
                     | RestoreError::Read { .. }
@@ -186,7 +189,7 @@ impl Dump {
                 endpoint: self.server.endpoint(inventory)?,
                 name: format!("strongroom/restore-{}", stored.dump.slot),
             },
-            client: Arc::new(assembly.pg_restore.clone()),
+            client: Arc::clone(&ports.pg_restore),
             clock: Arc::clone(&ports.clock),
             target: Target {
                 database: self.into.clone(),
@@ -355,12 +358,7 @@ pub(in crate::cli) async fn readable(
     };
     let found = store.get(&stored.manifest.key, MANIFEST_BYTES_MAX).await?;
     let manifest = Manifest::read(&found.bytes, &stored.dump).map_err(|error| invalid(error.into()))?;
-    let version = |own: &Option<String>| own.clone().filter(|_| same_versions);
-    let objects = manifest.objects.iter().map(|object| {
-        let standing = ObjectVersion { key: object.key.clone(), version_id: version(&object.version_id) };
-        (object.key.file_name().to_owned(), (object.clone(), standing))
-    });
-    let objects = objects.collect();
+    let objects = objects_of(&manifest, same_versions);
     Ok((manifest, objects, store))
 }
 

@@ -19,9 +19,10 @@ use crate::domain::new_instance::{InstanceDetails, InstanceSetup, Network, NewIn
 use crate::domain::progress::Progress;
 use crate::policy::SourcePolicy;
 use crate::policy::restored::{RegionSetup, Restored, Wishes, setup_for};
+use crate::ports::credentials::LoginRef;
 use crate::ports::instances::{Instances, Refusal};
 use crate::ports::{Chain, ErrorKind, PortError};
-use crate::restore::instance::{InstanceError, InstanceRequest, News, endpoint_of};
+use crate::restore::instance::{Awaited, InstanceError, InstanceRequest, News};
 use crate::restore::read_all::read_all;
 use crate::restore::{RestoreError, Server};
 
@@ -129,8 +130,8 @@ pub(super) struct Meant {
     pub(super) words: String,
     /// Part of the new instance's name.
     pub(super) stem: String,
-    /// The key that its storage is encrypted under.
-    pub(super) kms_key: Option<String>,
+    /// How its storage is encrypted, in words.
+    pub(super) key: String,
 }
 
 impl FromSnapshot {
@@ -153,11 +154,14 @@ impl ToMoment {
                 Moment::Latest => None,
                 Moment::At(moment) => Some(moment),
             };
-            let (backups, words) = backups_reaching(&found, at).await?;
-            let stem = at.map_or_else(|| Slot::at(assembly.ports.clock.now()), Slot::at);
-            let kms_key = found.details.as_ref().and_then(|details| details.instance.kms_key.clone());
-            let from = RestoreFrom::Time { backups, to: at };
-            Ok((found, Meant { from, words, stem: format!("pitr-{stem}"), kms_key }))
+            let (backups, moment, words) = backups_reaching(&found, &assembly.policy.region, at).await?;
+            let key = match (&backups.kms_key, backups.is_encrypted) {
+                (Some(key), _) => format!("encrypted under {key}"),
+                (None, Some(false)) => "not encrypted".to_owned(),
+                (None, _) => "encrypted as the backups are".to_owned(),
+            };
+            let from = RestoreFrom::Time { backups, to: Some(moment) };
+            Ok((found, Meant { from, words, stem: format!("pitr-{}", Slot::at(moment)), key }))
         };
         self.new.restore(&assembly, prepared.await).await
     }
@@ -169,6 +173,11 @@ impl NewArgs {
         let source = policy.sources.get(&self.source);
         let source = source.ok_or_else(|| NotBegun::Usage(format!("no source is called `{}`", self.source)))?;
         let region = match self.plane {
+            InPlane::Primary if self.region.as_ref().is_some_and(|region| *region != policy.region) => {
+                return Err(NotBegun::Usage(
+                    "--region is about backups of the other plane: add --plane replica".to_owned(),
+                ));
+            }
             InPlane::Primary => policy.region.clone(),
             InPlane::Replica => self.replica_region(assembly, source)?,
         };
@@ -193,6 +202,9 @@ impl NewArgs {
         let restored = assembly.policy.restore.keys().filter(|region| **region != assembly.policy.region);
         let known: BTreeSet<&RegionName> = copies.chain(restored).collect();
         match (&self.region, known.iter().collect::<Vec<_>>().as_slice()) {
+            (Some(region), _) if *region == assembly.policy.region => {
+                Err(NotBegun::Usage(format!("{region} is the region of the source: leave out --plane replica")))
+            }
             (Some(region), _) => Ok(region.clone()),
             (None, [only]) => Ok((**only).clone()),
             (None, []) => Err(NotBegun::Usage(format!("source {} has no backups in another region", self.source))),
@@ -229,12 +241,15 @@ impl NewArgs {
         let clock = Arc::clone(&assembly.ports.clock);
         let began_at = clock.now();
         let request = InstanceRequest {
-            instances: Arc::clone(&found.instances),
-            clock: Arc::clone(&clock),
+            awaited: Awaited {
+                instances: Arc::clone(&found.instances),
+                clock: Arc::clone(&clock),
+                id: new.id.clone(),
+                poll_interval: assembly.policy.cadence.poll_interval,
+                deadline: began_at.saturating_add(self.timeout).unwrap_or(Timestamp::MAX),
+            },
             new: NewInstance { id: new.id.clone(), from: meant.from, setup: new.restored.setup },
             other_classes: new.restored.other_classes,
-            poll_interval: assembly.policy.cadence.poll_interval,
-            deadline: began_at.saturating_add(self.timeout).unwrap_or(Timestamp::MAX),
         };
         let since = || format!("{:>8}", text::length(clock.now().duration_since(began_at)));
         let token = CancellationToken::new();
@@ -288,25 +303,21 @@ impl NewArgs {
         lines: &mut Vec<String>,
         since: &impl Fn() -> String,
     ) -> Result<(), Box<dyn std::error::Error>> {
-        let Some(login) = assembly.logins.get(&source.id) else {
-            lines.push("not read     the configuration has no `credentials` for this source".to_owned());
-            return Ok(());
-        };
         let Some(first) = source.databases.first() else {
             lines.push("not read     the configuration has no `databases` for this source".to_owned());
             return Ok(());
         };
-        let endpoint = endpoint_of(details).cloned();
+        let endpoint = details.instance.endpoint.clone();
         let endpoint = endpoint.ok_or_else(|| PortError::new("find the new instance's endpoint", ErrorKind::Other))?;
         let server = Server {
             postgres: Arc::clone(&assembly.ports.postgres),
             credentials: Arc::clone(&assembly.ports.credentials),
-            login: login.clone(),
+            login: LoginRef::OfSource(source.id.clone()),
             endpoint,
             name: format!("strongroom/{}", request.new.id),
         };
         let clock = assembly.ports.clock.as_ref();
-        let asking = Box::pin(request.first_answer(&server, first, token));
+        let asking = Box::pin(request.awaited.first_answer(&server, first, token));
         watched(clock, token, "stopping", asking, || {}).await?;
         lines.push(format!("first answer after {}", since().trim()));
         if self.no_read {
@@ -373,13 +384,12 @@ fn plan(found: &Found, meant: &Meant, new: &Wanted) -> String {
     let subnet_group = network.subnet_group.as_deref().unwrap_or("-");
     let storage = [setup.storage_type.clone(), setup.iops.map(|iops| format!("{iops} IOPS"))];
     let storage: Vec<String> = storage.into_iter().flatten().collect();
-    let key = meant.kms_key.as_ref().map_or_else(|| "not encrypted".to_owned(), |key| format!("encrypted under {key}"));
     let mut lines = vec![
         format!("restore     {}", meant.words),
         format!("as          {} in {}, {class}, {zones}", new.id, found.region),
         format!("network     subnet group {subnet_group}, security groups {}", network.security_groups.join(", ")),
         format!("parameters  {}", setup.parameter_group.as_deref().unwrap_or("-")),
-        format!("storage     {}{}{key}", storage.join(", "), if storage.is_empty() { "" } else { ", " }),
+        format!("storage     {}", storage.into_iter().chain([meant.key.clone()]).collect::<Vec<_>>().join(", ")),
         format!("set up with {}", with(setup).join(", ")),
         format!("not carried over: {}", not_carried_over(found).join(", ")),
     ];
@@ -465,8 +475,7 @@ fn option_for(refusal: Refusal) -> Option<&'static str> {
         Refusal::NoCapacity | Refusal::Class => Some("--class"),
         Refusal::Network => Some("--subnet-group or --security-group"),
         Refusal::ParameterGroup => Some("--parameter-group"),
-        Refusal::Backup => Some("--from"),
         Refusal::Moment => Some("--to"),
-        Refusal::Quota | Refusal::Key => None,
+        Refusal::Backup | Refusal::Quota | Refusal::Key => None,
     }
 }
