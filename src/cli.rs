@@ -2,6 +2,8 @@
 
 mod backup;
 mod check;
+mod drill;
+mod evidence;
 mod list;
 mod pin;
 mod plan;
@@ -80,6 +82,16 @@ enum Command {
     Backup(backup::Backup),
     /// Restore what was backed up.
     Restore(restore::Restore),
+    /// Restore a backup into an instance of its own, look at all of it, and delete that instance. Exit code 3 if the backup is
+    /// bad, or an objective is missed.
+    ///
+    /// What was found is evidence in the destination. Exit code 1 says that the drill could not be carried out, which says
+    /// nothing of the backup.
+    Drill(drill::Drill),
+    /// What was restored and read back, for whoever has to show it, and whether the chain of its records holds.
+    ///
+    /// Exit code 3 if a drill or a verification found something bad, or a record was changed or taken away.
+    Evidence(evidence::EvidenceCommand),
     /// Look at stored dumps again. Exit code 3 if one is bad, or cannot be read.
     ///
     /// What is found is recorded. A dump that is bad counts no more, and nothing of its source is pruned until a newer one
@@ -176,6 +188,8 @@ async fn execute(cli: Cli) -> anyhow::Result<Exit> {
         | Command::Status(_)
         | Command::List(_)
         | Command::Restore(_)
+        | Command::Drill(_)
+        | Command::Evidence(_)
         | Command::Verify(_)
         | Command::Prune(_)
         | Command::Pin(_)
@@ -203,6 +217,8 @@ async fn execute(cli: Cli) -> anyhow::Result<Exit> {
         Command::List(list) => list.run(config).await,
         Command::Backup(backup) => backup.run(config).await,
         Command::Restore(restore) => restore.run(config).await,
+        Command::Drill(drill) => drill.run(config).await,
+        Command::Evidence(evidence) => evidence.run(config).await,
         Command::Verify(verify) => verify.run(config).await,
         Command::Prune(prune) => prune.run(config).await,
         Command::Pin(pin) => pin.run(config).await,

@@ -15,6 +15,7 @@ use jiff::SignedDuration;
 use tokio::time::Instant;
 
 use crate::domain::bucket::BucketFacts;
+use crate::domain::drill::DrillId;
 use crate::domain::encryption_key::{KeyFacts, KeyName, KeyState};
 use crate::domain::id::{Kind, RegionName, RunId, SourceId};
 use crate::domain::inventory::{Complete, Instance, Inventory, Observed, Snapshot, StoredDump, Unseen};
@@ -36,6 +37,8 @@ const SETTINGS_EVERY: Duration = Duration::from_mins(15);
 pub struct OwnWork {
     /// Runs that this process works on.
     pub in_flight: BTreeSet<(SourceId, RunId)>,
+    /// Drills that it works on.
+    pub drills_in_flight: BTreeSet<DrillId>,
     /// Deletions of recovery points that it began within the last cycle.
     pub deleted_lately: usize,
 }
@@ -116,6 +119,7 @@ impl Collector {
             retention_known_for: self.retention_known_for(policy),
             deleted_lately: own.deleted_lately,
             in_flight: own.in_flight,
+            drills_in_flight: own.drills_in_flight,
         }
     }
 

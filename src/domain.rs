@@ -5,10 +5,12 @@
 
 pub mod activity;
 pub mod bucket;
+pub mod drill;
 pub mod encryption_key;
 pub mod id;
 pub mod inventory;
 pub mod key;
+pub mod lease;
 pub mod manifest;
 pub mod memory;
 pub mod new_instance;

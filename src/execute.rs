@@ -2,8 +2,10 @@
 
 pub mod claim;
 mod copy;
+mod drill;
 mod dump;
 mod govern;
+mod hold;
 mod patient_store;
 pub mod pin;
 mod prune;
@@ -18,6 +20,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::drill::DrillRecord;
 use crate::domain::id::{InstallationId, RegionName, RunId, SourceId};
 use crate::domain::inventory::StoredRun;
 use crate::domain::key::{Layout, ObjectKey};
@@ -105,6 +108,10 @@ pub enum Outcome {
         /// How many.
         versions: usize,
     },
+    /// A drill has ended, and its record says how.
+    DrillEnded(Box<DrillRecord>),
+    /// An instance of a drill is being deleted, or is gone.
+    Reaped,
     /// Looking once more, just before, spoke against it: nothing was changed that was not before.
     Held {
         /// What.
@@ -156,6 +163,8 @@ impl Executor {
             Action::Verify(verify) => Box::pin(self.verify(&verify, &progress, &token)).await,
             Action::DeleteDump(delete) => self.delete_dump(&delete, &token).await,
             Action::Sweep(sweep) => self.sweep(&sweep).await,
+            Action::Drill(start) => Box::pin(self.drill(&start, &progress, token)).await,
+            Action::Reap(reap) => self.reap(&reap).await,
         };
         done.unwrap_or_else(|error| Outcome::Failed { error })
     }

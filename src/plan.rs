@@ -8,8 +8,11 @@ pub mod backup;
 mod copy;
 pub mod decision;
 mod doubt;
+pub mod drill;
+pub mod evidence;
 pub mod points;
 pub mod prune;
+mod slot_clock;
 pub mod status;
 pub mod verify;
 
@@ -25,6 +28,7 @@ use crate::policy::posture::{bucket_findings, key_findings, keys_in_use};
 use crate::policy::prune::CYCLE;
 use action::Action;
 use decision::Decision;
+use drill::DrillDecision;
 use prune::{Hold, Mode, PointDecision, PointFate};
 use verify::Readings;
 
@@ -40,6 +44,8 @@ pub struct Plan {
     pub points: Vec<RecoveryPoint>,
     /// What becomes of each recovery point, in the order of sources, kinds, planes; the newest first.
     pub retention: Vec<PointDecision>,
+    /// One per path of each source that has drills.
+    pub drills: Vec<DrillDecision>,
     /// What was read back of the dumps, by source, plane and database.
     pub readings: Vec<Readings>,
     /// What a person should know about.
@@ -68,6 +74,8 @@ pub fn plan_in_mode(policy: &Policy, inventory: &Inventory, mode: Mode, now: Tim
     actions.extend(copies.actions);
     let verifications = verify::plan_verifications(policy, inventory, now);
     actions.extend(verifications.actions);
+    let drills = drill::plan_drills(policy, inventory, &points, now);
+    actions.extend(drills.actions);
     // Last: of several actions on one recovery point the first is carried out, and a deletion can wait.
     actions.extend(pruning.actions);
     let remains = inventory.stores.values().flatten().flat_map(|store| store.remains.iter().cloned()).collect();
@@ -84,6 +92,7 @@ pub fn plan_in_mode(policy: &Policy, inventory: &Inventory, mode: Mode, now: Tim
         .chain(poll)
         .chain(next_cycle)
         .chain(verifications.wake_at)
+        .chain(drills.wake_at)
         .chain([idle])
         .filter(|at| *at > now)
         .min()
@@ -94,6 +103,7 @@ pub fn plan_in_mode(policy: &Policy, inventory: &Inventory, mode: Mode, now: Tim
     findings.extend(buckets.flat_map(|(plane, facts)| bucket_findings(policy, plane, facts)));
     let uses = keys_in_use(policy, |source| inventory.instance(&source.instance).ok()?);
     findings.extend(key_findings(&uses, inventory.keys.as_ref().unwrap_or(&BTreeMap::new())));
+    findings.extend(drills.findings);
     findings.extend(pruning.findings);
     findings.sort_by(|a, b| (b.severity, &a.source, a.check).cmp(&(a.severity, &b.source, b.check)));
     Plan {
@@ -101,6 +111,7 @@ pub fn plan_in_mode(policy: &Policy, inventory: &Inventory, mode: Mode, now: Tim
         decisions: backups.decisions,
         points,
         retention: pruning.decisions,
+        drills: drills.decisions,
         readings: verifications.readings,
         findings,
         remains,

@@ -1,5 +1,6 @@
 //! The rules: the validated desired state, and pure functions that read it.
 
+pub mod drill;
 pub mod finding;
 pub mod governor;
 pub mod posture;
@@ -18,6 +19,7 @@ use jiff::SignedDuration;
 
 use crate::domain::id::{DatabaseName, InstallationId, InstanceId, Kind, RegionName, SourceId};
 use crate::domain::manifest::Engine;
+use drill::{DrillPolicy, DrillSetup};
 use governor::GovernorLimits;
 use prune::PrunePolicy;
 use restored::RegionSetup;
@@ -49,6 +51,8 @@ pub struct Policy {
     pub verify: VerifyPolicy,
     /// What instances get that are restored in a region.
     pub restore: BTreeMap<RegionName, RegionSetup>,
+    /// What drills restore into; `None` where there are none.
+    pub drills: Option<DrillSetup>,
 }
 
 /// What the destination must be like.
@@ -110,6 +114,8 @@ pub struct SourcePolicy {
     pub dump_from: Option<InstanceId>,
     /// How they are dumped; `None` where the policy makes no dumps.
     pub dump_settings: Option<DumpSettings>,
+    /// Its restore drills.
+    pub drill: Option<DrillPolicy>,
     /// What is owed to it: at most one obligation for snapshots, one per database for dumps.
     pub obligations: Vec<Obligation>,
 }

@@ -11,6 +11,7 @@ pub(crate) mod faults;
 pub(crate) mod fuzz;
 pub(crate) mod logged;
 pub(crate) mod memory;
+pub(crate) mod no_pg_restore;
 pub(crate) mod random;
 pub(crate) mod sandbox;
 pub(crate) mod sim_clock;
@@ -22,6 +23,7 @@ use std::num::NonZeroU32;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::domain::drill::DrillPath;
 use crate::domain::id::{Kind, RegionName, RunId, Slot, SnapshotId};
 use crate::domain::inventory::{
     Complete, Found, Instance, Inventory, KnownVerification, Remains, Snapshot, SourceStore, StoredDump, StoredRun,
@@ -35,10 +37,12 @@ use crate::domain::recovery_point::{Plane, PointState, RecoveryPoint};
 use crate::domain::run::{OwnerState, ProcessIdentity, RunRecord};
 use crate::domain::tags::{self, Tags};
 use crate::domain::verification::Level;
+use crate::policy::drill::{DrillPolicy, DrillSetup};
 use crate::policy::governor::GovernorLimits;
 use crate::policy::prune::PrunePolicy;
 use crate::policy::retention::{Retention, RetentionPolicy};
 use crate::policy::retry::RetryPolicy;
+use crate::policy::schedule::Schedule;
 use crate::policy::verify::VerifyPolicy;
 use crate::policy::{Cadence, DestinationPolicy, DumpSettings, Limits, Obligation, Policy, SourcePolicy, Task};
 
@@ -86,7 +90,35 @@ pub(crate) fn policy(sources: &[(&str, &[&str])]) -> Policy {
             replica_interval: Some(SignedDuration::from_hours(7 * 24)),
         },
         restore: BTreeMap::new(),
+        drills: None,
     }
+}
+
+/// The same with restore drills of snapshots, quarterly, for every source.
+pub(crate) fn with_drills(mut policy: Policy) -> Policy {
+    policy.drills = Some(DrillSetup {
+        network: Network { subnet_group: Some("drills".to_owned()), security_groups: vec!["sg-1".to_owned()] },
+        parameter_group: None,
+        classes: Vec::new(),
+        instances_max: 1,
+    });
+    for source in policy.sources.values_mut() {
+        source.drill = Some(DrillPolicy {
+            schedule: Schedule::parse("0 6 10 1,4,7,10 *", jiff::tz::TimeZone::UTC).unwrap(),
+            paths: vec![DrillPath::Snapshot],
+            retry: RetryPolicy {
+                initial_backoff: SignedDuration::from_mins(10),
+                backoff_max: SignedDuration::from_hours(1),
+                attempts_max: NonZeroU32::new(3).unwrap(),
+            },
+            completion_deadline: SignedDuration::from_hours(24),
+            suspended: false,
+            recovery_time_max: Some(SignedDuration::from_mins(30)),
+            data_loss_max: None,
+            assertions: Vec::new(),
+        });
+    }
+    policy
 }
 
 /// Rules that keep the newest good one, as any do, and nothing else.
@@ -125,6 +157,7 @@ fn source(id: &str, databases: &[&str]) -> SourcePolicy {
     });
     let obligations = std::iter::once(obligation(Task::Snapshot, "0 3 * * Sun")).chain(dumps).collect();
     SourcePolicy {
+        drill: None,
         id: id.parse().unwrap(),
         instance: format!("bank-{id}").parse().unwrap(),
         databases,
@@ -169,6 +202,7 @@ pub(crate) fn inventory(policy: &Policy) -> Inventory {
         retention_known_for: policy.sources.keys().map(|id| (id.clone(), SignedDuration::from_hours(24))).collect(),
         deleted_lately: 0,
         in_flight: BTreeSet::new(),
+        drills_in_flight: BTreeSet::new(),
     }
 }
 
@@ -186,6 +220,7 @@ fn instance(source: &SourcePolicy) -> Instance {
         replica_of: None,
         storage_bytes: 100,
         kms_key: None,
+        tags: Tags::new(),
     }
 }
 
@@ -214,10 +249,8 @@ pub(crate) fn instance_details() -> InstanceDetails {
     };
     InstanceDetails {
         instance,
-        created_at: Some(at("2024-02-29T12:00:00Z")),
         setup,
         master_user: Some("master".to_owned()),
-        password_pending: false,
         not_restorable: vec!["Performance Insights".to_owned()],
     }
 }
@@ -250,6 +283,7 @@ pub(crate) fn store(dumps: Vec<RecoveryPoint>, runs: Vec<StoredRun>, remains: Ve
         prunes: Complete::after_last_page(Vec::new()),
         pins: Complete::after_last_page(Vec::new()),
         markers: Complete::after_last_page(Vec::new()),
+        drills: Complete::after_last_page(Vec::new()),
         old_records: Complete::after_last_page(Vec::new()),
         runs: Complete::after_last_page(runs),
         remains: Complete::after_last_page(remains),

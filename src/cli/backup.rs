@@ -129,6 +129,8 @@ async fn wait_for_end(
             | Outcome::Swept { .. }
             | Outcome::Held { .. }
             | Outcome::Overtaken { .. }
+            | Outcome::DrillEnded(_)
+            | Outcome::Reaped
             | Outcome::Stopped => return outcome,
         }
         let clock = Arc::clone(&assembly.ports.clock);
@@ -209,6 +211,8 @@ fn report(source: &SourceId, run: &RunId, outcome: &Outcome) -> std::io::Result<
         | Outcome::Swept { .. }
         | Outcome::Held { .. }
         | Outcome::Overtaken { .. }
+        | Outcome::DrillEnded(_)
+        | Outcome::Reaped
         | Outcome::Stopped => Exit::Failed,
     };
     Ok(exit)

@@ -27,6 +27,7 @@ pub(super) struct PlanCommand {
 struct PlanDocument {
     actions: Vec<String>,
     decisions: Vec<DecisionDocument>,
+    drills: Vec<String>,
     retention: Vec<RetentionDocument>,
     findings: Vec<Finding>,
     remains: Vec<RemainsDocument>,
@@ -120,6 +121,7 @@ fn document(plan: &Plan) -> PlanDocument {
         findings: plan.findings.clone(),
         actions: plan.actions.iter().map(ToString::to_string).collect(),
         decisions: decisions.collect(),
+        drills: plan.drills.iter().map(ToString::to_string).collect(),
         remains: remains.collect(),
         unseen: plan.unseen.iter().map(|(section, Unseen(why))| format!("{section}: {why}")).collect(),
         wake_at: plan.wake_at,
@@ -138,7 +140,8 @@ fn render(plan: &Plan) -> String {
         "Not seen, so nothing is decided from it:",
         plan.unseen.iter().map(|(section, Unseen(why))| format!("{section}: {why}")).collect(),
     );
-    section("Decisions:", plan.decisions.iter().map(ToString::to_string).collect());
+    let decisions = plan.decisions.iter().map(ToString::to_string);
+    section("Decisions:", decisions.chain(plan.drills.iter().map(ToString::to_string)).collect());
     section("Findings:", plan.findings.iter().map(ToString::to_string).collect());
     let retention = plan.retention.iter().map(|decision| {
         let point = &decision.point;

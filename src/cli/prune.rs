@@ -109,6 +109,8 @@ async fn carry_out(assembly: &Assembly, deletions: Vec<Action>) -> Exit {
             | Outcome::CopyBegun
             | Outcome::DumpCopied { .. }
             | Outcome::Verified(_)
+            | Outcome::DrillEnded(_)
+            | Outcome::Reaped
             | Outcome::Stopped => exit = Exit::Failed,
         }
     }

@@ -1,11 +1,13 @@
 //! `strongroom status`: could I restore today?
 
 use clap::Args;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::text::Table;
 use super::{Exit, assemble, look, text};
 use crate::config::Config;
+use crate::domain::drill::Verdict;
+use crate::plan::drill::DrillStatus;
 use crate::plan::status::{ObligationState, SourceStatus, Status};
 use crate::plan::verify::Readings;
 
@@ -78,7 +80,26 @@ fn restorable(source: &SourceStatus, now: Timestamp) -> String {
     });
     let ways: String = ways.collect();
     let readings: String = source.read_back.iter().map(|own| read_back(own, now)).collect();
-    format!("{head}: restorable\n{ways}{readings}")
+    let drills: String = source.drills.iter().map(|own| drill(own, now)).collect();
+    format!("{head}: restorable\n{ways}{readings}{drills}")
+}
+
+/// What was proven by restoring, and how long it took.
+fn drill(own: &DrillStatus, now: Timestamp) -> String {
+    let seconds = |name: &str, seconds: Option<i64>| {
+        seconds.map_or_else(String::new, |of| format!(", {name} {}", text::length(SignedDuration::from_secs(of))))
+    };
+    let last = match (own.last, own.last_at) {
+        (Some(word), Some(at)) => {
+            let word = if word == Verdict::Passed { "passed" } else { "BACKUP BAD" };
+            let (rto, rpo) = (seconds("RTO", own.recovery_seconds), seconds("RPO", own.data_loss_seconds));
+            format!("{word} {}{rto}{rpo}", text::relative(at, now))
+        }
+        (_, _) => format!("never done ({})", own.reason),
+    };
+    let overdue = if own.overdue { "; OVERDUE" } else { "" };
+    let next = own.next_due_at.map_or_else(String::new, |at| format!("; next {}", text::relative(at, now)));
+    format!("    drill by {}: {last}{overdue}{next}\n", own.path)
 }
 
 /// What was read back of the dumps of a database in one bucket.

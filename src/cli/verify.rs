@@ -174,6 +174,8 @@ fn report(stored: &StoredDump, outcome: &Outcome) -> std::io::Result<Exit> {
         | Outcome::DumpCopied { .. }
         | Outcome::PointDeleted
         | Outcome::Swept { .. }
+        | Outcome::DrillEnded(_)
+        | Outcome::Reaped
         | Outcome::Stopped => Ok(Exit::Failed),
     }
 }

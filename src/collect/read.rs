@@ -5,6 +5,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::store::Look;
+use crate::domain::drill::{DRILL_RECORD_BYTES_MAX, DRILL_RECORD_VERSION, DrillId, DrillRecord};
 use crate::domain::id::{InstallationId, Kind, ResourceId, RunId, SourceId};
 use crate::domain::key::{DumpId, ObjectKey};
 use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest};
@@ -81,6 +82,7 @@ async fn read(
         | ErrorKind::Transient
         | ErrorKind::Throttled
         | ErrorKind::Conflict
+        | ErrorKind::Damaged
         | ErrorKind::Cancelled => return Err(error),
         // Too large, or moved to an archive.
         ErrorKind::Invalid | ErrorKind::WrongState => None,
@@ -190,6 +192,23 @@ fn unreadable(
         Failure { message: format!("its record cannot be read: {why}"), rds_events: Vec::new(), stopped_by: None };
     RunRecord::claim(installation.clone(), run.clone(), source.clone(), owner, at)
         .closed(RunState::Failed { finished_at: at, failure })
+}
+
+/// The record of a drill; `None` where it is not ours, or says something else than its key.
+///
+/// # Errors
+/// The store could not be asked this time.
+pub(super) async fn read_drill(
+    ports: &Ports,
+    installation: &InstallationId,
+    drill: &DrillId,
+    object: &ListedObject,
+) -> Result<Read<Option<DrillRecord>>, PortError> {
+    let usable = |record: &DrillRecord| {
+        record.version <= DRILL_RECORD_VERSION && record.installation == *installation && record.id() == *drill
+    };
+    let found = read_json(ports, object, DRILL_RECORD_BYTES_MAX, usable).await?;
+    Ok(or_ignored(found, object))
 }
 
 /// A pin. One that cannot be read holds all the same: somebody has set it.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use crate::domain::drill::DrillId;
 use crate::domain::id::RunId;
 use crate::domain::inventory::{DeleteMarker, OldRecord, RecordOf};
 use crate::domain::key::{DumpId, KeyRole, Layout, ObjectKey};
@@ -30,6 +31,7 @@ pub(super) struct Sorted {
     /// Dumps of which any version of a manifest is left, standing or not.
     pub(super) ever_committed: BTreeSet<DumpId>,
     pub(super) records: Vec<(RunId, ListedObject)>,
+    pub(super) drills: Vec<(DrillId, ListedObject)>,
     pub(super) pins: Vec<(String, ListedObject)>,
     pub(super) prunes: Vec<((DumpId, Plane), ListedObject)>,
     pub(super) verifications: Vec<((DumpId, Plane, Level), ListedObject)>,
@@ -72,7 +74,11 @@ impl Sorted {
             KeyRole::RunRecord { run, .. } => RecordOf::Run(run.clone()),
             KeyRole::PruneRecord { dump, plane } => RecordOf::Deletion(dump.clone(), *plane),
             KeyRole::Verification { dump, plane, .. } => RecordOf::Verification(dump.clone(), *plane),
-            KeyRole::Manifest(_) | KeyRole::DumpObject { .. } | KeyRole::Pin { .. } | KeyRole::Foreign => return,
+            KeyRole::Manifest(_)
+            | KeyRole::DumpObject { .. }
+            | KeyRole::DrillRecord(_)
+            | KeyRole::Pin { .. }
+            | KeyRole::Foreign => return,
         };
         let Some(written_at) = version.modified_at else { return };
         let record = OldRecord { of, written_at, versions: vec![exact(version)] };
@@ -101,6 +107,7 @@ impl Sorted {
                 }
             }
             KeyRole::RunRecord { run, .. } => self.records.extend(standing.map(|object| (run, object))),
+            KeyRole::DrillRecord(drill) => self.drills.extend(standing.map(|object| (drill, object))),
             KeyRole::Pin { point, .. } => self.pins.extend(standing.map(|object| (point, object))),
             KeyRole::PruneRecord { dump, plane } => {
                 self.prunes.extend(standing.map(|object| ((dump, plane), object)));

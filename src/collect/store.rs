@@ -7,9 +7,10 @@ use tokio::time::Instant;
 
 use super::cache::{Cache, Freshness};
 use super::dumps::{ReadManifest, Records, Side};
-use super::read::{read_manifest, read_pin, read_prune, read_record, read_verification};
+use super::read::{read_drill, read_manifest, read_pin, read_prune, read_record, read_verification};
 use super::sorted::{ObjectOfRun, Sorted, exact};
 use crate::domain::bucket::ReplicationStatus;
+use crate::domain::drill::{DrillRecord, StoredDrill};
 use crate::domain::id::{DatabaseName, RunId, SourceId};
 use crate::domain::inventory::{
     Complete, Observed, OldRecord, OpenUpload, RecordOf, Remains, ReplicaStore, Replication, SourceStore, StoredDump,
@@ -36,6 +37,7 @@ pub(super) struct StoreCache {
     manifests: Cache<ReadManifest>,
     replica_manifests: Cache<ReadManifest>,
     runs: Cache<KnownRun>,
+    drills: Cache<Option<KnownDrill>>,
     pins: Cache<Pin>,
     prunes: Cache<KnownDeletion>,
     verifications: Cache<Option<Verification>>,
@@ -46,6 +48,12 @@ struct KnownRun {
     record: RunRecord,
     /// Whether it says so itself; otherwise it counts as failed.
     readable: bool,
+    first_seen: Instant,
+}
+
+#[derive(Debug)]
+struct KnownDrill {
+    record: DrillRecord,
     first_seen: Instant,
 }
 
@@ -110,6 +118,9 @@ impl StoreCache {
         });
         let side = Side { plane: Plane::Primary, region: &look.policy.region, same_versions: true };
         let runs: Vec<StoredRun> = self.runs.iter().map(|(_, etag, known)| known.to_stored(etag, look.ports)).collect();
+        let drills =
+            self.drills.iter().filter_map(|(_, etag, known)| Some(known.as_ref()?.to_stored(etag, look.ports)));
+        let drills: Vec<StoredDrill> = drills.collect();
         let remains = self.remains(&sorted, &runs, &records.deletions);
         let old_records = self.old_records(look, std::mem::take(&mut sorted.old_records), &sorted.ever_committed);
         let ours = |upload: &&OpenUpload| matches!(look.layout.role(&upload.key), KeyRole::DumpObject { .. });
@@ -130,6 +141,7 @@ impl StoreCache {
             pins: of(&listed, pins),
             markers: of(&listed, sorted.markers),
             runs: of(&listed, runs),
+            drills: of(&listed, drills),
             remains: of(&listed, remains),
             old_records: of(&listed, old_records),
             uploads: uploads.derive(|uploads| uploads.iter().filter(ours).cloned().collect()),
@@ -165,6 +177,12 @@ impl StoreCache {
             }))
         });
         let records = records.await?;
+        let drills = self.drills.refresh(&sorted.drills, |drill, object| async move {
+            Ok(read_drill(ports, installation, drill, object)
+                .await?
+                .map(|record| record.map(|record| KnownDrill { record, first_seen: Instant::now() })))
+        });
+        drills.await?;
         self.pins.refresh(&sorted.pins, |point, object| read_pin(ports, point, object)).await?;
         let prunes = self.prunes.refresh(&sorted.prunes, |subject, object| async move {
             Ok(read_prune(ports, installation, subject, object).await?.map(KnownDeletion::of))
@@ -180,7 +198,8 @@ impl StoreCache {
 
     fn refused(&self) -> Option<Unseen> {
         let manifests = self.manifests.refused().chain(self.replica_manifests.refused());
-        let records = self.runs.refused().chain(self.pins.refused()).chain(self.prunes.refused());
+        let records = self.runs.refused().chain(self.drills.refused()).chain(self.pins.refused());
+        let records = records.chain(self.prunes.refused());
         let mut all = manifests.chain(records).chain(self.verifications.refused());
         let (key, why) = all.next()?;
         let others = match all.count() {
@@ -337,6 +356,17 @@ impl StoreCache {
 /// Something made of a whole listing, which is as complete.
 fn of<T>(listed: &Complete<ListedVersion>, items: Vec<T>) -> Complete<T> {
     listed.derive(|_| items)
+}
+
+impl KnownDrill {
+    fn to_stored(&self, etag: &str, ports: &Ports) -> StoredDrill {
+        StoredDrill {
+            record: self.record.clone(),
+            etag: etag.to_owned(),
+            owner: ports.processes.state_of(&self.record.owner),
+            unchanged_for: SignedDuration::try_from(self.first_seen.elapsed()).unwrap_or(SignedDuration::MAX),
+        }
+    }
 }
 
 impl KnownRun {

@@ -2,6 +2,7 @@
 //!
 //! Each function reports what is wrong and returns `None`, so that one run finds everything.
 
+mod drills;
 mod memory;
 mod parts;
 mod policies;
@@ -49,6 +50,7 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
     let policies = policies::build(file, diagnosis);
     let limits = memory::limits(file, destination.as_ref(), &policies, diagnosis);
     let sources = sources::build(file, &policies, environment, diagnosis);
+    let drills = drills::setup(file, diagnosis);
     let restore = restore::regions(&file.restore, diagnosis);
     let postgres = parts::postgres(file, &policies, diagnosis);
     unfinished::report(file, diagnosis);
@@ -70,6 +72,7 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
         prune: prune?,
         verify: verify?,
         restore,
+        drills,
     };
     Some(Parts { policy, aws, destination, postgres: postgres?, daemon: daemon?, logins: sources.logins })
 }

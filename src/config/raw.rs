@@ -12,7 +12,7 @@ use std::num::NonZeroU32;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(super) use policies::{Drill, Dump, Engine, Governor, Policy, Retention, Retry, Snapshot};
+pub(super) use policies::{Assertion, Drill, DrillPath, Dump, Engine, Governor, Policy, Retention, Retry, Snapshot};
 
 /// UTC: it has no clock changes, so nothing is due twice or moves.
 const DEFAULT_TIME_ZONE: &str = "UTC";
@@ -95,6 +95,8 @@ pub(super) struct File {
     /// source; what is written here counts where the source cannot tell: in other regions, and where it is gone.
     #[serde(default)]
     pub(super) restore: BTreeMap<String, RestoreRegion>,
+    /// What restore drills restore into. Must be given when a policy has drills that some source makes.
+    pub(super) drills: Option<Drills>,
     /// What is expected of the instances of an environment, by its name.
     #[serde(default)]
     pub(super) environments: BTreeMap<String, EnvironmentRules>,
@@ -339,6 +341,35 @@ pub(super) struct RestoreRegion {
     pub(super) parameter_group: Option<String>,
     /// Instance classes such as "db.r6g.large", tried in this order after the source's own where AWS has no room.
     pub(super) instance_classes: Vec<String>,
+}
+
+/// What restore drills restore into: instances of their own, which are deleted at the end.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Drills {
+    /// Name of the DB subnet group: where nobody but strongroom comes in.
+    #[schemars(required)]
+    pub(super) subnet_group: Option<String>,
+    /// Ids of security groups.
+    #[schemars(required)]
+    pub(super) security_groups: Option<Vec<String>>,
+    /// Name of the DB parameter group; without it, that of the source.
+    pub(super) parameter_group: Option<String>,
+    /// Instance classes, tried in this order where AWS has no room; without them, that of the source. Times are those of the
+    /// class.
+    #[serde(default)]
+    pub(super) instance_classes: Vec<String>,
+    /// Most instances of drills at once.
+    #[serde(default = "default_drill_instances_max")]
+    #[schemars(range(min = 1, max = 20))]
+    pub(super) instances_max: usize,
+}
+
+/// One: drills are in no hurry, and each costs what its instance costs.
+const DEFAULT_DRILL_INSTANCES_MAX: usize = 1;
+
+fn default_drill_instances_max() -> usize {
+    DEFAULT_DRILL_INSTANCES_MAX
 }
 
 /// What is expected of the instances of an environment.

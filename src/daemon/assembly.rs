@@ -1,6 +1,6 @@
 //! Puts the parts together: one client of each service for each region that the policy names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::adapters::aws;
@@ -19,13 +19,12 @@ use crate::adapters::scratch_server::ScratchServers;
 use crate::adapters::system_clock::SystemClock;
 use crate::collect::Collector;
 use crate::config::{Config, DestinationConfig};
-use crate::domain::id::{RegionName, SourceId};
+use crate::domain::id::RegionName;
 use crate::domain::key::Layout;
 use crate::domain::memory::MemoryUse;
 use crate::execute::{ExecuteSettings, Executor};
 use crate::policy::Policy;
 use crate::ports::clock::Clock;
-use crate::ports::credentials::LoginRef;
 use crate::ports::instances::Instances;
 use crate::ports::object_store::ObjectStore;
 use crate::ports::rds::Rds;
@@ -40,14 +39,10 @@ pub struct Assembly {
     pub executor: Executor,
     /// Looks.
     pub collector: Collector,
-    /// The client that restores.
-    pub pg_restore: StockPgRestore,
     /// What dumps hold.
     pub memory: Arc<MemoryUse>,
     /// Servers to restore into that are thrown away.
     pub scratch: ScratchServers,
-    /// How to log in to the sources.
-    pub logins: BTreeMap<SourceId, LoginRef>,
     /// What is wanted.
     pub policy: Arc<Policy>,
 }
@@ -90,12 +85,12 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
         Arc::new(bucket_in(&replica.region, settings).fed_by(Arc::clone(&store)))
     });
     let bin_dir = config.postgres.bin_dir.as_deref();
-    let (logins, ca_file) = (config.logins.clone(), config.postgres.ca_file);
-    let credentials = AwsCredentials::new(&sdk, logins, ca_file, Arc::clone(&observer));
+    let credentials = AwsCredentials::new(&sdk, config.logins, config.postgres.ca_file, Arc::clone(&observer));
     let ports = Ports {
         clock,
         rds,
         instances,
+        leases: Arc::new(AwsInstances::new(&sdk, Arc::clone(&observer), Arc::clone(&reference))),
         copies,
         replica,
         keys: Arc::new(AwsKeys::new(&sdk, Arc::clone(&observer))),
@@ -105,6 +100,7 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
         credentials: Arc::new(credentials),
         postgres: Arc::new(PgServers::new(config.postgres.connect_timeout)),
         pg_dump: Arc::new(StockPgDump::find(bin_dir)),
+        pg_restore: Arc::new(StockPgRestore::find(bin_dir)),
         processes: Arc::new(HostProcesses::new()),
     };
     let memory = Arc::new(MemoryUse::new(config.policy.limits.dump_memory_bytes));
@@ -113,11 +109,9 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
     Assembly {
         executor: Executor::new(ports.clone(), settings),
         collector: Collector::new(layout),
-        pg_restore: StockPgRestore::find(bin_dir),
         memory,
         scratch: ScratchServers::new(bin_dir, Arc::clone(&ports.clock), Arc::clone(&ports.postgres)),
         ports,
-        logins: config.logins,
         policy: Arc::new(config.policy),
     }
 }

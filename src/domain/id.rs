@@ -23,7 +23,7 @@ pub struct InvalidId {
 }
 
 impl InvalidId {
-    fn new(what: &'static str, text: &str, rule: &'static str) -> Self {
+    pub(super) fn new(what: &'static str, text: &str, rule: &'static str) -> Self {
         InvalidId { what, text: text.to_owned(), rule }
     }
 }
@@ -137,6 +137,13 @@ fn is_hyphenated(text: &str) -> bool {
         && !text.ends_with('-')
         && !text.contains("--")
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+impl InstanceId {
+    /// Of a text that is known to be one.
+    pub(super) fn made_of(text: String) -> InstanceId {
+        InstanceId(text.into())
+    }
 }
 
 impl DatabaseName {

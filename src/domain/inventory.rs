@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::bucket::BucketFacts;
+use super::drill::{DrillId, StoredDrill};
 use super::encryption_key::{KeyFacts, KeyName};
 use super::id::{InstanceId, RegionName, ResourceId, RunId, Slot, SnapshotId, SourceId};
 use super::key::{DumpId, ObjectKey};
@@ -95,6 +96,8 @@ pub struct Instance {
     pub storage_bytes: u64,
     /// ARN of the KMS key that its storage is encrypted under; absent where it is not encrypted.
     pub kms_key: Option<String>,
+    /// Tags.
+    pub tags: Tags,
 }
 
 /// Where an instance listens.
@@ -236,8 +239,7 @@ pub struct StoredDump {
     pub etag: String,
     /// Why the store does not show the manifest, if it does not.
     pub manifest_refused: Option<String>,
-    /// Whether every object that the manifest names stands in this bucket: with its size, and where S3 replicates with its
-    /// version too.
+    /// Whether each object that the manifest names stands here: with its size, and where S3 replicates its version.
     pub whole: bool,
     /// What the newest verification of each level found.
     pub verifications: Vec<KnownVerification>,
@@ -372,14 +374,15 @@ pub struct SourceStore {
     pub markers: Complete<DeleteMarker>,
     /// Every attempt.
     pub runs: Complete<StoredRun>,
+    /// Every drill.
+    pub drills: Complete<StoredDrill>,
     /// Objects that no manifest names.
     pub remains: Complete<Remains>,
     /// Uploads still open.
     pub uploads: Complete<OpenUpload>,
     /// Records that are older than evidence is kept; none where it is kept for ever.
     pub old_records: Complete<OldRecord>,
-    /// Manifests and records that the store refused to show, in either bucket. What they say is not known, so nothing of the
-    /// source is deleted; it is backed up all the same.
+    /// Manifests and records that the store refused to show: nothing of the source is deleted then; it is backed up all the same.
     pub refused: Option<Unseen>,
 }
 
@@ -458,7 +461,7 @@ pub struct Inventory {
     pub buckets: BTreeMap<Plane, Observed<BucketFacts>>,
     /// The KMS keys that backups are encrypted under, as far as we may ask; looked at from time to time.
     pub keys: Observed<BTreeMap<KeyName, KeyFacts>>,
-    /// How far AWS's clock is ahead of ours, by its answers in this round; absent where none said.
+    /// How far AWS's clock is ahead of ours, by its answers; absent where none said.
     pub clock_skew: Option<SignedDuration>,
     /// For how long this process has known the retention that is in force for a source, by its monotonic clock.
     pub retention_known_for: BTreeMap<SourceId, SignedDuration>,
@@ -466,6 +469,8 @@ pub struct Inventory {
     pub deleted_lately: usize,
     /// Runs that this very process works on.
     pub in_flight: BTreeSet<(SourceId, RunId)>,
+    /// Drills that it works on.
+    pub drills_in_flight: BTreeSet<DrillId>,
 }
 
 impl Inventory {

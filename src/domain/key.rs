@@ -4,6 +4,7 @@
 //! <prefix>/<source>/dumps/<database>/<slot>/manifest.json
 //! <prefix>/<source>/dumps/<database>/<slot>/<run>/<object>
 //! <prefix>/<source>/runs/<run>.json
+//! <prefix>/<source>/drills/<slot>-<path>.json
 //! <prefix>/<source>/pins/<point>.json
 //! <prefix>/<source>/prunes/<plane>/<database>/<slot>.json
 //! <prefix>/<source>/verifications/<database>/<slot>/<plane>-<level>.json
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::drill::DrillId;
 use super::id::{DatabaseName, RunId, Slot, SourceId};
 use super::recovery_point::Plane;
 use super::verification::Level;
@@ -100,6 +102,8 @@ pub enum KeyRole {
         /// The run.
         run: RunId,
     },
+    /// The record of a drill.
+    DrillRecord(DrillId),
     /// A pin.
     Pin {
         /// The source.
@@ -180,6 +184,12 @@ impl Layout {
         ObjectKey::from(format!("{}{source}/runs/{run}.json", self.root))
     }
 
+    /// The record of a drill.
+    #[must_use]
+    pub fn drill_record(&self, drill: &DrillId) -> ObjectKey {
+        ObjectKey::from(format!("{}{}/drills/{}-{}.json", self.root, drill.source, drill.slot, drill.path))
+    }
+
     /// The pin of a recovery point; slashes in its id become `~`, which no id has.
     #[must_use]
     pub fn pin(&self, source: &SourceId, point: &str) -> ObjectKey {
@@ -213,6 +223,11 @@ impl Layout {
         if let Some(record) = rest.strip_prefix("runs/") {
             let run = record.strip_suffix(".json")?.parse().ok()?;
             return Some(KeyRole::RunRecord { source, run });
+        }
+        if let Some(record) = rest.strip_prefix("drills/") {
+            let (slot, path) = record.strip_suffix(".json")?.split_once('-')?;
+            let (slot, path) = (slot.parse().ok()?, path.parse().ok()?);
+            return Some(KeyRole::DrillRecord(DrillId { source, slot, path }));
         }
         if let Some(pin) = rest.strip_prefix("pins/") {
             let point = pin.strip_suffix(".json").filter(|point| !point.contains('/'))?;
@@ -259,6 +274,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::domain::drill::DrillPath;
 
     fn dump() -> DumpId {
         DumpId {
@@ -330,6 +346,10 @@ mod tests {
         );
         let record = layout.run_record(&dump().source, &run());
         assert_eq!(layout.role(&record), KeyRole::RunRecord { source: dump().source, run: run() });
+        for path in DrillPath::ALL {
+            let drill = DrillId { source: dump().source, slot: dump().slot, path };
+            assert_eq!(layout.role(&layout.drill_record(&drill)), KeyRole::DrillRecord(drill));
+        }
         let (source, point) = (dump().source, dump().to_string());
         assert_eq!(layout.role(&layout.pin(&source, &point)), KeyRole::Pin { source, point });
         for plane in Plane::ALL {

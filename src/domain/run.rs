@@ -20,7 +20,7 @@ pub const RUN_RECORD_BYTES_MAX: u64 = 1 << 20;
 pub const LEASE: SignedDuration = SignedDuration::from_mins(15);
 
 /// Which process works on a run: enough to find out on the same host whether it still lives.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ProcessIdentity {
     /// Host or pod name.
     pub host: String,

@@ -5,7 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
+use super::drill::DrillId;
 use super::id::{InstallationId, Kind, ResourceId, RunId, SnapshotId, SourceId};
+use super::lease::LeaseId;
 
 /// The tags of one resource.
 pub type Tags = BTreeMap<String, String>;
@@ -22,6 +26,40 @@ pub const SLOT: &str = "strongroom:slot";
 pub const KIND: &str = "strongroom:kind";
 /// `DbiResourceId` of the source.
 pub const RESOURCE: &str = "strongroom:resource";
+
+/// When a leased instance is gone at the latest.
+pub const EXPIRES: &str = "strongroom:expires";
+
+/// The tags of an instance that a drill restores into.
+#[must_use]
+pub fn for_lease(
+    installation: &InstallationId,
+    lease: &LeaseId,
+    drill: &DrillId,
+    resource: &ResourceId,
+    expires_at: Timestamp,
+) -> Tags {
+    Tags::from([
+        (OWNER.to_owned(), owner(installation, lease)),
+        (SOURCE.to_owned(), drill.source.to_string()),
+        (SLOT.to_owned(), drill.slot.to_string()),
+        (KIND.to_owned(), format!("drill-{}", drill.path)),
+        (RESOURCE.to_owned(), resource.to_string()),
+        (EXPIRES.to_owned(), expires_at.to_string()),
+    ])
+}
+
+/// Whether the tags of an instance prove that this installation made this very instance.
+#[must_use]
+pub fn prove_lease(tags: &Tags, installation: &InstallationId, lease: &LeaseId) -> bool {
+    tags.get(OWNER).is_some_and(|value| *value == owner(installation, lease))
+}
+
+/// Whether the tags of an instance leave it open that this installation made it: they prove it, or are not shown yet.
+#[must_use]
+pub fn may_be_lease(tags: &Tags, installation: &InstallationId, lease: &LeaseId) -> bool {
+    !tags.contains_key(OWNER) || prove_lease(tags, installation, lease)
+}
 
 /// The tags of a snapshot that strongroom creates.
 #[must_use]
@@ -58,8 +96,8 @@ pub fn prove_ownership(tags: &Tags, installation: &InstallationId, snapshot: &Sn
     named == Some(snapshot.as_str())
 }
 
-fn owner(installation: &InstallationId, snapshot: &SnapshotId) -> String {
-    format!("{installation}/{snapshot}")
+fn owner(installation: &InstallationId, own: &impl std::fmt::Display) -> String {
+    format!("{installation}/{own}")
 }
 
 #[cfg(test)]

@@ -3,19 +3,70 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::json;
+use crate::domain::drill::{DRILL_RECORD_BYTES_MAX, DrillRecord, DrillState};
 use crate::domain::key::ObjectKey;
-use crate::domain::run::{RUN_RECORD_BYTES_MAX, RunRecord, RunState};
+use crate::domain::run::{ProcessIdentity, RUN_RECORD_BYTES_MAX, RunRecord, RunState};
 use crate::ports::object_store::{Condition, ObjectStore, ReadObject, Written};
 use crate::ports::{ErrorKind, PortError};
 
-/// A claim on a run.
+/// A record that claims work.
+pub trait ClaimRecord: Clone + PartialEq + Serialize + DeserializeOwned {
+    /// Largest one that is read.
+    const BYTES_MAX: u64;
+
+    /// Who works on it.
+    fn owner(&self) -> &ProcessIdentity;
+
+    /// Whether it has not ended.
+    fn is_running(&self) -> bool;
+
+    /// The same with its lease counted from `now`.
+    #[must_use]
+    fn renewed(&self, now: Timestamp) -> Self;
+}
+
+impl ClaimRecord for RunRecord {
+    const BYTES_MAX: u64 = RUN_RECORD_BYTES_MAX;
+
+    fn owner(&self) -> &ProcessIdentity {
+        &self.owner
+    }
+
+    fn is_running(&self) -> bool {
+        self.state == RunState::Running
+    }
+
+    fn renewed(&self, now: Timestamp) -> RunRecord {
+        RunRecord::renewed(self, now)
+    }
+}
+
+impl ClaimRecord for DrillRecord {
+    const BYTES_MAX: u64 = DRILL_RECORD_BYTES_MAX;
+
+    fn owner(&self) -> &ProcessIdentity {
+        &self.owner
+    }
+
+    fn is_running(&self) -> bool {
+        self.state == DrillState::Running
+    }
+
+    fn renewed(&self, now: Timestamp) -> DrillRecord {
+        DrillRecord::renewed(self, now)
+    }
+}
+
+/// A claim on a run, or on a drill.
 #[derive(Clone)]
-pub struct Claim {
+pub struct Claim<R = RunRecord> {
     store: Arc<dyn ObjectStore>,
     key: ObjectKey,
-    record: RunRecord,
+    record: R,
     etag: String,
 }
 
@@ -28,29 +79,39 @@ pub enum Closing {
     Lost,
 }
 
-impl Claim {
-    /// Takes the claim on a run; `None` if somebody else has it.
+impl<R: ClaimRecord> Claim<R> {
+    /// Takes the claim; `None` if somebody else has it.
     ///
     /// # Errors
     /// The store could not be asked.
-    pub async fn take(
+    pub async fn take(store: Arc<dyn ObjectStore>, key: ObjectKey, record: R) -> Result<Option<Claim<R>>, PortError> {
+        let written = write(store.as_ref(), &key, &record, Condition::Absent).await?;
+        Ok(written.map(|etag| Claim { store, key, record, etag }))
+    }
+
+    /// Takes over a claim that nobody works on any more: only on top of exactly what was read. `None` if it has changed since.
+    ///
+    /// # Errors
+    /// The store could not be asked.
+    pub async fn take_over(
         store: Arc<dyn ObjectStore>,
         key: ObjectKey,
-        record: RunRecord,
-    ) -> Result<Option<Claim>, PortError> {
-        let written = write(store.as_ref(), &key, &record, Condition::Absent).await?;
+        record: R,
+        etag: String,
+    ) -> Result<Option<Claim<R>>, PortError> {
+        let written = write(store.as_ref(), &key, &record, Condition::Matches(etag)).await?;
         Ok(written.map(|etag| Claim { store, key, record, etag }))
     }
 
     /// A claim whose record was read before.
     #[must_use]
-    pub fn held(store: Arc<dyn ObjectStore>, key: ObjectKey, record: RunRecord, etag: String) -> Claim {
+    pub fn held(store: Arc<dyn ObjectStore>, key: ObjectKey, record: R, etag: String) -> Claim<R> {
         Claim { store, key, record, etag }
     }
 
     /// The record as it stands.
     #[must_use]
-    pub fn record(&self) -> &RunRecord {
+    pub fn record(&self) -> &R {
         &self.record
     }
 
@@ -67,7 +128,7 @@ impl Claim {
     /// # Errors
     /// The store could not be asked.
     pub async fn stands(&mut self) -> Result<bool, PortError> {
-        let found = match self.store.get(&self.key, RUN_RECORD_BYTES_MAX).await {
+        let found = match self.store.get(&self.key, R::BYTES_MAX).await {
             Ok(found) => found,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
@@ -75,8 +136,11 @@ impl Claim {
         Ok(found.etag == self.etag || self.take_up(&found))
     }
 
-    /// Writes a record over the one that stands, if that is ours.
-    async fn rewrite(&mut self, record: RunRecord) -> Result<bool, PortError> {
+    /// Writes a record over the one that stands, if that is ours; `false` if it is not.
+    ///
+    /// # Errors
+    /// The store could not be asked; it may be written or not.
+    pub async fn rewrite(&mut self, record: R) -> Result<bool, PortError> {
         // Once more after an earlier write of ours whose answer never came: its entity tag is not known yet.
         for _ in 0..2 {
             let condition = Condition::Matches(self.etag.clone());
@@ -93,14 +157,16 @@ impl Claim {
 
     /// Takes up the record that was found, if it is a claim of this very owner that still runs.
     fn take_up(&mut self, found: &ReadObject) -> bool {
-        let Ok(record) = serde_json::from_slice::<RunRecord>(&found.bytes) else { return false };
-        let ours = record.owner == self.record.owner && record.state == RunState::Running;
+        let Ok(record) = serde_json::from_slice::<R>(&found.bytes) else { return false };
+        let ours = record.owner() == self.record.owner() && record.is_running();
         if ours {
             (self.record, self.etag) = (record, found.etag.clone());
         }
         ours
     }
+}
 
+impl Claim {
     /// Writes the end of the run.
     ///
     /// # Errors
@@ -120,16 +186,16 @@ fn may_be_done(error: &PortError) -> bool {
 ///
 /// A write whose answer is lost is repeated by the SDK and then meets its own effect, so the record that stands is
 /// compared with the one that was to be written.
-async fn write(
+async fn write<R: ClaimRecord>(
     store: &dyn ObjectStore,
     key: &ObjectKey,
-    record: &RunRecord,
+    record: &R,
     condition: Condition,
 ) -> Result<Option<String>, PortError> {
     let bytes = json(key, record)?;
     match store.put(key, bytes.clone(), condition).await {
         Ok(Written { etag, .. }) => Ok(Some(etag)),
-        Err(error) if may_be_done(&error) => match store.get(key, RUN_RECORD_BYTES_MAX).await {
+        Err(error) if may_be_done(&error) => match store.get(key, R::BYTES_MAX).await {
             Ok(found) if found.bytes == bytes => Ok(Some(found.etag)),
             Ok(_) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
             Err(missing) if missing.kind() == ErrorKind::NotFound && error.kind() == ErrorKind::AlreadyExists => {
@@ -145,7 +211,7 @@ async fn write(
     }
 }
 
-impl std::fmt::Debug for Claim {
+impl<R> std::fmt::Debug for Claim<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Claim({})", self.key)
     }
@@ -154,7 +220,6 @@ impl std::fmt::Debug for Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::run::ProcessIdentity;
     use crate::testing::at;
     use crate::testing::fake_store::{Call, FakeObjectStore, Strikes};
 

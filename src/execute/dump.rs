@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::claim::Claim;
+use super::hold::Stop;
 use super::patient_store::PatientStore;
 use super::{Executor, Outcome, restore_md};
 use crate::domain::id::RunId;
@@ -17,7 +18,7 @@ use crate::domain::manifest::{
 };
 use crate::domain::memory::DumpMemory;
 use crate::domain::progress::Progress;
-use crate::domain::run::{Failure, LEASE, RunState, StopCause};
+use crate::domain::run::{Failure, RunState, StopCause};
 use crate::dump::bandwidth::Bandwidth;
 use crate::dump::memory::Share;
 use crate::dump::parallel::{ParallelRequest, dump_in_parallel};
@@ -32,8 +33,6 @@ use crate::ports::{Chain, ErrorKind, PortError};
 
 /// Name of the instructions.
 const RESTORE_MD: &str = "RESTORE.md";
-/// A claim is renewed this often: two renewals may fail before the lease ends.
-const RENEW_EVERY: SignedDuration = SignedDuration::from_secs(LEASE.as_secs() / 3);
 
 /// A piece of a large table that one connection of the parallel engine reads: some seconds of work, so that nobody waits long
 /// for the last one.
@@ -73,15 +72,6 @@ fn why(
         return (format!("the replica had to go on replaying: {chain}"), Some(StopCause::RecoveryConflict));
     }
     (chain.to_string(), None)
-}
-
-/// Why a dump was stopped from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stop {
-    /// It took too long.
-    Deadline,
-    /// Another daemon took the run for dead and closed it.
-    ClaimLost,
 }
 
 /// What was asked before the dump.
@@ -149,40 +139,6 @@ impl Executor {
             }
         };
         self.end(claim, state).await
-    }
-
-    /// Renews the claim and watches the deadline until the dump has `finished`; orders it to `stop` and says why.
-    async fn hold_claim(
-        &self,
-        claim: &Mutex<Claim>,
-        deadline: Timestamp,
-        finished: &CancellationToken,
-        stop: &CancellationToken,
-    ) -> Option<Stop> {
-        loop {
-            let now = self.ports.clock.now();
-            let renew_at = now.saturating_add(RENEW_EVERY).unwrap_or(Timestamp::MAX);
-            tokio::select! {
-                () = finished.cancelled() => return None,
-                () = self.ports.clock.sleep_until(deadline.min(renew_at)) => {}
-            }
-            let now = self.ports.clock.now();
-            if deadline <= now {
-                stop.cancel();
-                return Some(Stop::Deadline);
-            }
-            match claim.lock().await.renew(now).await {
-                Ok(true) => {}
-                Ok(false) => {
-                    stop.cancel();
-                    return Some(Stop::ClaimLost);
-                }
-                // The lease outlasts two missed renewals; the claim is asked for again before the manifest is written.
-                Err(error) => {
-                    tracing::warn!(error = %Chain(&error), "the claim on the run could not be renewed, it is tried again")
-                }
-            }
-        }
     }
 
     async fn make_dump(

@@ -33,6 +33,7 @@ impl Executor {
             | ErrorKind::PermissionDenied
             | ErrorKind::Invalid
             | ErrorKind::Cancelled
+            | ErrorKind::Damaged
             | ErrorKind::Other => {
                 let message = Chain(&error).to_string();
                 let failure = self.explain(message, &create.instance, claim.record().started_at).await;

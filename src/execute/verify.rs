@@ -72,6 +72,7 @@ fn is_refusal(error: &PortError) -> bool {
         ErrorKind::NotFound
         | ErrorKind::AlreadyExists
         | ErrorKind::Conflict
+        | ErrorKind::Damaged
         | ErrorKind::Throttled
         | ErrorKind::Transient
         | ErrorKind::Cancelled

@@ -1,18 +1,23 @@
 //! Actions: everything already chosen, so that carrying one out twice, or late, does no harm.
 
+mod drill;
+
 use std::fmt;
 
 use jiff::Timestamp;
 
+use crate::domain::drill::DrillId;
 use crate::domain::id::{InstanceId, Kind, RegionName, ResourceId, RunId, SnapshotId, SourceId};
 use crate::domain::inventory::{Endpoint, OpenUpload, StoredDump, StoredRun};
 use crate::domain::key::DumpId;
+use crate::domain::lease::LeaseId;
 use crate::domain::prune_record::{ObjectVersion, PruneRecord};
 use crate::domain::recovery_point::Plane;
 use crate::domain::tags::Tags;
 use crate::domain::verification::Level;
 use crate::policy::DumpSettings;
 use crate::policy::retention::Expired;
+pub use drill::{DrillPoint, ReapInstance, StartDrill};
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +42,10 @@ pub enum Action {
     DeleteDump(Box<DeleteDump>),
     /// Delete what no backup needs: objects of failed runs, delete markers that hide nothing.
     Sweep(Sweep),
+    /// Restore a backup into something temporary, look at it, and throw it away.
+    Drill(Box<StartDrill>),
+    /// Delete an instance that a drill has left.
+    Reap(ReapInstance),
 }
 
 /// What an action is about. At most one action is carried out on a subject at a time.
@@ -57,6 +66,15 @@ pub enum Subject {
         region: RegionName,
         /// What people name it by.
         id: String,
+    },
+    /// A drill.
+    Drill(DrillId),
+    /// An instance of a drill.
+    Lease {
+        /// The source whose backup is in it.
+        source: SourceId,
+        /// The instance.
+        lease: LeaseId,
     },
 }
 
@@ -280,6 +298,8 @@ impl Action {
             Action::Verify(verify) => &verify.stored.dump.source,
             Action::DeleteDump(delete) => &delete.warrant.dump().0.source,
             Action::Sweep(sweep) => &sweep.source,
+            Action::Drill(start) => &start.drill.source,
+            Action::Reap(reap) => &reap.source,
         }
     }
 
@@ -297,7 +317,9 @@ impl Action {
             | Action::DeleteSnapshot(_)
             | Action::CopyDump(_)
             | Action::Verify(_)
-            | Action::DeleteDump(_) => None,
+            | Action::DeleteDump(_)
+            | Action::Drill(_)
+            | Action::Reap(_) => None,
         }
     }
 
@@ -326,6 +348,8 @@ impl Action {
             }
             Action::Sweep(Sweep { what: Swept::OldRecords, region, .. }) => point(region, "old records".to_owned()),
             Action::Sweep(sweep) => point(&sweep.region, "delete markers".to_owned()),
+            Action::Drill(start) => Subject::Drill(start.drill.clone()),
+            Action::Reap(reap) => Subject::Lease { source: reap.source.clone(), lease: reap.lease.clone() },
             Action::StartDump(start) => Subject::Run { source: start.dump.source.clone(), run: start.run.clone() },
             Action::CloseRun(close) => {
                 Subject::Run { source: close.stored.record.source.clone(), run: close.stored.record.run.clone() }
@@ -354,7 +378,9 @@ impl Action {
             | Action::CopySnapshot(_)
             | Action::CopyDump(_)
             | Action::Verify(_)
-            | Action::Sweep(_) => None,
+            | Action::Sweep(_)
+            | Action::Drill(_)
+            | Action::Reap(_) => None,
         }
     }
 }
@@ -364,6 +390,8 @@ impl fmt::Display for Subject {
         match self {
             Subject::Run { source, run } => write!(f, "run {run} of {source}"),
             Subject::Point { region, id, .. } => write!(f, "{id} in {region}"),
+            Subject::Drill(drill) => write!(f, "drill {drill}"),
+            Subject::Lease { lease, .. } => write!(f, "instance {lease}"),
         }
     }
 }
@@ -386,6 +414,8 @@ impl fmt::Display for Action {
                 write!(f, "{verb} snapshot {} of instance {}", create.snapshot, create.instance)
             }
             Action::StartDump(start) => start.fmt(f),
+            Action::Drill(start) => start.fmt(f),
+            Action::Reap(reap) => write!(f, "delete instance {} of a drill that is over", reap.lease),
             Action::CloseRun(close) => {
                 let record = &close.stored.record;
                 match &close.ending {

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::action::{AbortUpload, Action, Claimed, CreateSnapshot, StartDump};
 use super::decision::{Decision, Queue, Reason};
 use super::points::of_source;
+use super::slot_clock::SlotClock;
 use crate::domain::id::{DatabaseName, Kind, RunId, Slot, SnapshotId, SourceId};
 use crate::domain::inventory::{Instance, Inventory};
 use crate::domain::key::DumpId;
@@ -17,7 +18,7 @@ use crate::domain::recovery_point::RecoveryPoint;
 use crate::domain::run::RunState;
 use crate::domain::tags;
 use crate::policy::{Policy, SourcePolicy, Task};
-use obligation::{Candidate, Judgement, SlotClock};
+use obligation::{Candidate, Judgement};
 
 /// What was planned about backups.
 #[derive(Debug)]

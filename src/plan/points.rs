@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use crate::domain::drill::{DrillPath, DrillState};
 use crate::domain::id::{Kind, RegionName, Slot, SourceId};
 use crate::domain::inventory::{Inventory, Snapshot};
 use crate::domain::recovery_point::{Plane, PointState, RecoveryPoint};
@@ -65,6 +66,12 @@ fn own_snapshot(
     }
     let slot: Slot = snapshot.tags.get(tags::SLOT)?.parse().ok()?;
     let pins = inventory.store(&source.id).ok().map(|store| &store.pins);
+    let mut state = snapshot_state(snapshot);
+    if state == PointState::Good
+        && let Some(bad) = found_bad(inventory, source, snapshot)
+    {
+        state = bad;
+    }
     Some(RecoveryPoint {
         id: snapshot.id.to_string(),
         source: source.id.clone(),
@@ -82,7 +89,7 @@ fn own_snapshot(
         verified_at: None,
         pin: pins.and_then(|pins| pins.iter().find(|pin| pin.point == snapshot.id.as_str()).cloned()),
         locked_until: None,
-        state: snapshot_state(snapshot),
+        state,
     })
 }
 
@@ -90,6 +97,23 @@ fn own_snapshot(
 pub(super) fn is_own(policy: &Policy, source: &SourceId, snapshot: &Snapshot) -> bool {
     tags::prove_ownership(&snapshot.tags, &policy.installation, &snapshot.id)
         && snapshot.tags.get(tags::SOURCE).is_some_and(|tag| tag == source.as_str())
+}
+
+/// What the newest drill that restored a snapshot says of it, if that is nothing good.
+fn found_bad(inventory: &Inventory, source: &SourcePolicy, snapshot: &Snapshot) -> Option<PointState> {
+    let drills = inventory.store(&source.id).ok()?.drills.iter().map(|stored| &stored.record);
+    let of_it = drills.filter(|record| {
+        record.path == DrillPath::Snapshot
+            && record.restored.as_ref().is_some_and(|restored| restored.point == snapshot.id.as_str())
+    });
+    let newest = of_it.filter(|record| record.state.is_verdict()).max_by_key(|record| record.state.finished_at())?;
+    match &newest.state {
+        DrillState::BackupBad { faults, .. } => {
+            let first = faults.first().map_or("it says not what", String::as_str);
+            Some(PointState::Bad { reason: format!("a restore drill found: {first}") })
+        }
+        DrillState::Running | DrillState::Passed { .. } | DrillState::Errored { .. } => None,
+    }
 }
 
 /// An unknown status is neither success nor failure: it is waited for.

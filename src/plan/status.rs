@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::Plan;
 use super::decision::{Decision, Reason};
+use super::drill::DrillStatus;
 use super::points::of_source;
 use super::verify::Readings;
 use crate::domain::id::{DatabaseName, InstanceId, Kind, RegionName, SourceId};
@@ -45,6 +46,9 @@ pub struct SourceStatus {
     pub restorable: Vec<WayBack>,
     /// What was read back of its good dumps, by bucket and database.
     pub read_back: Vec<Readings>,
+    /// Its restore drills, by path.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drills: Vec<DrillStatus>,
 }
 
 /// The state of one obligation.
@@ -136,6 +140,7 @@ fn source_status(source: &SourcePolicy, inventory: &Inventory, plan: &Plan) -> S
         instance_status: instance.map(|instance| instance.status.clone()),
         obligations: decisions.map(obligation_status).collect(),
         restorable: pitr.into_iter().chain(newest).collect(),
+        drills: plan.drills.iter().filter(|own| own.source == source.id).map(DrillStatus::of).collect(),
         read_back: plan.readings.iter().filter(|own| own.source == source.id).cloned().collect(),
     }
 }

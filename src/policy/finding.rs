@@ -67,6 +67,9 @@ impl Check {
             | Check::VerificationOverdue
             | Check::DumpHidden
             | Check::SnapshotCopy
+            | Check::DrillFailed
+            | Check::DrillOverdue
+            | Check::DrillObjective
             | Check::ManagedKey
             | Check::KeyState
             | Check::Replication
@@ -108,6 +111,12 @@ checks! {
     ManagedKey = "managed_key",
     /// Whether dumps arrive in the replica bucket.
     Replication = "replication",
+    /// Whether what a restore drill restored was what it must be.
+    DrillFailed = "drill_failed",
+    /// Whether restore drills are done when they are due.
+    DrillOverdue = "drill_overdue",
+    /// Whether restores are as fast, and their data as new, as the policy wants.
+    DrillObjective = "drill_objective",
     /// Whether recovery points carry dates that can be.
     FutureDated = "future_dated",
     /// Whether the bucket keeps versions.

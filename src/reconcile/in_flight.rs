@@ -78,7 +78,16 @@ impl InFlight {
     /// What the next look has to know. Clearing up after a run that is over is no work on it.
     pub(super) fn own_work(&mut self) -> OwnWork {
         self.deletions.retain(|began| began.elapsed() < CYCLE.unsigned_abs());
-        OwnWork { in_flight: self.runs(), deleted_lately: self.deletions.len() }
+        let subjects = self.running.values().map(|running| running.action.subject());
+        let drills_in_flight = subjects.filter_map(|subject| match subject {
+            Subject::Drill(drill) => Some(drill),
+            Subject::Run { .. } | Subject::Point { .. } | Subject::Lease { .. } => None,
+        });
+        OwnWork {
+            in_flight: self.runs(),
+            drills_in_flight: drills_in_flight.collect(),
+            deleted_lately: self.deletions.len(),
+        }
     }
 
     fn runs(&self) -> BTreeSet<(SourceId, RunId)> {
@@ -184,6 +193,10 @@ fn span(action: &Action) -> tracing::Span {
         Subject::Point { source, region, id } => {
             tracing::info_span!("point", source.id = %source, point.id = id, point.region = %region)
         }
+        Subject::Drill(drill) => {
+            tracing::info_span!("drill", source.id = %drill.source, drill.slot = %drill.slot, drill.path = %drill.path)
+        }
+        Subject::Lease { source, lease } => tracing::info_span!("lease", source.id = %source, instance.id = %lease),
     }
 }
 

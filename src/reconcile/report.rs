@@ -1,8 +1,10 @@
 //! What came of actions, as the log and the counters tell it.
 
+use jiff::SignedDuration;
 use tracing::field::display;
 
 use super::in_flight::Done;
+use crate::domain::drill::{DrillRecord, DrillState};
 use crate::domain::id::{RunId, SourceId};
 use crate::domain::run::{Failure, RunState};
 use crate::domain::verification::{Verdict, Verification};
@@ -67,7 +69,7 @@ fn log_point(action: &Action, outcome: &Outcome) {
     let source = action.source();
     let (point, region) = match action.subject() {
         Subject::Point { id, region, .. } => (Some(id), Some(display(region))),
-        Subject::Run { .. } => (None, None),
+        Subject::Run { .. } | Subject::Drill(_) | Subject::Lease { .. } => (None, None),
     };
     match outcome {
         Outcome::CopyBegun => {
@@ -87,6 +89,8 @@ fn log_point(action: &Action, outcome: &Outcome) {
             tracing::info!(source.id = %source, point.id = point, point.region = region, reason, "{action}: overtaken");
         }
         Outcome::Verified(verification) => log_verification(source, verification),
+        Outcome::DrillEnded(record) => log_drill(record),
+        Outcome::Reaped => tracing::info!(source.id = %source, "{action}: done"),
         Outcome::Stopped => tracing::info!(source.id = %source, "{action}: stopped, the next start goes on"),
         Outcome::RunEnded(_)
         | Outcome::SnapshotBegun
@@ -111,6 +115,25 @@ fn log_verification(source: &SourceId, verification: &Verification) {
         Verdict::Unreadable { reason } => {
             tracing::error!(source.id = %source, point.id = point, point.region = %region, error = reason, "dump cannot be read at level {level}: mend the rights or the KMS key");
         }
+    }
+}
+
+fn log_drill(record: &DrillRecord) {
+    let (source, path, slot) = (&record.source, record.path, record.slot);
+    let seconds = |length: Option<SignedDuration>| length.map(|length| length.as_secs());
+    let (rto_s, rpo_s) = (seconds(record.recovery_time()), seconds(record.data_loss()));
+    match &record.state {
+        DrillState::Passed { tables, rows, .. } => {
+            tracing::info!(source.id = %source, drill.path = %path, drill.slot = %slot, tables, rows, rto_s, rpo_s, "drill passed");
+        }
+        DrillState::BackupBad { faults, .. } => {
+            let faults = faults.join("; ");
+            tracing::error!(source.id = %source, drill.path = %path, drill.slot = %slot, faults, "drill failed: what came back is not what it must be, do not rely on this backup");
+        }
+        DrillState::Errored { message, .. } => {
+            tracing::warn!(source.id = %source, drill.path = %path, drill.slot = %slot, error = message, "drill could not be carried out, which says nothing of the backup; it is tried again");
+        }
+        DrillState::Running => {}
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod aws;
 mod definitions;
+mod drills;
 mod family;
 mod observe;
 
@@ -26,6 +27,7 @@ use crate::domain::run::{Failure, RunState, StopCause};
 use crate::policy::Policy;
 use crate::ports::ErrorKind;
 use definitions::{CareMetrics, DaemonMetrics, FreshnessMetrics, PointMetrics, ProcessMetrics, RunMetrics};
+use drills::DrillMetrics;
 use family::Family;
 
 /// Where the kernel shows processes.
@@ -79,6 +81,7 @@ pub struct Metrics {
     runs: RunMetrics,
     points: PointMetrics,
     care: CareMetrics,
+    drills: DrillMetrics,
     aws_requests: Family<IntCounterVec, 3>,
     memory: OnceLock<Arc<MemoryUse>>,
     /// Locked for a whole scrape: the counter in it is moved by a difference, which two scrapes at once would add twice.
@@ -98,6 +101,7 @@ impl Metrics {
             runs: RunMetrics::register(&registry)?,
             points: PointMetrics::register(&registry)?,
             care: CareMetrics::register(&registry)?,
+            drills: DrillMetrics::register(&registry)?,
             aws_requests: definitions::aws_requests(&registry)?,
             memory: OnceLock::new(),
             process: Mutex::new(ProcessMetrics::register(&registry)?),

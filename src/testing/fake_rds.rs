@@ -3,6 +3,7 @@
 //! What takes no time at RDS takes none here; what takes some takes as long as [`RdsSettings`] says. There are no automated
 //! snapshots and no clusters.
 
+mod leases;
 mod port;
 mod state;
 #[cfg(test)]
@@ -131,6 +132,7 @@ impl FakeRds {
             replica_of: None,
             storage_bytes: 100 << 30,
             kms_key: kms_key.map(str::to_owned),
+            tags: Tags::new(),
         };
         self.with(|region, _| region.instances.insert(lower(id.as_str()), facts));
         resource

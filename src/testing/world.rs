@@ -44,6 +44,7 @@ use crate::testing::fake_processes::ProcessTable;
 use crate::testing::fake_rds::{FakeRds, FakeRdsWorld};
 use crate::testing::fake_store::FakeObjectStore;
 use crate::testing::faults::{FaultPlan, Faulty};
+use crate::testing::no_pg_restore::NoPgRestore;
 use crate::testing::random::mixed;
 use crate::testing::sim_clock::{FakeReference, SimClock};
 
@@ -108,6 +109,7 @@ impl World {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             rds: rds(&self.rds),
             instances: BTreeMap::new(),
+            leases: Arc::clone(&self.rds) as Arc<_>,
             copies: self.copies.iter().map(|(region, fake)| (region.clone(), rds(fake))).collect(),
             store: store(&self.store),
             replica: self.replica.as_ref().map(store),
@@ -117,6 +119,7 @@ impl World {
             credentials: Arc::clone(&self.credentials) as Arc<_>,
             postgres: Faulty::new(Arc::clone(&self.servers) as Arc<dyn Postgres>, &faults),
             pg_dump: Arc::clone(&self.pg_dump) as Arc<_>,
+            pg_restore: Arc::new(NoPgRestore),
             processes: Arc::clone(&process) as Arc<_>,
         };
         let policy = Arc::new(self.policy.clone());

@@ -57,6 +57,7 @@ class Case:
         *sources: str,
         snapshot: Config | None = None,
         dump: Config | None = None,
+        drill: Config | None = None,
         environment: dict[str, str] | None = None,
         **changes: Any,
     ) -> Strongroom:
@@ -66,7 +67,8 @@ class Case:
         """
         if dump is not None:
             dump = {key: value for key, value in ({"engine": "pg_dump"} | dump).items() if value is not None}
-        policy = {name: part for name, part in (("snapshot", snapshot), ("dump", dump)) if part is not None}
+        parts = {"snapshot": snapshot, "dump": dump, "drill": drill}
+        policy = {name: part for name, part in parts.items() if part is not None}
         config: Config = {
             "installation": self.name,
             "snapshot_prefix": self.name,
@@ -84,7 +86,7 @@ class Case:
             "postgres": {"ca_file": self.sandbox.ca_file},
             "daemon": {"listen": "127.0.0.1:0", "poll_interval": "1s", "reconcile_interval": "2s"},
             "policies": {"p": policy},
-            "sources": {name: source(name, dumps=dump is not None) for name in sources},
+            "sources": {name: source(name, dumps=dump is not None or drill is not None) for name in sources},
         }
         for table, change in changes.items():
             config[table] = config.get(table, {}) | change if isinstance(change, dict) else change

@@ -48,12 +48,14 @@ def follow_restore_md(text: str, sandbox: Sandbox, target: str, database: str, d
 
 
 @contextmanager
-def locked(sandbox: Sandbox, instance: str, database: str, table: str) -> Iterator[None]:
-    """Holds a lock on a table that a dump has to wait for, until the end of the block."""
-    endpoint = sandbox.instance(instance)["Endpoint"]
+def locked(sandbox: Sandbox, instance: str, database: str, table: str, port: int = 0) -> Iterator[None]:
+    """Holds a lock on a table that a dump has to wait for, until the end of the block.
+
+    The port is needed where RDS does not show the instance's endpoint yet.
+    """
     with psycopg.connect(
-        host=endpoint["Address"],
-        port=endpoint["Port"],
+        host="localhost",
+        port=port or sandbox.instance(instance)["Endpoint"]["Port"],
         user=MASTER,
         password=MASTER_PASSWORD,
         dbname=database,

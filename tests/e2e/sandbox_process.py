@@ -169,6 +169,22 @@ class Sandbox:
         finally:
             self.rds("set_instance_status", id=instance, status="available")
 
+    def subnet_group(self, name: str) -> None:
+        """Makes a DB subnet group: an instance of the sandbox is in none, as at AWS every one is."""
+        subnets = [subnet["SubnetId"] for subnet in self.client("ec2").describe_subnets()["Subnets"]]
+        self.client("rds").create_db_subnet_group(
+            DBSubnetGroupName=name, DBSubnetGroupDescription="for databases", SubnetIds=subnets[:2]
+        )
+
+    @contextmanager
+    def stuck(self, status: str) -> Iterator[None]:
+        """No instance leaves this status until the end of the block."""
+        self.rds("stick", resource_kind="instance", identifier=None, status=status)
+        try:
+            yield
+        finally:
+            self.rds("unstick")
+
     def backends(self, instance: str) -> list[str]:
         """The names of the dumping sessions that the server has."""
         sql = "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'strongroom/%'"

@@ -16,7 +16,7 @@ const LAYERS: &[Layer] = &[
     Layer("collect", &["domain", "policy", "ports"]),
     Layer("dump", &["domain", "ports"]),
     Layer("restore", &["domain", "ports", "dump"]),
-    Layer("execute", &["domain", "policy", "plan", "ports", "dump"]),
+    Layer("execute", &["domain", "policy", "plan", "ports", "dump", "restore"]),
     Layer("reconcile", &["domain", "policy", "plan", "ports", "collect", "execute"]),
     Layer("adapters", &["domain", "ports"]),
     Layer("telemetry", &["domain", "policy", "plan", "ports"]),

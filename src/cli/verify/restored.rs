@@ -70,7 +70,7 @@ async fn request(
             endpoint: endpoint.clone(),
             name: format!("strongroom/verify-{}", stored.dump.slot),
         },
-        client: Arc::new(assembly.pg_restore.clone()),
+        client: Arc::clone(&assembly.ports.pg_restore),
         clock: Arc::clone(&ports.clock),
         // A server of its own has a `postgres` of its own.
         target: Target {

@@ -6,11 +6,12 @@ use std::num::NonZeroU32;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{DURATIONS, check_name, retention};
+use super::{DURATIONS, check_name, drills, retention};
 use crate::config::calendar;
 use crate::config::diagnosis::{Diagnosis, join};
 use crate::config::{human, raw};
-use crate::domain::id::RegionName;
+use crate::domain::drill::DrillPath;
+use crate::domain::id::{DatabaseName, RegionName};
 use crate::domain::manifest::Engine;
 use crate::policy::governor::GovernorLimits;
 use crate::policy::retention::Retention;
@@ -26,6 +27,22 @@ const SLOTS_COMPARED: usize = 54;
 pub(super) struct PolicyTemplate {
     pub(super) snapshot: Option<Promise>,
     pub(super) dump: Option<(Promise, DumpSettings)>,
+    pub(super) drill: Option<DrillTemplate>,
+}
+
+/// What is asked of drills.
+#[derive(Debug)]
+pub(super) struct DrillTemplate {
+    /// A cron expression that is known to parse.
+    pub(super) pattern: String,
+    pub(super) paths: Vec<DrillPath>,
+    pub(super) retry: RetryPolicy,
+    pub(super) completion_deadline: SignedDuration,
+    pub(super) suspended: bool,
+    pub(super) recovery_time_max: Option<SignedDuration>,
+    pub(super) data_loss_max: Option<SignedDuration>,
+    /// Name, database, query.
+    pub(super) assertions: Vec<(String, Option<DatabaseName>, String)>,
 }
 
 /// What is owed of one kind.
@@ -88,18 +105,19 @@ pub(super) fn build(file: &raw::File, diagnosis: &mut Diagnosis) -> BTreeMap<Str
             let advice = format!("give it `[{key}.snapshot]` or `[{key}.dump]`");
             diagnosis.report(&key, "this policy promises no backup", advice);
         }
-        if let Some(drill) = &policy.drill {
-            check_drill(&format!("{key}.drill"), drill, diagnosis);
-        }
-        let is_used = file.sources.values().any(|source| source.policy.as_ref() == Some(name));
-        if !is_used {
+        let makes = (policy.snapshot.is_some(), policy.dump.is_some());
+        let drill = policy.drill.as_ref();
+        let own: Vec<&raw::Source> =
+            file.sources.values().filter(|source| source.policy.as_ref() == Some(name)).collect();
+        let drill = drill.and_then(|drill| drills::template(&format!("{key}.drill"), drill, makes, &own, diagnosis));
+        if own.is_empty() {
             diagnosis.note(&key, "no source has this policy");
         }
         let snapshot =
             policy.snapshot.as_ref().map(|snapshot| build_snapshot(&key, snapshot, home.as_ref(), diagnosis));
         let dump = policy.dump.as_ref().map(|dump| build_dump(&key, dump, diagnosis));
         // A part that is wrong is left out here; that there are errors keeps it from ever being used.
-        templates.insert(name.clone(), PolicyTemplate { snapshot: snapshot.flatten(), dump: dump.flatten() });
+        templates.insert(name.clone(), PolicyTemplate { snapshot: snapshot.flatten(), dump: dump.flatten(), drill });
     }
     templates
 }
@@ -217,7 +235,7 @@ fn timing(key: &str, keys: &Keys<'_>, diagnosis: &mut Diagnosis) -> Option<Timin
 }
 
 /// A schedule in UTC: whether it parses does not depend on the zone.
-fn schedule(table: &str, pattern: Option<&String>, diagnosis: &mut Diagnosis) -> Option<Schedule> {
+pub(super) fn schedule(table: &str, pattern: Option<&String>, diagnosis: &mut Diagnosis) -> Option<Schedule> {
     let key = format!("{table}.schedule");
     let advice = "write when, for example `schedule = \"0 3 * * Sun\"` for Sundays at 03:00";
     let pattern = diagnosis.required(&key, pattern, advice)?;
@@ -240,7 +258,7 @@ fn check_jitter(table: &str, schedule: &Schedule, jitter: SignedDuration, diagno
     }
 }
 
-fn retry(key: &str, given: &raw::Retry, diagnosis: &mut Diagnosis) -> Option<RetryPolicy> {
+pub(super) fn retry(key: &str, given: &raw::Retry, diagnosis: &mut Diagnosis) -> Option<RetryPolicy> {
     let mut positive =
         |name: &str, text: &str| diagnosis.parsed(&format!("{key}.{name}"), human::positive_duration(text), DURATIONS);
     let initial_backoff = positive("initial_backoff", &given.initial_backoff);
@@ -252,14 +270,4 @@ fn retry(key: &str, given: &raw::Retry, diagnosis: &mut Diagnosis) -> Option<Ret
         return None;
     }
     Some(RetryPolicy { initial_backoff, backoff_max, attempts_max: NonZeroU32::new(given.attempts_max)? })
-}
-
-/// Checked only: drills are not carried out yet.
-fn check_drill(key: &str, drill: &raw::Drill, diagnosis: &mut Diagnosis) {
-    schedule(key, drill.schedule.as_ref(), diagnosis);
-    for (name, text) in [("rto", &drill.rto), ("rpo", &drill.rpo)] {
-        if let Some(text) = text {
-            diagnosis.parsed(&format!("{key}.{name}"), human::positive_duration(text), DURATIONS);
-        }
-    }
 }

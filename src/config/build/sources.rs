@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 
-use super::check_name;
 use super::policies::{Keeping, PolicyTemplate, Promise};
+use super::{check_name, drills};
 use crate::config::diagnosis::{Diagnosis, join};
 use crate::config::environment::Environment;
 use crate::config::nearest::nearest;
 use crate::config::{raw, secret};
 use crate::domain::id::{DatabaseName, InstanceId, SourceId};
+use crate::domain::lease::LeaseId;
 use crate::policy::schedule::{Schedule, parse_zone};
 use crate::policy::{Obligation, SourcePolicy, Task};
 use crate::ports::credentials::LoginRef;
@@ -46,11 +47,13 @@ pub(super) fn build(
         };
         let id = diagnosis.parsed(&key, name.parse::<SourceId>(), "");
         let instance = instance(&key, source, diagnosis);
+        check_not_leased(&key, file, source, diagnosis);
         check_environment(&key, source, file, diagnosis);
         let Some(template) = template(&key, source, file, policies, diagnosis) else { continue };
         let dumps = template.dump.is_some();
-        let databases = databases(&key, source, dumps, diagnosis);
-        let login = login(&key, source, dumps, environment, diagnosis);
+        let reads = if dumps { Some("dumps") } else { template.drill.as_ref().map(|_| "drills") };
+        let databases = databases(&key, source, reads, diagnosis);
+        let login = login(&key, source, reads, environment, diagnosis);
         let dump_from = dump_from(&key, source, dumps, diagnosis);
         let (Some(id), Some(instance), Some(zone), Some(dump_from)) = (id, instance, zone, dump_from) else { continue };
         if let Some(login) = login {
@@ -58,7 +61,9 @@ pub(super) fn build(
         }
         let obligations = obligations(&id, template, &databases, source.suspend, &zone, diagnosis);
         let dump_settings = template.dump.as_ref().map(|(_, settings)| settings.clone());
-        let source = SourcePolicy { id: id.clone(), instance, databases, dump_from, dump_settings, obligations };
+        let drill = template.drill.as_ref();
+        let drill = drill.and_then(|drill| drills::of_source(&id, drill, &databases, source.suspend, &zone, diagnosis));
+        let source = SourcePolicy { id: id.clone(), instance, databases, dump_from, dump_settings, drill, obligations };
         sources.policies.insert(id, source);
     }
     sources
@@ -69,6 +74,19 @@ fn instance(source_key: &str, source: &raw::Source, diagnosis: &mut Diagnosis) -
     let name = diagnosis.required(&key, source.instance.as_ref(), "name the identifier of the RDS instance")?;
     // RDS stores identifiers in lower case and lists them so.
     diagnosis.parsed(&key, name.to_ascii_lowercase().parse(), "")
+}
+
+/// What drills restore into is deleted at their end: no source may look like that.
+fn check_not_leased(source_key: &str, file: &raw::File, source: &raw::Source, diagnosis: &mut Diagnosis) {
+    let is_reserved = |name: &&String| LeaseId::is_reserved(&file.snapshot_prefix, name);
+    if let Some(name) = source.instance.as_ref().filter(is_reserved) {
+        let problem = format!("`{name}` is a name for instances of restore drills, which are deleted");
+        diagnosis.report(
+            &format!("{source_key}.instance"),
+            problem,
+            "rename the instance, or change `snapshot_prefix`",
+        );
+    }
 }
 
 fn check_instances_differ(file: &raw::File, diagnosis: &mut Diagnosis) {
@@ -111,16 +129,23 @@ fn template<'a>(
     template
 }
 
-fn databases(source_key: &str, source: &raw::Source, dumps: bool, diagnosis: &mut Diagnosis) -> Vec<DatabaseName> {
+/// `reads` says what its policy makes that reads databases, if anything does.
+fn databases(
+    source_key: &str,
+    source: &raw::Source,
+    reads: Option<&str>,
+    diagnosis: &mut Diagnosis,
+) -> Vec<DatabaseName> {
     let key = format!("{source_key}.databases");
     let empty = Vec::new();
     let names = source.databases.as_ref().unwrap_or(&empty);
-    if names.is_empty() && dumps && !diagnosis.doubts(&key) {
+    if let Some(reads) = reads.filter(|_| names.is_empty() && !diagnosis.doubts(&key)) {
         let problem = if source.databases.is_some() { "empty" } else { "missing" };
-        diagnosis.report(&key, problem, "its policy makes dumps: list the databases to dump");
+        let what = if reads == "dumps" { "to dump" } else { "to look at" };
+        diagnosis.report(&key, problem, format!("its policy makes {reads}: list the databases {what}"));
     }
-    if !names.is_empty() && !dumps {
-        diagnosis.note(&key, "not used: the policy of this source makes no dumps");
+    if !names.is_empty() && reads.is_none() {
+        diagnosis.note(&key, "used by restores of instances only: the policy of this source makes no dumps");
     }
     let mut databases: Vec<DatabaseName> = Vec::new();
     for (index, name) in names.iter().enumerate() {
@@ -157,22 +182,23 @@ fn dump_from(
 fn login(
     source_key: &str,
     source: &raw::Source,
-    dumps: bool,
+    reads: Option<&str>,
     environment: &Environment,
     diagnosis: &mut Diagnosis,
 ) -> Option<LoginRef> {
     let key = format!("{source_key}.credentials");
-    if source.credentials.is_some() && !dumps {
-        diagnosis.note(&key, "not used: the policy of this source makes no dumps");
+    if source.credentials.is_some() && reads.is_none() {
+        diagnosis.note(&key, "used by restores of instances only: the policy of this source makes no dumps");
     }
     match &source.credentials {
         Some(credentials) => secret::login_ref(&key, credentials, environment, diagnosis),
-        None if dumps && !diagnosis.doubts(&key) => {
-            let advice = format!("its policy makes dumps: give the login as {}", secret::FORMS);
-            diagnosis.report(&key, "missing", advice);
+        None => {
+            if let Some(reads) = reads.filter(|_| !diagnosis.doubts(&key)) {
+                let advice = format!("its policy makes {reads}: give the login as {}", secret::FORMS);
+                diagnosis.report(&key, "missing", advice);
+            }
             None
         }
-        None => None,
     }
 }
 

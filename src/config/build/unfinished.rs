@@ -13,12 +13,6 @@ pub(super) fn report(file: &raw::File, diagnosis: &mut Diagnosis) {
         check_days(&key, days, diagnosis);
         note(&key, "the check of automated backups", diagnosis);
     }
-    for (name, policy) in &file.policies {
-        let key = join("policies", name);
-        if policy.drill.is_some() {
-            note(&format!("{key}.drill"), "the drill", diagnosis);
-        }
-    }
     for (name, route) in &file.alerts.routes {
         check_name("alerts.routes", name, diagnosis);
         let key = join("alerts.routes", name);

@@ -251,12 +251,38 @@ pub(in crate::config) struct Drill {
     /// Cron expression of five fields: minute, hour, day of month, month, weekday.
     #[schemars(required)]
     pub(in crate::config) schedule: Option<String>,
-    /// From what to restore; without it, from everything that the policy makes.
+    /// From what to restore; without it, from everything that the policy makes, and to the newest moment.
     pub(in crate::config) paths: Option<Vec<DrillPath>>,
-    /// How long a restore may take.
+    /// How long a restore may take, from the order to the last row that was read.
     pub(in crate::config) rto: Option<String>,
-    /// How old the restored data may be.
+    /// How old the restored data may be; where `pitr` is drilled, along that path only.
     pub(in crate::config) rpo: Option<String>,
+    /// How long a drill may take. Its instance is deleted then, whatever it has come to.
+    #[serde(default = "default_completion_deadline")]
+    pub(in crate::config) completion_deadline: String,
+    /// How drills are repeated that could not be carried out. A verdict on a backup is not.
+    #[serde(default)]
+    pub(in crate::config) retry: Retry,
+    /// Nothing is started.
+    #[serde(default)]
+    pub(in crate::config) suspend: bool,
+    /// What must be true of what came back.
+    #[serde(default)]
+    pub(in crate::config) assertions: Vec<Assertion>,
+}
+
+/// Something that must be true of a restored database.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Assertion {
+    /// What evidence calls it.
+    #[schemars(required)]
+    pub(in crate::config) name: Option<String>,
+    /// The database; may be left out where each source of the policy has only one.
+    pub(in crate::config) database: Option<String>,
+    /// A query that gives one boolean, such as "SELECT count(*) > 0 FROM bank.accounts".
+    #[schemars(required)]
+    pub(in crate::config) sql: Option<String>,
 }
 
 /// From what a drill restores.

@@ -125,7 +125,6 @@ fn what_is_accepted_and_not_carried_out_is_noted() {
     policies.critical.snapshot.schedule: `0 4 31 * *` skips months without a day 31: use `L` for the last day of each month
     policies.spare: no source has this policy
     environments.production.automated_backup_days: the check of automated backups is not carried out by this version
-    policies.critical.drill: the drill is not carried out by this version
     alerts.routes.database-team: this alert route is not carried out by this version
     ");
 }
@@ -137,8 +136,8 @@ fn logins_and_databases_that_nothing_uses_are_noted() {
     insta::assert_snapshot!(notes.join("\n"), @r#"
     policies.monthly: no source has this policy
     policies.monthly.snapshot.schedule: `0 3 30 * *` skips months without a day 30: use `L` for the last day of each month
-    sources.accounts.databases: not used: the policy of this source makes no dumps
-    sources.accounts.credentials: not used: the policy of this source makes no dumps
+    sources.accounts.databases: used by restores of instances only: the policy of this source makes no dumps
+    sources.accounts.credentials: used by restores of instances only: the policy of this source makes no dumps
     "#);
 }
 

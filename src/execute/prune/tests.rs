@@ -135,6 +135,8 @@ fn told(outcome: &Outcome) -> String {
         | Outcome::UploadAborted
         | Outcome::CopyBegun
         | Outcome::DumpCopied { .. }
-        | Outcome::Verified(_) => panic!("{outcome:?}"),
+        | Outcome::Verified(_)
+        | Outcome::DrillEnded(_)
+        | Outcome::Reaped => panic!("{outcome:?}"),
     }
 }

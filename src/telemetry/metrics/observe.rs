@@ -46,6 +46,7 @@ impl Metrics {
             self.observe_dumps(inventory, source);
         }
         self.observe_expired(policy, plan);
+        self.drills.observe(policy, inventory, plan);
         self.observe_findings(policy, plan);
         if let Some(ahead) = inventory.clock_skew {
             self.care.clock_skew.set(ahead.as_secs_f64());
@@ -111,6 +112,7 @@ impl Metrics {
         for family in of_source {
             family.keep_exactly(sources().map(|source| [source]));
         }
+        self.drills.keep_series(policy);
         self.aws_requests.keep_exactly(
             aws::all().flat_map(|(service, operation)| outcomes.map(|outcome| [service, operation, outcome])),
         );
@@ -276,7 +278,9 @@ fn running<'a>(inventory: &'a Inventory, plan: &'a Plan) -> BTreeSet<(&'a Source
             | Action::CopyDump(_)
             | Action::Verify(_)
             | Action::DeleteDump(_)
-            | Action::Sweep(_) => {}
+            | Action::Sweep(_)
+            | Action::Drill(_)
+            | Action::Reap(_) => {}
         }
     }
     running

@@ -61,13 +61,13 @@ fn contract(families: &[MetricFamily]) -> String {
 
 #[test]
 fn names_types_helps_and_labels_are_a_contract() {
-    let metrics = Metrics::new(&fixtures::policy(SMALL)).unwrap();
+    let metrics = Metrics::new(&fixtures::with_drills(fixtures::policy(SMALL))).unwrap();
     insta::assert_snapshot!(contract(&metrics.registry.gather()));
 }
 
 #[test]
 fn every_series_exists_before_the_first_look() {
-    let policy = fixtures::policy(TWO);
+    let policy = fixtures::with_drills(fixtures::policy(TWO));
     let metrics = Metrics::new(&policy).unwrap();
     let at_boot = series(&metrics);
     for (series, value) in &at_boot {

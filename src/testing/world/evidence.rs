@@ -89,6 +89,7 @@ async fn a_record_that_cannot_be_read_is_nobodys() {
         KeyRole::RunRecord { run, .. } => run.slot == dump.slot && run.database.is_some(),
         KeyRole::Verification { dump: own, plane, .. } => own == dump && plane == Plane::Primary,
         KeyRole::Manifest(_)
+        | KeyRole::DrillRecord(_)
         | KeyRole::DumpObject { .. }
         | KeyRole::Pin { .. }
         | KeyRole::PruneRecord { .. }

@@ -1,0 +1,415 @@
+//! Does a drill: an instance out of a backup, read to its last row, compared with what must be there, and thrown away.
+//!
+//! The record is written before RDS is asked for anything, and names the instance: whoever comes after a crash finds it. What
+//! a drill has made is deleted at its end whatever it came to; where that fails, the planner sees to it.
+
+mod dumps;
+mod ending;
+mod inspect;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::claim::Claim;
+use super::hold::Stop;
+use super::{Executor, Outcome};
+use crate::domain::drill::{DRILL_RECORD_VERSION, DrillRecord, DrillState, Phase, Reached, Restored};
+use crate::domain::inventory::Endpoint;
+use crate::domain::new_instance::{InstanceDetails, NewInstance, RestoreFrom};
+use crate::domain::progress::Progress;
+use crate::domain::run::LEASE;
+use crate::domain::tags;
+use crate::plan::action::{DrillPoint, ReapInstance, StartDrill};
+use crate::ports::credentials::LoginRef;
+use crate::ports::instances::Instances;
+use crate::ports::{Chain, ErrorKind, PortError};
+use crate::restore::instance::{Awaited, InstanceError, InstanceRequest, News};
+use crate::restore::{RestoreError, Server, judge};
+use ending::TearDown;
+use inspect::Read;
+
+/// How long a new master password may take to be in force.
+const PASSWORD_WITHIN: SignedDuration = SignedDuration::from_mins(15);
+
+/// Why a drill came to no verdict.
+#[derive(Debug, thiserror::Error)]
+enum DrillError {
+    /// An outside thing failed.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// There is no instance to look at.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] RestoreError),
+    /// It cannot be done as asked.
+    #[error("{0}")]
+    Impossible(String),
+    /// Stopped by us.
+    #[error("the drill was stopped")]
+    Stopped,
+    /// Another daemon has it.
+    #[error("another daemon has taken the drill over")]
+    ClaimLost,
+}
+
+/// What a drill found.
+#[derive(Debug, Default)]
+struct Findings {
+    faults: Vec<String>,
+    notes: Vec<String>,
+    tables: u64,
+    rows: u64,
+}
+
+/// A drill while it is done.
+struct Drilling<'a> {
+    executor: &'a Executor,
+    start: &'a StartDrill,
+    claim: Mutex<Claim<DrillRecord>>,
+    progress: &'a Arc<Progress>,
+    stop: CancellationToken,
+    /// Whether RDS was asked for the instance: one that was not is somebody else's.
+    ordered: AtomicBool,
+}
+
+impl Executor {
+    pub(super) async fn drill(
+        &self,
+        start: &StartDrill,
+        progress: &Arc<Progress>,
+        token: CancellationToken,
+    ) -> Result<Outcome, PortError> {
+        let Some(claim) = self.claim_drill(start).await? else { return Ok(Outcome::ClaimedElsewhere) };
+        let stop = token.child_token();
+        let ordered = AtomicBool::new(false);
+        let drilling = Drilling { executor: self, start, claim: Mutex::new(claim), progress, stop, ordered };
+        let finished = CancellationToken::new();
+        let work = async {
+            let found = drilling.work().await;
+            finished.cancel();
+            found
+        };
+        let hold = self.hold_claim(&drilling.claim, start.deadline, &finished, &drilling.stop);
+        let (found, stopped) = tokio::join!(work, hold);
+        if stopped == Some(Stop::ClaimLost) || matches!(found, Err(DrillError::ClaimLost)) {
+            return Ok(Outcome::ClaimedElsewhere);
+        }
+        // First of all what was found: it took hours. The instance is gone later, whoever sees to it.
+        let closed = drilling.close(found, stopped, &token).await?;
+        if !closed {
+            return Ok(Outcome::ClaimedElsewhere);
+        }
+        // A stop is no reason to leave the instance standing, only not to wait until it is gone.
+        if drilling.tear_down(&token).await == TearDown::Gone {
+            drilling.torn_down().await;
+        }
+        Ok(Outcome::DrillEnded(Box::new(drilling.claim.into_inner().record().clone())))
+    }
+
+    /// Takes the drill: its record is new, or on top of that of the attempt before.
+    async fn claim_drill(&self, start: &StartDrill) -> Result<Option<Claim<DrillRecord>>, PortError> {
+        let key = self.settings.layout.drill_record(&start.drill);
+        let now = self.ports.clock.now();
+        let before = start.before.as_ref().map(|stored| &stored.record);
+        let earlier = before.map(|record| record.instances().cloned().collect()).unwrap_or_default();
+        let mut errors = before.map(|record| record.earlier_errors.clone()).unwrap_or_default();
+        errors.extend(before.map(|record| match &record.state {
+            DrillState::Errored { message, .. } => message.clone(),
+            DrillState::Running | DrillState::Passed { .. } | DrillState::BackupBad { .. } => {
+                format!("attempt {}: its process {} is gone", record.attempt, record.owner)
+            }
+        }));
+        let record = DrillRecord {
+            version: DRILL_RECORD_VERSION,
+            installation: self.settings.installation.clone(),
+            source: start.drill.source.clone(),
+            slot: start.drill.slot,
+            path: start.drill.path,
+            attempt: start.attempt,
+            owner: self.ports.processes.this().clone(),
+            started_at: now,
+            lease_until: now.saturating_add(LEASE).unwrap_or(Timestamp::MAX),
+            instance: start.lease.clone(),
+            earlier_instances: earlier,
+            earlier_errors: errors,
+            ordered_at: None,
+            restored: None,
+            phases: Vec::new(),
+            notes: Vec::new(),
+            previous: None,
+            state: DrillState::Running,
+        };
+        let store = Arc::clone(&self.ports.store);
+        match &start.before {
+            None => Claim::take(store, key, record).await,
+            Some(stored) => Claim::take_over(store, key, record, stored.etag.clone()).await,
+        }
+    }
+
+    /// Deletes an instance that a drill has left.
+    pub(super) async fn reap(&self, reap: &ReapInstance) -> Result<Outcome, PortError> {
+        let found = self.instances()?.details(reap.lease.as_instance()).await?;
+        let is_anothers =
+            |found: InstanceDetails| !tags::may_be_lease(&found.setup.tags, &self.settings.installation, &reap.lease);
+        if found.is_some_and(is_anothers) {
+            return Ok(Outcome::Held { reason: "it bears the mark of another installation".to_owned() });
+        }
+        match self.ports.leases.delete(&reap.lease).await {
+            Ok(()) => Ok(Outcome::Reaped),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Outcome::Reaped),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Instances in the region of the sources.
+    fn instances(&self) -> Result<&Arc<dyn Instances>, PortError> {
+        let here = self.ports.instances.get(&self.settings.region);
+        here.ok_or_else(|| PortError::new("restore an instance", ErrorKind::Invalid).because(super::UNCONFIGURED))
+    }
+}
+
+impl Drilling<'_> {
+    /// From the order to the comparison.
+    async fn work(&self) -> Result<Findings, DrillError> {
+        match &self.start.point {
+            DrillPoint::Dumps(dumps) => self.restore_dumps(dumps).await,
+            DrillPoint::Snapshot { .. } | DrillPoint::Latest => self.restore_instance().await,
+        }
+    }
+
+    /// Along what RDS keeps.
+    async fn restore_instance(&self) -> Result<Findings, DrillError> {
+        let start = self.start;
+        let ports = &self.executor.ports;
+        let instances = Arc::clone(self.executor.instances()?);
+        let source = self.stoppable(instances.details(&start.instance)).await??;
+        let source = source.ok_or_else(|| DrillError::Impossible(format!("instance {} is gone", start.instance)))?;
+        let seen = self.look_at_source().await?;
+        let (from, data_of, seen) = self.what(&instances, seen).await?;
+        let recoverable_to = match &start.point {
+            DrillPoint::Latest => source.instance.latest_restorable_at.unwrap_or(data_of),
+            DrillPoint::Snapshot { .. } | DrillPoint::Dumps(_) => data_of,
+        };
+        let (setup, other_classes) = start.setup.of_instance(&source, start.marks.clone());
+        let request = InstanceRequest {
+            awaited: self.awaited(instances),
+            new: NewInstance { id: start.lease.as_instance().clone(), from: from.clone(), setup },
+            other_classes,
+        };
+        let point = match &from {
+            RestoreFrom::Snapshot(snapshot) => snapshot.to_string(),
+            RestoreFrom::Time { backups, .. } => backups.resource.to_string(),
+        };
+        let mut accepted = None;
+        let tell = |news: News| {
+            tracing::debug!(?news, "drill");
+            if let News::Accepted { class } = news {
+                accepted = Some((class, ports.clock.now()));
+            }
+        };
+        self.order().await?;
+        let made = request.make(&self.stop, tell).await?;
+        let (class, accepted_at) = accepted.unwrap_or_else(|| (made.setup.class.clone(), ports.clock.now()));
+        self.record(|record| {
+            record.restored = Some(Restored { point, data_of, recoverable_to, class });
+            record.phases.push(Reached { phase: Phase::Accepted, at: accepted_at });
+        })
+        .await?;
+        self.reached(Phase::Available).await?;
+        check_origin(&made, &from)?;
+        let server = self.server(&request.awaited, &made).await?;
+        self.reached(Phase::Connectable).await?;
+        self.look_through(&server, &seen, data_of).await
+    }
+
+    /// Reads everything that came back, and compares it with what must be there.
+    async fn look_through(
+        &self,
+        server: &Server,
+        seen: &inspect::Seen,
+        data_of: Timestamp,
+    ) -> Result<Findings, DrillError> {
+        let start = self.start;
+        let mut findings = Findings::default();
+        let mut read = Vec::new();
+        for database in &start.databases {
+            let expected = self.expected(database, seen, data_of).await?;
+            match inspect::read(server, database, self.progress, &self.stop).await? {
+                Read::Whole(tables) => {
+                    findings.tables += u64::try_from(tables.len()).unwrap_or(u64::MAX);
+                    findings.rows += tables.iter().map(|table| table.rows).sum::<u64>();
+                    read.push((database, expected, tables));
+                }
+                Read::Damaged(fault) => findings.faults.push(format!("{database}: {fault}")),
+                Read::Missing if expected.is_exact || expected.dumped.is_some() => {
+                    findings.faults.push(format!("database {database} is missing"));
+                }
+                Read::Missing => findings.notes.push(format!("database {database} is not there: it may be newer")),
+            }
+        }
+        self.reached(Phase::FullyRead).await?;
+        for (database, expected, tables) in read {
+            let assertions: Vec<_> = start.assertions.iter().filter(|own| own.database == *database).cloned().collect();
+            let found = inspect::look(server, database, &assertions, expected.is_exact, &self.stop).await?;
+            let rows = tables.iter().map(|table| (table.full_name(), table.rows)).collect();
+            let judged = judge::judge(&expected, &judge::Found { catalog: found.catalog, rows });
+            let named = |text: String| format!("{database}: {text}");
+            findings.faults.extend(judged.faults.into_iter().chain(found.faults).map(named));
+            findings.notes.extend(judged.notes.into_iter().chain(found.notes).map(named));
+        }
+        self.reached(Phase::Verified).await?;
+        Ok(findings)
+    }
+
+    fn awaited(&self, instances: Arc<dyn Instances>) -> Awaited {
+        Awaited {
+            instances,
+            clock: Arc::clone(&self.executor.ports.clock),
+            id: self.start.lease.as_instance().clone(),
+            poll_interval: self.start.poll_interval,
+            deadline: self.start.deadline,
+        }
+    }
+
+    /// Writes down that RDS is asked for the instance now.
+    async fn order(&self) -> Result<(), DrillError> {
+        let at = self.executor.ports.clock.now();
+        self.record(|record| record.ordered_at = Some(at)).await?;
+        self.ordered.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What is restored, the moment of its data, and what must be there. Automated backups are restored to just after the source
+    /// was looked at; it is looked at again when they reach that moment, for what went in between need not be there.
+    async fn what(
+        &self,
+        instances: &Arc<dyn Instances>,
+        seen: inspect::Seen,
+    ) -> Result<(RestoreFrom, Timestamp, inspect::Seen), DrillError> {
+        if let DrillPoint::Snapshot { snapshot, data_of } = &self.start.point {
+            return Ok((RestoreFrom::Snapshot(snapshot.clone()), *data_of, seen));
+        }
+        let wanted = seen.at;
+        loop {
+            let details = self.stoppable(instances.details(&self.start.instance)).await??;
+            let reaches = details.and_then(|details| details.instance.latest_restorable_at);
+            // Strictly: a moment must be before the latest one (RDS API reference).
+            if reaches.is_some_and(|reaches| reaches > wanted) {
+                break;
+            }
+            self.pause(self.start.poll_interval).await?;
+        }
+        let seen = seen.and_still(self.look_at_source().await?);
+        let listed = self.stoppable(instances.automated_backups(&self.start.instance)).await??;
+        let own = listed.iter().find(|backups| backups.resource == self.start.resource).cloned();
+        let own = own.ok_or_else(|| DrillError::Impossible("RDS lists no automated backups of it".to_owned()))?;
+        Ok((RestoreFrom::Time { backups: own, to: Some(wanted) }, wanted, seen))
+    }
+
+    /// A server that answers, with the source's own login, or with a new master password where that is not in the data.
+    async fn server(&self, awaited: &Awaited, made: &InstanceDetails) -> Result<Server, DrillError> {
+        let start = self.start;
+        let mut server = self.server_at(self.endpoint(made)?);
+        match self.first_of(awaited, &server).await {
+            Ok(()) => return Ok(server),
+            Err(InstanceError::LoginRefused { error, .. }) => {
+                tracing::info!(error = %Chain(&error), "the source's login is not in the backup: the instance gets a new master password");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let user = made.master_user.clone();
+        let user = user.ok_or_else(|| DrillError::Impossible("RDS does not say its master user".to_owned()))?;
+        let until = self.executor.ports.clock.now().saturating_add(PASSWORD_WITHIN).unwrap_or(Timestamp::MAX);
+        let password = loop {
+            match self.stoppable(self.executor.ports.leases.reset_master_password(&start.lease)).await? {
+                Ok(password) => break password,
+                // RDS still changes something else of it.
+                Err(error) if error.kind() == ErrorKind::WrongState && self.executor.ports.clock.now() < until => {
+                    self.pause(start.poll_interval).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        server.login = LoginRef::Password { user, password };
+        // It is in force some time after RDS has taken it; until then the server refuses it.
+        loop {
+            match self.first_of(awaited, &server).await {
+                Ok(()) => return Ok(server),
+                Err(InstanceError::LoginRefused { .. }) if self.executor.ports.clock.now() < until => {
+                    self.pause(start.poll_interval).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// An answer of the server: that a database is missing is one, and is told when it is looked at.
+    async fn first_of(&self, awaited: &Awaited, server: &Server) -> Result<(), InstanceError> {
+        let none = || PortError::new("ask a restored database", ErrorKind::Invalid).because("none is configured");
+        let first = self.start.databases.first().ok_or_else(none)?;
+        match awaited.first_answer(server, first, &self.stop).await {
+            Err(InstanceError::NoDatabase { .. }) => Ok(()),
+            answered => answered,
+        }
+    }
+
+    /// A server by the source's own login.
+    fn server_at(&self, endpoint: Endpoint) -> Server {
+        let ports = &self.executor.ports;
+        Server {
+            postgres: Arc::clone(&ports.postgres),
+            credentials: Arc::clone(&ports.credentials),
+            login: LoginRef::OfSource(self.start.drill.source.clone()),
+            endpoint,
+            name: format!("strongroom/drill-{}", self.start.drill.slot),
+        }
+    }
+
+    fn endpoint(&self, made: &InstanceDetails) -> Result<Endpoint, DrillError> {
+        let endpoint = made.instance.endpoint.clone();
+        endpoint.ok_or_else(|| DrillError::Impossible(format!("RDS shows no endpoint of {}", self.start.lease)))
+    }
+
+    async fn reached(&self, phase: Phase) -> Result<(), DrillError> {
+        let at = self.executor.ports.clock.now();
+        self.record(|record| record.phases.push(Reached { phase, at })).await
+    }
+
+    /// Writes down how far it is.
+    async fn record(&self, change: impl FnOnce(&mut DrillRecord)) -> Result<(), DrillError> {
+        let mut claim = self.claim.lock().await;
+        let mut record = claim.record().clone();
+        change(&mut record);
+        if claim.rewrite(record).await? { Ok(()) } else { Err(DrillError::ClaimLost) }
+    }
+
+    async fn stoppable<T>(&self, work: impl Future<Output = T>) -> Result<T, DrillError> {
+        tokio::select! {
+            done = work => Ok(done),
+            () = self.stop.cancelled() => Err(DrillError::Stopped),
+        }
+    }
+
+    async fn pause(&self, length: SignedDuration) -> Result<(), DrillError> {
+        let clock = &self.executor.ports.clock;
+        let until = clock.now().saturating_add(length).unwrap_or(Timestamp::MAX);
+        self.stoppable(clock.sleep_until(until)).await
+    }
+}
+
+/// Whether the instance was made of what was ordered, and of nothing else.
+fn check_origin(made: &InstanceDetails, from: &RestoreFrom) -> Result<(), DrillError> {
+    let wanted = crate::restore::instance::mark(from);
+    let found = made.setup.tags.get(crate::restore::instance::RESTORED_FROM);
+    if found.is_some_and(|found| *found == wanted) {
+        return Ok(());
+    }
+    let found = found.map_or("nothing that it says", String::as_str);
+    Err(DrillError::Impossible(format!("the instance was made of {found}, and not of {wanted}")))
+}

@@ -1,0 +1,215 @@
+//! What a drill looks at: the source before, and what came back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::{DrillError, Drilling};
+use crate::domain::id::DatabaseName;
+use crate::domain::progress::Progress;
+use crate::policy::drill::Assertion;
+use crate::ports::postgres::Session;
+use crate::ports::{Chain, ErrorKind, PortError};
+use crate::restore::catalog::{Catalog, read_catalog};
+use crate::restore::judge::Expected;
+use crate::restore::read_all::{TableRead, read_all};
+use crate::restore::{RestoreError, Server, with_session};
+
+/// Connections that read everything.
+const SESSIONS: usize = 4;
+
+/// The source, as it was just before.
+pub(super) struct Seen {
+    /// Its databases.
+    catalogs: BTreeMap<DatabaseName, Catalog>,
+    /// A moment after all of it was looked at, by the server's clock, in whole seconds.
+    pub(super) at: Timestamp,
+}
+
+/// What came of reading a database.
+pub(super) enum Read {
+    /// Every row.
+    Whole(Vec<TableRead>),
+    /// What the server has stored is damaged: what, and how it says so.
+    Damaged(String),
+    /// There is no such database.
+    Missing,
+}
+
+impl Seen {
+    /// What is there still at a second look, and was there at this one.
+    pub(super) fn and_still(mut self, later: Seen) -> Seen {
+        for (database, catalog) in &mut self.catalogs {
+            match later.catalogs.get(database) {
+                Some(later) => catalog.keep_common(later),
+                None => *catalog = Catalog::default(),
+            }
+        }
+        self
+    }
+}
+
+/// What was looked at in a restored database.
+#[derive(Debug, Default)]
+pub(super) struct Looked {
+    pub(super) catalog: Catalog,
+    pub(super) faults: Vec<String>,
+    pub(super) notes: Vec<String>,
+}
+
+impl Drilling<'_> {
+    /// Looks at the source: some queries of the system's tables in each database, and whether assertions can be asked at all.
+    pub(super) async fn look_at_source(&self) -> Result<Seen, DrillError> {
+        let start = self.start;
+        let ports = &self.executor.ports;
+        let endpoint = start.source_endpoint.clone();
+        let endpoint = endpoint.ok_or_else(|| DrillError::Impossible("the source has no endpoint".to_owned()))?;
+        let server = self.server_at(endpoint);
+        let mut seen = Seen { catalogs: BTreeMap::new(), at: ports.clock.now() };
+        for database in &start.databases {
+            let own: Vec<_> = start.assertions.iter().filter(|own| own.database == *database).cloned().collect();
+            let look = move |session: &mut dyn Session| {
+                session.query(ON_PRODUCTION)?;
+                for assertion in &own {
+                    session.query(&format!("EXPLAIN {}", question(assertion))).map_err(|error| {
+                        let named = format!("ask assertion `{}` of the source", assertion.name);
+                        PortError::new(named, ErrorKind::Invalid).because(error)
+                    })?;
+                }
+                Ok(read_catalog(session)?)
+            };
+            let catalog = with_session(&server, database, &self.stop, look).await?;
+            let at = catalog.at.parse::<Timestamp>();
+            seen.at = at.map_err(|_| DrillError::Impossible("the source does not tell its time".to_owned()))?;
+            seen.catalogs.insert(database.clone(), catalog);
+        }
+        Ok(seen)
+    }
+
+    /// What a restored database must have.
+    pub(super) async fn expected(
+        &self,
+        database: &DatabaseName,
+        seen: &Seen,
+        data_of: Timestamp,
+    ) -> Result<Expected, DrillError> {
+        let source = seen.catalogs.get(database).cloned().unwrap_or_default();
+        let dump = self.start.dumps_before.iter().find(|dump| dump.database == *database);
+        let mut dumped = None;
+        if let Some(dump) = dump {
+            let manifest = self.manifest(dump).await?;
+            // A dump that is newer than the backup may have what the backup cannot have.
+            if manifest.snapshot_at <= data_of {
+                let tables = manifest.tables.iter();
+                dumped = Some(tables.map(|table| (format!("{}.{}", table.schema, table.name), table.rows)).collect());
+            }
+        }
+        Ok(Expected { source, is_exact: data_of >= seen.at, dumped })
+    }
+}
+
+/// Reads every row of a database.
+pub(super) async fn read(
+    server: &Server,
+    database: &DatabaseName,
+    progress: &Arc<Progress>,
+    stop: &CancellationToken,
+) -> Result<Read, RestoreError> {
+    match read_all(server, database, SESSIONS, progress, stop).await {
+        Ok(tables) => Ok(Read::Whole(tables)),
+        Err(error) => match error.kind() {
+            Some(ErrorKind::Damaged) => Ok(Read::Damaged(Chain(&error).to_string())),
+            Some(ErrorKind::NotFound) if matches!(error, RestoreError::Port(_)) => Ok(Read::Missing),
+            Some(_) | None => Err(error),
+        },
+    }
+}
+
+/// Looks at a restored database: its catalog, its indexes where amcheck is there, and what must be true.
+pub(super) async fn look(
+    server: &Server,
+    database: &DatabaseName,
+    assertions: &[Assertion],
+    is_exact: bool,
+    stop: &CancellationToken,
+) -> Result<Looked, RestoreError> {
+    let assertions = assertions.to_vec();
+    with_session(server, database, stop, move |session: &mut dyn Session| {
+        let mut looked = Looked { catalog: read_catalog(session)?, ..Looked::default() };
+        check_indexes(session, &mut looked)?;
+        for assertion in &assertions {
+            assert(session, assertion, is_exact, &mut looked)?;
+        }
+        Ok(looked)
+    })
+    .await
+}
+
+/// Every B-tree index, by amcheck: reading tables does not read them.
+fn check_indexes(session: &mut dyn Session, looked: &mut Looked) -> Result<(), PortError> {
+    let schema = session.query(AMCHECK)?.into_iter().flatten().flatten().next();
+    let Some(function) = schema else {
+        looked.notes.push("indexes were not checked: amcheck is not installed, or we may not call it".to_owned());
+        return Ok(());
+    };
+    for row in session.query(INDEXES)? {
+        let mut fields = row.into_iter().flatten();
+        let (Some(oid), Some(name)) = (fields.next(), fields.next()) else { continue };
+        match session.query(&format!("SELECT {function}({oid}::oid::regclass)")) {
+            Ok(_) => {}
+            Err(error) if error.may_pass() => return Err(error),
+            Err(error) if error.kind() == ErrorKind::Damaged => {
+                looked.faults.push(format!("index {name} is damaged: {}", Chain(&error)));
+            }
+            Err(error) => looked.notes.push(format!("index {name} was not checked: {}", Chain(&error))),
+        }
+    }
+    Ok(())
+}
+
+/// The assertion as one question with one answer. Whatever its text would do beside that is no SQL any more.
+fn question(assertion: &Assertion) -> String {
+    format!("SELECT (\n{}\n) IS TRUE", assertion.sql)
+}
+
+/// Where the source could be asked, what came back must be able to answer, unless it may be older than what is asked for.
+fn assert(
+    session: &mut dyn Session,
+    assertion: &Assertion,
+    is_exact: bool,
+    looked: &mut Looked,
+) -> Result<(), PortError> {
+    let name = &assertion.name;
+    match session.query(&question(assertion)) {
+        Ok(rows) => {
+            let value = rows.first().and_then(|row| row.first()).cloned().flatten();
+            if value.as_deref() != Some("t") {
+                looked.faults.push(format!("assertion `{name}` does not hold"));
+            }
+        }
+        Err(error) if error.may_pass() => return Err(error),
+        Err(error) => {
+            let told = format!("assertion `{name}` cannot be asked: {}", Chain(&error));
+            let is_fault =
+                error.kind() == ErrorKind::Damaged || is_exact && error.kind() != ErrorKind::PermissionDenied;
+            if is_fault { looked.faults.push(told) } else { looked.notes.push(told) }
+        }
+    }
+    Ok(())
+}
+
+/// Nothing is written there, nobody waits for us for long, and we wait for nobody for long.
+const ON_PRODUCTION: &str =
+    "SET default_transaction_read_only = on; SET lock_timeout = '10s'; SET statement_timeout = '60s'";
+/// The function that checks an index, with its schema, if we may call it.
+const AMCHECK: &str = "SELECT pg_catalog.format('%I.bt_index_check', n.nspname) FROM pg_catalog.pg_extension e \
+     JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace JOIN pg_catalog.pg_proc p ON p.pronamespace = n.oid \
+     WHERE e.extname = 'amcheck' AND p.proname = 'bt_index_check' AND p.pronargs = 1 \
+     AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')";
+const INDEXES: &str = "SELECT c.oid::text, n.nspname || '.' || c.relname FROM pg_catalog.pg_class c \
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_am a ON a.oid = c.relam \
+     JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid \
+     WHERE c.relkind = 'i' AND a.amname = 'btree' AND c.relpersistence = 'p' AND i.indisvalid AND i.indisready \
+     AND n.nspname NOT LIKE 'pg\\_toast%'";

@@ -1,0 +1,103 @@
+//! What restore drills have shown.
+
+use prometheus::{Gauge, GaugeVec, Registry};
+
+use super::family::{Family, gauge, gauges};
+use super::seconds_of;
+use crate::domain::drill::Phase;
+use crate::domain::inventory::Inventory;
+use crate::plan::Plan;
+use crate::plan::drill::instances_standing;
+use crate::policy::Policy;
+
+/// Series of drills: of each path that a source's policy has.
+#[derive(Debug)]
+pub(super) struct DrillMetrics {
+    last_success: Family<GaugeVec, 2>,
+    overdue: Family<GaugeVec, 2>,
+    phase: Family<GaugeVec, 3>,
+    rto: Family<GaugeVec, 2>,
+    rpo: Family<GaugeVec, 2>,
+    instances: Gauge,
+}
+
+impl DrillMetrics {
+    pub(super) fn register(registry: &Registry) -> prometheus::Result<DrillMetrics> {
+        let by_path = ["source", "path"];
+        Ok(DrillMetrics {
+            last_success: gauges(
+                registry,
+                "strongroom_drill_last_success_timestamp_seconds",
+                by_path,
+                "When the newest restore drill had ended that was passed. 0: never.",
+            )?,
+            overdue: gauges(
+                registry,
+                "strongroom_drill_overdue",
+                by_path,
+                "1 where a restore drill was due and has no verdict within its time.",
+            )?,
+            phase: gauges(
+                registry,
+                "strongroom_drill_phase_seconds",
+                ["source", "path", "phase"],
+                "From the order until the phase was reached, in the newest drill that has a verdict. 0: it was not reached.",
+            )?,
+            rto: gauges(
+                registry,
+                "strongroom_rto_seconds",
+                by_path,
+                "From the order until the last row was read, in the newest drill that has a verdict. 0: never.",
+            )?,
+            rpo: gauges(
+                registry,
+                "strongroom_rpo_seconds",
+                by_path,
+                "How old the restored data was when the newest drill began that has a verdict. 0: never.",
+            )?,
+            instances: gauge(
+                registry,
+                "strongroom_drill_instances",
+                "Instances of restore drills that stand. They are deleted when their drill ends.",
+            )?,
+        })
+    }
+
+    /// Makes every series of a policy, and drops the others.
+    pub(super) fn keep_series(&self, policy: &Policy) {
+        let paths = || {
+            policy.sources.values().flat_map(|source| {
+                let paths = source.drill.iter().flat_map(|drill| &drill.paths);
+                paths.map(|path| [source.id.as_str(), path.as_str()])
+            })
+        };
+        for family in [&self.last_success, &self.overdue, &self.rto, &self.rpo] {
+            family.keep_exactly(paths());
+        }
+        let phases = Phase::ALL.map(Phase::as_str);
+        self.phase.keep_exactly(paths().flat_map(|[source, path]| phases.map(|phase| [source, path, phase])));
+    }
+
+    /// Sets them. What could not be seen keeps its last value.
+    pub(super) fn observe(&self, policy: &Policy, inventory: &Inventory, plan: &Plan) {
+        if inventory.instances.is_ok() {
+            let standing = u32::try_from(instances_standing(policy, inventory)).unwrap_or(u32::MAX);
+            self.instances.set(f64::from(standing));
+        }
+        for decision in &plan.drills {
+            if inventory.store(&decision.source).is_err() {
+                continue;
+            }
+            let labels = [decision.source.as_str(), decision.path.as_str()];
+            self.last_success.set(labels, decision.last_passed_at.map_or(0.0, seconds_of));
+            self.overdue.set(labels, if decision.overdue { 1.0 } else { 0.0 });
+            let Some(last) = &decision.last else { continue };
+            self.rto.set(labels, last.recovery_time().map_or(0.0, |length| length.as_secs_f64()));
+            self.rpo.set(labels, last.data_loss().map_or(0.0, |length| length.as_secs_f64()));
+            for phase in Phase::ALL {
+                let took = last.took_until(phase).map_or(0.0, |length| length.as_secs_f64());
+                self.phase.set([labels[0], labels[1], phase.as_str()], took);
+            }
+        }
+    }
+}

@@ -1,0 +1,317 @@
+"""Restore drills: a backup comes back in an instance of its own, all of it is looked at, and that instance goes."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.error import HTTPError
+
+import pytest
+from botocore.exceptions import ClientError
+from case import YEARLY, Case, Config, quick
+from postgres_tools import locked, psql, row_counts
+from sandbox_process import Sandbox
+from strongroom_process import Strongroom
+from waiting import wait_until
+
+SOURCE, INSTANCE = "accounts", "bank-accounts"
+DRILLS: Config = {"subnet_group": "drills", "security_groups": ["sg-0a1b2c3d"]}
+RETRY: Config = {"initial_backoff": "1s", "backoff_max": "2s"}
+PATHS = ("snapshot", "pitr", "dump")
+PHASES = ["accepted", "available", "connectable", "fully_read", "verified", "torn_down"]
+SECONDS = 240
+
+
+@pytest.fixture(scope="module", autouse=True)
+def subnet_group(sandbox: Sandbox) -> None:
+    sandbox.subnet_group(DRILLS["subnet_group"])
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(case: Case) -> Iterator[None]:
+    yield
+    for name in instances(case):
+        try:
+            case.sandbox.client("rds").delete_db_instance(DBInstanceIdentifier=name, SkipFinalSnapshot=True)
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == "InvalidDBInstanceState", error
+
+
+def configure(case: Case, *paths: str, **drill: Any) -> Strongroom:
+    wanted = {"schedule": YEARLY, "retry": RETRY, "paths": list(paths or PATHS), **drill}
+    return case.configure(SOURCE, snapshot=quick(), dump=quick(engine=None), drill=wanted, drills=DRILLS)
+
+
+def instances(case: Case) -> list[str]:
+    """The instances of this test's drills that stand."""
+    pages = case.sandbox.client("rds").get_paginator("describe_db_instances").paginate()
+    found = [item["DBInstanceIdentifier"] for page in pages for item in page["DBInstances"]]
+    return [name for name in found if name.startswith(f"{case.name}-drill-")]
+
+
+def records(case: Case) -> list[dict[str, Any]]:
+    """The records of this test's drills, in the order of their keys."""
+    return case.documents([key for key in case.keys() if "/drills/" in key])
+
+
+def touched(case: Case) -> set[str]:
+    """The instances that strongroom asked RDS to change or delete."""
+    verbs = ("Modify", "Delete", "Reboot", "Stop", "Start")
+    calls = [call for verb in verbs for call in case.calls(f"{verb}DBInstance")]
+    return {call["key"] for call in calls}
+
+
+@contextmanager
+def changed(case: Case, undo: str, *do: str) -> Iterator[None]:
+    """Changes the source until the end of the block."""
+    for sql in do:
+        psql(case.sandbox, INSTANCE, SOURCE, sql)
+    try:
+        yield
+    finally:
+        psql(case.sandbox, INSTANCE, SOURCE, undo)
+
+
+def test_a_backup_comes_back_along_each_path_and_its_evidence_is_chained(case: Case) -> None:
+    holds = {"name": "accounts are there", "sql": "SELECT count(*) > 0 FROM bank.accounts"}
+    strongroom = configure(case, rto="1h", rpo="30d", assertions=[holds])
+    strongroom("backup", "snapshot", SOURCE, seconds=SECONDS)
+    strongroom("backup", "dump", SOURCE, seconds=SECONDS)
+    ended = strongroom("drill", SOURCE, seconds=SECONDS)
+    assert ended.out.count("passed: drill ") == 3, ended.out
+    by_path = {record["path"]: record for record in records(case)}
+    rows = row_counts(case.sandbox, INSTANCE, SOURCE)
+    views = int(psql(case.sandbox, INSTANCE, SOURCE, "SELECT count(*) FROM bank.monthly_turnover")[0][0])
+    for path, record in by_path.items():
+        assert record["state"] == "passed" and record["attempt"] == 1, record
+        assert [reached["phase"] for reached in record["phases"]] == PHASES
+        # Unlogged tables come back empty but from a dump, and what a view holds is no row of a dump.
+        from_rds = sum(rows.values()) - rows["bank.web_sessions"] + views
+        assert record["rows"] == (sum(rows.values()) if path == "dump" else from_rds), path
+        assert record["restored"]["class"] == "db.t3.micro"
+    assert by_path["snapshot"]["restored"]["point"] == case.snapshot_ids()[0]
+    (manifest,) = case.manifests(SOURCE)
+    assert by_path["dump"]["restored"]["point"] == f"{SOURCE}/{SOURCE}/{manifest['slot']}"
+    assert all("previous" not in record for record in by_path.values()), "each path has a chain of its own"
+    assert instances(case) == [], "nothing is left"
+    assert all("-drill-" in name for name in touched(case)), "no source was touched"
+    status = strongroom("status", code=None).out
+    assert re.search(r"drill by snapshot: passed .* ago, RTO .*, RPO ", status), status
+    assert len(case.calls("RestoreDBInstanceFromDBSnapshot")) == 1
+    strongroom("drill", SOURCE, "--path", "snapshot", seconds=SECONDS)
+    assert "1 of its links were checked, and all hold." in strongroom("evidence").out
+
+
+def test_the_daemon_drills_when_it_is_due_and_shows_what_it_found(case: Case) -> None:
+    strongroom = configure(case)
+    daemon = strongroom.start()
+    daemon.wait_for(lambda: len(daemon.lines("drill passed")) == 3, "all drills have passed", seconds=SECONDS)
+    wait_until(lambda: instances(case) == [], "their instances are gone")
+    for path in PATHS:
+        labels = {"source": SOURCE, "path": path}
+        passed = lambda labels=labels: daemon.metric(  # noqa: E731
+            "strongroom_drill_last_success_timestamp_seconds", **labels
+        )
+        daemon.wait_for(lambda passed=passed: passed() > 0, "the metric says so")
+        assert daemon.metric("strongroom_rto_seconds", **labels) > 0
+        assert daemon.metric("strongroom_drill_phase_seconds", phase="available", **labels) > 0
+        assert daemon.metric("strongroom_drill_overdue", **labels) == 0
+    assert daemon.terminate() == 0
+    assert not daemon.at_level("ERROR"), daemon.tail()
+    again = strongroom.start()
+    again.wait_ready()
+    assert "has its verdict" in strongroom("plan").out
+    assert len(records(case)) == 3 and again.terminate() == 0
+
+
+def test_what_the_source_had_and_the_backup_lacks_is_a_bad_backup_and_named(case: Case) -> None:
+    """T28. The restored copy is damaged before it is looked at, as a backup might be."""
+    table = f"t_{case.name}"
+    strongroom = configure(case, "pitr")
+    make = f"CREATE TABLE {table} AS SELECT 1 AS n; GRANT SELECT ON {table} TO PUBLIC"
+    with changed(case, f"DROP TABLE {table}", make):
+        strongroom("backup", "dump", SOURCE, seconds=SECONDS)
+        for damage, fault in [
+            (f"DROP TABLE {table}", f"accounts: table public.{table} is missing"),
+            (f"DELETE FROM {table}", f"table public.{table} is empty, and had 1 rows in the dump before"),
+            ("SELECT setval('bank.statement_number', 1)", "sequence bank.statement_number stands at 1"),
+            (
+                "REFRESH MATERIALIZED VIEW bank.monthly_turnover WITH NO DATA",
+                "materialized view bank.monthly_turnover is not filled",
+            ),
+        ]:
+            assert drill_with_damage(case, strongroom, damage) == 3
+            newest = max(records(case), key=lambda record: str(record["started_at"]))
+            assert newest["state"] == "backup_bad", newest
+            assert any(fault in told for told in newest["faults"]), newest["faults"]
+            assert newest["phases"][-1]["phase"] == "torn_down"
+        status = strongroom("status", code=3).out
+        assert "critical: accounts: the last drill by pitr found the backup bad" in status, status
+
+
+def test_a_database_that_is_missing_is_a_bad_backup_and_no_wrong_login(case: Case) -> None:
+    """T28. The only database is not in the backup."""
+    strongroom = configure(case, "pitr")
+    with case.sandbox.stuck("creating"):
+        process = strongroom.begin("drill", SOURCE)
+        (name,) = wait_until(lambda: instances(case), "its instance is being made")
+        wait_until(lambda: answers(case, name), "the server of the copy answers")
+        case.sandbox.rds("run_sql", id=name, sql=f"ALTER DATABASE {SOURCE} RENAME TO lost", database="postgres")
+    out, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 3 and f"database {SOURCE} is missing" in out, out
+    assert not case.calls("ModifyDBInstance"), "its login was good"
+
+
+def test_a_dump_that_was_damaged_since_is_a_bad_backup_and_its_table_is_named(case: Case) -> None:
+    """T28. A bit of a table's object flips."""
+    strongroom = configure(case, "dump")
+    strongroom("backup", "dump", SOURCE, seconds=SECONDS)
+    (manifest,) = case.manifests(SOURCE)
+    table = next(table for table in manifest["tables"] if table["name"] == "accounts")
+    key = next(item["key"] for item in manifest["objects"] if f"/{table['dump_id']}.dat" in item["key"])
+    case.sandbox.s3("corrupt", bucket=case.bucket, key=key, offset=40)
+    ended = strongroom("drill", SOURCE, code=3, seconds=SECONDS)
+    assert "this backup is not to be relied on" in ended.out and "bank.accounts" in ended.out, ended.out
+    (record,) = records(case)
+    assert record["state"] == "backup_bad" and instances(case) == []
+
+
+def drill_with_damage(case: Case, strongroom: Strongroom, sql: str) -> int:
+    """Drills, and changes the restored copy by `sql` before RDS shows it as available; returns how it ended."""
+    with case.sandbox.stuck("creating"):
+        process = strongroom.begin("drill", SOURCE, "--path", "pitr")
+        (name,) = wait_until(lambda: instances(case), "its instance is being made")
+        wait_until(lambda: answers(case, name), "the server of the copy answers")
+        case.sandbox.rds("run_sql", id=name, sql=sql, database=SOURCE)
+    process.communicate(timeout=SECONDS)
+    return process.returncode
+
+
+def answers(case: Case, name: str) -> bool:
+    """Whether the server of a copy takes writes, whatever RDS shows of its instance."""
+    try:
+        recovering = case.sandbox.rds("run_sql", id=name, sql="SELECT pg_is_in_recovery()", database=SOURCE)
+    except HTTPError:
+        return False
+    return recovering[0][0] in (False, "f", "False", "false")
+
+
+def test_an_assertion_that_does_not_hold_fails_the_drill_and_one_that_cannot_be_asked_is_no_verdict(case: Case) -> None:
+    wrong = {"name": "misspelt", "sql": "SELECT count(*) > 0 FROM bank.acounts"}
+    number = {"name": "no yes or no", "sql": "SELECT count(*) FROM bank.accounts"}
+    more = {"name": "more than a question", "sql": "SELECT true; DROP TABLE bank.accounts"}
+    strongroom = configure(case, "snapshot")
+    strongroom("backup", "snapshot", SOURCE, seconds=SECONDS)
+    for assertion in (wrong, number, more):
+        strongroom = configure(case, "snapshot", assertions=[assertion])
+        ended = strongroom("drill", SOURCE, code=1, seconds=SECONDS)
+        assert f"ask assertion `{assertion['name']}` of the source" in ended.out, ended.out
+        assert "says nothing of the backup" in ended.out
+    assert not case.calls("RestoreDBInstanceFromDBSnapshot"), "nothing was restored for them"
+    never = {"name": "too many", "sql": "SELECT count(*) > 1000000 FROM bank.accounts"}
+    strongroom = configure(case, "snapshot", assertions=[never])
+    ended = strongroom("drill", SOURCE, code=3, seconds=SECONDS)
+    assert "fault       accounts: assertion `too many` does not hold" in ended.out, ended.out
+    ended = strongroom("drill", SOURCE, code=4, seconds=SECONDS)
+    assert "there is no good snapshot" in ended.err, "what was found bad is no backup any more"
+    assert "bad: a restore drill found" in strongroom("list").out
+
+
+@pytest.mark.parametrize("phase", ["accepted", "connectable", "verified"])
+def test_a_daemon_that_is_killed_in_a_drill_leaves_no_instance_and_comes_to_the_right_verdict(
+    case: Case, phase: str
+) -> None:
+    """T27. Killed when the instance is ordered, when its server answers, and when it is deleted."""
+    strongroom = configure(case, "snapshot")
+    strongroom("backup", "snapshot", SOURCE, seconds=SECONDS)
+    with case.sandbox.stuck("deleting" if phase == "verified" else "creating"):
+        daemon = strongroom.start()
+        (first,) = daemon.wait_for(lambda: instances(case), "the instance is being made")
+        if phase == "connectable":
+            wait_until(lambda: answers(case, first), "the server of the copy answers")
+            # A table that somebody has locked cannot be read to its end.
+            port = int(case.sandbox.rds("run_sql", id=first, sql="SHOW port")[0][0])
+            with locked(case.sandbox, first, SOURCE, "bank.accounts", port):
+                case.sandbox.rds("unstick")
+                daemon.wait_for(lambda: reached(case) == phase, "its server has answered", seconds=SECONDS)
+                daemon.kill()
+        elif phase == "verified":
+            daemon.wait_for(lambda: reached(case) == phase, "it is looked at", seconds=SECONDS)
+        daemon.kill()
+    again = strongroom.start()
+    if phase != "verified":
+        again.wait_for_line("drill passed", seconds=SECONDS)
+    wait_until(lambda: instances(case) == [], "no instance is left")
+    (record,) = records(case)
+    assert record["state"] == "passed", record
+    if phase == "verified":
+        assert record["attempt"] == 1, "what was found was written before the instance was deleted"
+    else:
+        assert record["attempt"] == 2 and record["earlier_instances"] == [first], record
+        assert "is gone" in record["earlier_errors"][0]
+    assert touched(case) <= {first, record["instance"]}
+    assert again.terminate() == 0
+
+
+def reached(case: Case) -> str:
+    """The last phase that is written down of the only drill."""
+    found = records(case)
+    phases = found[0]["phases"] if found else []
+    return str(phases[-1]["phase"]) if phases else ""
+
+
+def test_an_order_that_rds_refuses_is_no_verdict_and_is_tried_again(case: Case) -> None:
+    """T26. AWS has no room for the class, and then it has."""
+    strongroom = configure(case, "snapshot")
+    strongroom("backup", "snapshot", SOURCE, seconds=SECONDS)
+    case.fault("no_capacity", "RestoreDBInstanceFromDBSnapshot", count=1)
+    daemon = strongroom.start()
+    line = daemon.wait_for_line("drill could not be carried out, which says nothing of the backup; it is tried again")
+    assert "no room for this class" in str(line)
+    daemon.wait_for_line("drill passed", seconds=SECONDS)
+    (record,) = records(case)
+    assert record["attempt"] == 2 and "no room" in record["earlier_errors"][0], record
+    assert daemon.terminate() == 0 and instances(case) == []
+
+
+def test_sigterm_in_a_drill_takes_its_instance_along(case: Case) -> None:
+    """T26. A drill that is stopped leaves nothing standing."""
+    strongroom = configure(case, "snapshot")
+    strongroom("backup", "snapshot", SOURCE, seconds=SECONDS)
+    daemon = strongroom.start()
+    daemon.wait_for(lambda: instances(case), "the instance is being made")
+    name = instances(case)[0]
+    wait_until(lambda: case.sandbox.instance(name)["DBInstanceStatus"] == "available", "it is there")
+    daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.process.wait(40) == 0
+    wait_until(lambda: instances(case) == [], "it is gone")
+    assert records(case)[0]["state"] in ("errored", "passed"), json.dumps(records(case))
+
+
+def test_an_instance_of_production_is_never_reaped_whatever_says_so(case: Case) -> None:
+    """T27. A record that names a source's instance, and marks of ours on an instance that is not ours."""
+    strongroom = configure(case, "snapshot")
+    strongroom("backup", "snapshot", SOURCE, seconds=SECONDS)
+    strongroom("drill", SOURCE, seconds=SECONDS)
+    (key,) = [key for key in case.keys() if "/drills/" in key]
+    record = json.loads(case.get(key))
+    record["instance"] = "bank-lending"
+    case.sandbox.client("s3").put_object(Bucket=case.bucket, Key=f"{case.name}/{key}", Body=json.dumps(record))
+    rds = case.sandbox.client("rds")
+    arn = case.sandbox.instance("bank-lending")["DBInstanceArn"]
+    tags = {"strongroom:owner": f"{case.name}/bank-lending", "strongroom:expires": "2020-01-01T00:00:00Z"}
+    marks = [{"Key": name, "Value": value} for name, value in tags.items()]
+    rds.add_tags_to_resource(ResourceName=arn, Tags=marks)
+    try:
+        daemon = strongroom.start()
+        daemon.wait_ready()
+        wait_until(lambda: len(case.calls("DescribeDBInstances")) > 5, "it has looked several times")
+        assert daemon.terminate() == 0
+        assert all(name.startswith(f"{case.name}-drill-") for name in touched(case))
+        assert case.sandbox.instance("bank-lending")["DBInstanceStatus"] == "available"
+    finally:
+        rds.remove_tags_from_resource(ResourceName=arn, TagKeys=list(tags))
