@@ -80,7 +80,7 @@ impl AwsInstances {
         &self,
         new: &NewInstance,
         backups: &AutomatedBackups,
-        to: Option<jiff::Timestamp>,
+        to: jiff::Timestamp,
     ) -> Result<(), NotRestored> {
         let request = self.client.restore_db_instance_to_point_in_time();
         let request = set_up!(request.target_db_instance_identifier(new.id.as_str()), &new.setup);
@@ -90,10 +90,7 @@ impl AwsInstances {
             (Some(arn), false) => request.source_db_instance_automated_backups_arn(arn),
             (_, _) => request.source_dbi_resource_id(backups.resource.as_str()),
         };
-        let request = match to {
-            Some(moment) => request.restore_time(date_time(moment)),
-            None => request.use_latest_restorable_time(true),
-        };
+        let request = request.restore_time(date_time(to));
         let what = format!("restore instance {} to a point in time as instance {}", backups.instance, new.id);
         request.send().await.map(drop).map_err(|error| not_restored(what, error))
     }

@@ -12,6 +12,7 @@ use crate::domain::drill::{DrillPath, DrillRecord, DrillState, Phase};
 use crate::domain::id::SourceId;
 use crate::domain::progress::Progress;
 use crate::execute::Outcome;
+use crate::plan::Plan;
 use crate::plan::action::Action;
 use crate::plan::drill::manual;
 use crate::policy::drill::DrillPolicy;
@@ -58,8 +59,10 @@ impl Drill {
         path: DrillPath,
         token: &CancellationToken,
     ) -> anyhow::Result<Exit> {
-        self.reap(assembly, token).await;
-        let (inventory, plan) = look(assembly).await;
+        let (mut inventory, mut plan) = look(assembly).await;
+        if reap(assembly, &plan, token).await {
+            (inventory, plan) = look(assembly).await;
+        }
         let now = assembly.ports.clock.now();
         let action = match manual(&assembly.policy, &inventory, &plan.points, (&self.source, path), now) {
             Ok(action) => action,
@@ -108,18 +111,17 @@ impl Drill {
     }
 }
 
-impl Drill {
-    /// Deletes what drills have left: where no daemon runs nobody else does.
-    async fn reap(&self, assembly: &mut Assembly, token: &CancellationToken) {
-        let (_, plan) = look(assembly).await;
-        for action in plan.actions.into_iter().filter(|action| matches!(action, Action::Reap(_))) {
-            say(&action.to_string());
-            let progress = Arc::new(Progress::default());
-            if let Outcome::Failed { error } = assembly.executor.execute(action, progress, token.clone()).await {
-                complain(&Chain(&error));
-            }
+/// Deletes what drills have left, where no daemon runs nobody else does; whether there was anything.
+async fn reap(assembly: &Assembly, plan: &Plan, token: &CancellationToken) -> bool {
+    let left: Vec<&Action> = plan.actions.iter().filter(|action| matches!(action, Action::Reap(_))).collect();
+    for action in &left {
+        say(&action.to_string());
+        let progress = Arc::new(Progress::default());
+        if let Outcome::Failed { error } = assembly.executor.execute((*action).clone(), progress, token.clone()).await {
+            complain(&Chain(&error));
         }
     }
+    !left.is_empty()
 }
 
 /// What deserves more attention.

@@ -7,9 +7,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -247,6 +247,12 @@ impl Slot {
         Slot(Timestamp::from_second(instant.as_second()).unwrap_or(instant))
     }
 
+    /// The slot, and each one that is a second after the one before.
+    pub fn and_following(self) -> impl Iterator<Item = Slot> {
+        let seconds = (0..).map_while(move |second| self.0.saturating_add(SignedDuration::from_secs(second)).ok());
+        seconds.map(Slot::at)
+    }
+
     /// The instant of the slot.
     #[must_use]
     pub fn instant(self) -> Timestamp {
@@ -376,27 +382,31 @@ impl From<RunId> for String {
     }
 }
 
-/// Longest snapshot id that strongroom makes: cluster snapshots take 63 characters, so every id fits both.
-const SNAPSHOT_ID_MAX: usize = 63;
+/// Longest id that strongroom makes in RDS: instances and cluster snapshots take 63 characters.
+pub(super) const RDS_ID_MAX: usize = 63;
 /// Room for `-` and an attempt of up to three digits, kept free so that all attempts of a slot share one stem.
-const ATTEMPT_SUFFIX_MAX: usize = 4;
+pub(super) const ATTEMPT_SUFFIX_MAX: usize = 4;
+
+impl SourceId {
+    /// The name in so many characters: one that is longer is cut and given up to eight hex digits of its SHA-256, so that two
+    /// long names with one beginning stay apart.
+    pub(super) fn fitted(&self, room: usize) -> String {
+        let name = self.as_str();
+        if name.len() <= room {
+            return name.to_owned();
+        }
+        let digits: String = Sha256::digest(name.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let hash = digits.get(..room).unwrap_or(&digits);
+        let cut = name.get(..room.saturating_sub(hash.len() + 1)).unwrap_or_default().trim_end_matches('-');
+        if cut.is_empty() { hash.to_owned() } else { format!("{cut}-{hash}") }
+    }
+}
 
 impl SnapshotId {
     /// The id of the snapshot for a slot: `<prefix>-<source>-<slot>`, from the second attempt on with `-<attempt>`.
-    ///
-    /// A source name for which 63 characters have no room is cut and given eight hex digits of its SHA-256, so that two
-    /// long names with one beginning stay apart.
     #[must_use]
     pub fn for_slot(prefix: &str, source: &SourceId, slot: Slot, attempt: u32) -> SnapshotId {
-        let room = SNAPSHOT_ID_MAX - ATTEMPT_SUFFIX_MAX - SLOT_LEN - 2 - prefix.len();
-        let name = if source.as_str().len() <= room {
-            source.to_string()
-        } else {
-            let digest = Sha256::digest(source.as_str().as_bytes());
-            let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-            let cut = source.as_str().get(..room - hash.len() - 1).unwrap_or_default().trim_end_matches('-');
-            format!("{cut}-{hash}")
-        };
+        let name = source.fitted(RDS_ID_MAX - ATTEMPT_SUFFIX_MAX - SLOT_LEN - 2 - prefix.len());
         if attempt <= 1 {
             SnapshotId(format!("{prefix}-{name}-{slot}").into())
         } else {

@@ -7,17 +7,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::drill::DrillId;
-use super::id::{InstanceId, InvalidId};
+use super::id::{ATTEMPT_SUFFIX_MAX, InstanceId, InvalidId, RDS_ID_MAX};
 
 /// In the name of every leased instance, after the installation's prefix.
 const MARK: &str = "-drill-";
-/// Longest identifier of an instance.
-const ID_MAX: usize = 63;
-/// Longest attempt in a name.
-const ATTEMPT_SUFFIX_MAX: usize = 4;
 
 /// The identifier of an instance that is leased: `<prefix>-drill-<source>-<slot>-<path>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -25,21 +20,12 @@ const ATTEMPT_SUFFIX_MAX: usize = 4;
 pub struct LeaseId(InstanceId);
 
 impl LeaseId {
-    /// The instance for an attempt at a drill. A name that is too long is cut and given up to eight hex digits of its hash.
+    /// The instance for an attempt at a drill.
     #[must_use]
     pub fn for_drill(prefix: &str, drill: &DrillId, attempt: u32) -> LeaseId {
         let ending = format!("-{}-{}", drill.slot, drill.path);
-        let room = ID_MAX.saturating_sub(prefix.len() + MARK.len() + ending.len() + ATTEMPT_SUFFIX_MAX);
-        let source = drill.source.as_str();
-        let name = if source.len() <= room {
-            source.to_owned()
-        } else {
-            let digest = Sha256::digest(source.as_bytes());
-            let digits: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-            let hash = digits.get(..room).unwrap_or(&digits);
-            let cut = source.get(..room.saturating_sub(hash.len() + 1)).unwrap_or_default().trim_end_matches('-');
-            if cut.is_empty() { hash.to_owned() } else { format!("{cut}-{hash}") }
-        };
+        let taken = prefix.len() + MARK.len() + ending.len() + ATTEMPT_SUFFIX_MAX;
+        let name = drill.source.fitted(RDS_ID_MAX.saturating_sub(taken));
         let attempt = if attempt <= 1 { String::new() } else { format!("-{attempt}") };
         LeaseId(InstanceId::made_of(format!("{prefix}{MARK}{name}{ending}{attempt}")))
     }
@@ -122,7 +108,7 @@ mod tests {
         let (one, other) =
             (of("accounts-of-the-whole-bank-in-europe-one"), of("accounts-of-the-whole-bank-in-europe-two"));
         assert_ne!(one, other);
-        assert!(one.len() <= ID_MAX && one.ends_with("-20261010t060000z-snapshot-999"), "{one}");
+        assert!(one.len() <= RDS_ID_MAX && one.ends_with("-20261010t060000z-snapshot-999"), "{one}");
     }
 
     #[test]

@@ -77,8 +77,8 @@ pub enum RestoreFrom {
     Time {
         /// Whose.
         backups: AutomatedBackups,
-        /// Up to when; `None`: as far as they reach.
-        to: Option<Timestamp>,
+        /// Up to when.
+        to: Timestamp,
     },
 }
 

@@ -51,6 +51,19 @@ pub enum OwnerState {
     Elsewhere,
 }
 
+impl OwnerState {
+    /// Whether nobody works any more on what such an owner has claimed and not ended, when its record has stood unchanged for
+    /// so long. What this very process works on it knows by itself: what it has claimed beside that it has lost.
+    #[must_use]
+    pub fn has_left(self, unchanged_for: SignedDuration) -> bool {
+        match self {
+            OwnerState::This | OwnerState::Dead => true,
+            OwnerState::Alive => false,
+            OwnerState::Elsewhere => unchanged_for > LEASE,
+        }
+    }
+}
+
 /// Why a run failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

@@ -8,7 +8,6 @@ mod ending;
 mod inspect;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex;
@@ -18,6 +17,7 @@ use super::claim::Claim;
 use super::hold::Stop;
 use super::{Executor, Outcome};
 use crate::domain::drill::{DRILL_RECORD_VERSION, DrillRecord, DrillState, Phase, Reached, Restored};
+use crate::domain::id::DatabaseName;
 use crate::domain::inventory::Endpoint;
 use crate::domain::new_instance::{InstanceDetails, NewInstance, RestoreFrom};
 use crate::domain::progress::Progress;
@@ -29,7 +29,6 @@ use crate::ports::instances::Instances;
 use crate::ports::{Chain, ErrorKind, PortError};
 use crate::restore::instance::{Awaited, InstanceError, InstanceRequest, News};
 use crate::restore::{RestoreError, Server, judge};
-use ending::TearDown;
 use inspect::Read;
 
 /// How long a new master password may take to be in force.
@@ -67,6 +66,15 @@ struct Findings {
     rows: u64,
 }
 
+impl Findings {
+    /// Adds what was found in a database.
+    fn add(&mut self, database: &DatabaseName, faults: Vec<String>, notes: Vec<String>) {
+        let named = |text: String| format!("{database}: {text}");
+        self.faults.extend(faults.into_iter().map(named));
+        self.notes.extend(notes.into_iter().map(named));
+    }
+}
+
 /// A drill while it is done.
 struct Drilling<'a> {
     executor: &'a Executor,
@@ -74,8 +82,6 @@ struct Drilling<'a> {
     claim: Mutex<Claim<DrillRecord>>,
     progress: &'a Arc<Progress>,
     stop: CancellationToken,
-    /// Whether RDS was asked for the instance: one that was not is somebody else's.
-    ordered: AtomicBool,
 }
 
 impl Executor {
@@ -87,8 +93,7 @@ impl Executor {
     ) -> Result<Outcome, PortError> {
         let Some(claim) = self.claim_drill(start).await? else { return Ok(Outcome::ClaimedElsewhere) };
         let stop = token.child_token();
-        let ordered = AtomicBool::new(false);
-        let drilling = Drilling { executor: self, start, claim: Mutex::new(claim), progress, stop, ordered };
+        let drilling = Drilling { executor: self, start, claim: Mutex::new(claim), progress, stop };
         let finished = CancellationToken::new();
         let work = async {
             let found = drilling.work().await;
@@ -106,9 +111,7 @@ impl Executor {
             return Ok(Outcome::ClaimedElsewhere);
         }
         // A stop is no reason to leave the instance standing, only not to wait until it is gone.
-        if drilling.tear_down(&token).await == TearDown::Gone {
-            drilling.torn_down().await;
-        }
+        drilling.tear_down(&token).await;
         Ok(Outcome::DrillEnded(Box::new(drilling.claim.into_inner().record().clone())))
     }
 
@@ -188,8 +191,7 @@ impl Drilling<'_> {
         let start = self.start;
         let ports = &self.executor.ports;
         let instances = Arc::clone(self.executor.instances()?);
-        let source = self.stoppable(instances.details(&start.instance)).await??;
-        let source = source.ok_or_else(|| DrillError::Impossible(format!("instance {} is gone", start.instance)))?;
+        let source = self.source(&instances).await?;
         let seen = self.look_at_source().await?;
         let (from, data_of, seen) = self.what(&instances, seen).await?;
         let recoverable_to = match &start.point {
@@ -228,6 +230,13 @@ impl Drilling<'_> {
         self.look_through(&server, &seen, data_of).await
     }
 
+    /// The source's instance, as it is now.
+    async fn source(&self, instances: &Arc<dyn Instances>) -> Result<InstanceDetails, DrillError> {
+        let id = &self.start.instance;
+        let found = self.stoppable(instances.details(id)).await??;
+        found.ok_or_else(|| DrillError::Impossible(format!("instance {id} is gone")))
+    }
+
     /// Reads everything that came back, and compares it with what must be there.
     async fn look_through(
         &self,
@@ -255,13 +264,12 @@ impl Drilling<'_> {
         }
         self.reached(Phase::FullyRead).await?;
         for (database, expected, tables) in read {
-            let assertions: Vec<_> = start.assertions.iter().filter(|own| own.database == *database).cloned().collect();
-            let found = inspect::look(server, database, &assertions, expected.is_exact, &self.stop).await?;
+            let assertions = start.assertions_of(database);
+            let found = inspect::look(server, database, assertions, expected.is_exact, &self.stop).await?;
             let rows = tables.iter().map(|table| (table.full_name(), table.rows)).collect();
             let judged = judge::judge(&expected, &judge::Found { catalog: found.catalog, rows });
-            let named = |text: String| format!("{database}: {text}");
-            findings.faults.extend(judged.faults.into_iter().chain(found.faults).map(named));
-            findings.notes.extend(judged.notes.into_iter().chain(found.notes).map(named));
+            findings.add(database, judged.faults, judged.notes);
+            findings.add(database, found.faults, found.notes);
         }
         self.reached(Phase::Verified).await?;
         Ok(findings)
@@ -280,9 +288,7 @@ impl Drilling<'_> {
     /// Writes down that RDS is asked for the instance now.
     async fn order(&self) -> Result<(), DrillError> {
         let at = self.executor.ports.clock.now();
-        self.record(|record| record.ordered_at = Some(at)).await?;
-        self.ordered.store(true, Ordering::Relaxed);
-        Ok(())
+        self.record(|record| record.ordered_at = Some(at)).await
     }
 
     /// What is restored, the moment of its data, and what must be there. Automated backups are restored to just after the source
@@ -309,7 +315,7 @@ impl Drilling<'_> {
         let listed = self.stoppable(instances.automated_backups(&self.start.instance)).await??;
         let own = listed.iter().find(|backups| backups.resource == self.start.resource).cloned();
         let own = own.ok_or_else(|| DrillError::Impossible("RDS lists no automated backups of it".to_owned()))?;
-        Ok((RestoreFrom::Time { backups: own, to: Some(wanted) }, wanted, seen))
+        Ok((RestoreFrom::Time { backups: own, to: wanted }, wanted, seen))
     }
 
     /// A server that answers, with the source's own login, or with a new master password where that is not in the data.

@@ -48,7 +48,7 @@ impl Executor {
                     stop.cancel();
                     return Some(Stop::ClaimLost);
                 }
-                // The lease outlasts two missed renewals; the claim is asked for again before the manifest is written.
+                // The lease outlasts two missed renewals; the claim is asked for again before anything is committed.
                 Err(error) => {
                     tracing::warn!(error = %Chain(&error), "the claim could not be renewed, it is tried again")
                 }

@@ -15,7 +15,6 @@ use crate::domain::id::{DatabaseName, Kind, Slot, SourceId};
 use crate::domain::inventory::{Instance, Inventory, StoredDump, Unseen};
 use crate::domain::lease::LeaseId;
 use crate::domain::recovery_point::{Plane, RecoveryPoint};
-use crate::domain::run::{LEASE, OwnerState};
 use crate::domain::tags;
 use crate::policy::drill::{DrillPolicy, DrillSetup};
 use crate::policy::finding::Finding;
@@ -149,9 +148,8 @@ pub fn manual(
     let view = View { policy, inventory, source, wanted, setup, path, now, slots_now };
     // Two in one second would be one.
     let is_taken = |slot: &Slot| store.drills.iter().any(|own| own.record.id() == view.drill(*slot));
-    let seconds = (0..).map_while(|second| slots_now.saturating_add(SignedDuration::from_secs(second)).ok());
-    let slot = seconds.map(Slot::at).find(|slot| !is_taken(slot)).unwrap_or(Slot::at(slots_now));
-    let drill = view.drill(slot);
+    let asked = Slot::at(slots_now);
+    let drill = view.drill(asked.and_following().find(|slot| !is_taken(slot)).unwrap_or(asked));
     let action = view.start(of_source(points, &source.id), drill, None)?;
     Ok(Action::Drill(Box::new(action)))
 }
@@ -220,7 +218,7 @@ impl View<'_> {
     }
 
     fn attempt(&self, points: &[RecoveryPoint], own: &[&StoredDrill], slot: Slot) -> Result<StartDrill, DrillReason> {
-        if let Some(running) = own.iter().find(|stored| self.is_worked_on(stored)) {
+        if let Some(running) = own.iter().find(|stored| is_worked_on(self.inventory, stored)) {
             return Err(DrillReason::Running(running.record.id()));
         }
         let before = own.iter().find(|stored| stored.record.slot == slot).copied();
@@ -238,10 +236,6 @@ impl View<'_> {
             }
         }
         self.start(points, self.drill(slot), before)
-    }
-
-    fn is_worked_on(&self, stored: &StoredDrill) -> bool {
-        is_worked_on(self.inventory, stored)
     }
 
     fn start(
@@ -343,13 +337,8 @@ impl View<'_> {
 /// Whether somebody works on a drill.
 fn is_worked_on(inventory: &Inventory, stored: &StoredDrill) -> bool {
     let here = inventory.drills_in_flight.contains(&stored.record.id());
-    let running = stored.record.state == DrillState::Running;
-    here || running
-        && match stored.owner {
-            OwnerState::This | OwnerState::Dead => false,
-            OwnerState::Alive => true,
-            OwnerState::Elsewhere => stored.unchanged_for <= LEASE,
-        }
+    let is_running = stored.record.state == DrillState::Running;
+    here || is_running && !stored.owner.has_left(stored.unchanged_for)
 }
 
 /// Instances of drills that stand, of whatever drill.

@@ -293,7 +293,6 @@ fn is_ready(found: &InstanceDetails) -> bool {
 pub fn mark(from: &RestoreFrom) -> String {
     match from {
         RestoreFrom::Snapshot(snapshot) => snapshot.to_string(),
-        RestoreFrom::Time { backups, to: Some(moment) } => format!("{}/{moment}", backups.resource),
-        RestoreFrom::Time { backups, to: None } => format!("{}/latest", backups.resource),
+        RestoreFrom::Time { backups, to } => format!("{}/{to}", backups.resource),
     }
 }

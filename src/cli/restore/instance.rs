@@ -160,7 +160,7 @@ impl ToMoment {
                 (None, Some(false)) => "not encrypted".to_owned(),
                 (None, _) => "encrypted as the backups are".to_owned(),
             };
-            let from = RestoreFrom::Time { backups, to: Some(moment) };
+            let from = RestoreFrom::Time { backups, to: moment };
             Ok((found, Meant { from, words, stem: format!("pitr-{}", Slot::at(moment)), key }))
         };
         self.new.restore(&assembly, prepared.await).await

@@ -32,11 +32,9 @@ const DEFAULT_MASTER_USER: &str = "strongroom_drill";
 
 impl Drilling<'_> {
     pub(super) async fn restore_dumps(&self, dumps: &[StoredDump]) -> Result<Findings, DrillError> {
-        let start = self.start;
         let ports = &self.executor.ports;
         let instances = Arc::clone(self.executor.instances()?);
-        let source = self.stoppable(instances.details(&start.instance)).await??;
-        let source = source.ok_or_else(|| DrillError::Impossible(format!("instance {} is gone", start.instance)))?;
+        let source = self.source(&instances).await?;
         let mut manifests = Vec::new();
         for stored in dumps {
             manifests.push((stored, self.manifest(&stored.dump).await?));
@@ -84,7 +82,7 @@ impl Drilling<'_> {
                     verification::Verdict::Good { objects, bytes, rows }
                 }
                 Err(fault) => {
-                    findings.faults.push(format!("{database}: {fault}"));
+                    findings.add(&database, vec![fault.clone()], Vec::new());
                     verification::Verdict::Bad { faults: vec![fault] }
                 }
             };
@@ -102,12 +100,9 @@ impl Drilling<'_> {
         let at = ports.clock.now().saturating_sub(compared_for).unwrap_or(Timestamp::MAX);
         self.record(|record| record.phases.push(Reached { phase: Phase::FullyRead, at })).await?;
         for database in restored {
-            let own = self.start.assertions.iter().filter(|own| own.database == database);
-            let assertions: Vec<_> = own.cloned().collect();
-            let looked = inspect::look(server, &database, &assertions, true, &self.stop).await?;
-            let named = |text: String| format!("{database}: {text}");
-            findings.faults.extend(looked.faults.into_iter().map(named));
-            findings.notes.extend(looked.notes.into_iter().map(named));
+            let assertions = self.start.assertions_of(&database);
+            let looked = inspect::look(server, &database, assertions, true, &self.stop).await?;
+            findings.add(&database, looked.faults, looked.notes);
         }
         self.reached(Phase::Verified).await?;
         Ok(findings)

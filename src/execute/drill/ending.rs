@@ -1,7 +1,5 @@
 //! The end of a drill: its evidence, and then its instance.
 
-use std::sync::atomic::Ordering;
-
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -18,45 +16,44 @@ const TEARDOWN_MAX: SignedDuration = SignedDuration::from_mins(30);
 /// Between two attempts to write what was found.
 const WRITE_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(5);
 
-/// What became of a drill's instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TearDown {
-    /// RDS was never asked for it.
-    NeverMade,
+/// What becomes of a drill's instance.
+enum Leave {
     /// It is not there any more.
     Gone,
-    /// RDS deletes it, or will be asked again.
+    /// RDS deletes it.
     Leaving,
     /// The instance of that name is another installation's.
     NotOurs,
 }
 
 impl Drilling<'_> {
-    /// Deletes the instance, and waits until it is gone: for long, or while nobody is in a hurry.
-    pub(super) async fn tear_down(&self, token: &CancellationToken) -> TearDown {
-        if !self.ordered.load(Ordering::Relaxed) {
-            return TearDown::NeverMade;
+    /// Deletes the instance if RDS was asked for it, and waits until it is gone: for long, or while nobody is in a hurry. That
+    /// it is gone is added to the evidence.
+    pub(super) async fn tear_down(&self, token: &CancellationToken) {
+        if self.claim.lock().await.record().ordered_at.is_none() {
+            return;
         }
         let ports = &self.executor.ports;
         let lease = &self.start.lease;
         let until = ports.clock.now().saturating_add(TEARDOWN_MAX).unwrap_or(Timestamp::MAX);
         loop {
             match self.delete_own().await {
-                Ok(TearDown::Leaving) => {}
-                Ok(done) => return done,
+                Ok(Leave::Leaving) => {}
+                Ok(Leave::Gone) => return self.torn_down().await,
+                Ok(Leave::NotOurs) => return,
                 // It is being made, or deleted already.
                 Err(error) if error.kind() == ErrorKind::WrongState || error.may_pass() => {
                     tracing::debug!(instance.id = %lease, error = %Chain(&error), "the instance of a drill is not gone yet");
                 }
                 Err(error) => {
                     tracing::warn!(instance.id = %lease, error = %Chain(&error), "the instance of a drill cannot be deleted, it is tried again");
-                    return TearDown::Leaving;
+                    return;
                 }
             }
             let now = ports.clock.now();
             if now >= until || token.is_cancelled() {
                 tracing::warn!(instance.id = %lease, "the instance of a drill still stands: the next look deletes it");
-                return TearDown::Leaving;
+                return;
             }
             let next = now.saturating_add(self.start.poll_interval).unwrap_or(until);
             tokio::select! {
@@ -67,23 +64,23 @@ impl Drilling<'_> {
     }
 
     /// Asks for the deletion, unless the instance of that name bears the mark of another installation.
-    async fn delete_own(&self) -> Result<TearDown, PortError> {
+    async fn delete_own(&self) -> Result<Leave, PortError> {
         let lease = &self.start.lease;
         let Some(found) = self.executor.instances()?.details(lease.as_instance()).await? else {
-            return Ok(TearDown::Gone);
+            return Ok(Leave::Gone);
         };
         if !tags::may_be_lease(&found.setup.tags, &self.executor.settings.installation, lease) {
-            return Ok(TearDown::NotOurs);
+            return Ok(Leave::NotOurs);
         }
         match self.executor.ports.leases.delete(lease).await {
-            Ok(()) => Ok(TearDown::Leaving),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(TearDown::Gone),
+            Ok(()) => Ok(Leave::Leaving),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Leave::Gone),
             Err(error) => Err(error),
         }
     }
 
-    /// Adds to the evidence that nothing is left. Without it the evidence stands all the same.
-    pub(super) async fn torn_down(&self) {
+    /// Without it the evidence stands all the same.
+    async fn torn_down(&self) {
         if let Err(error) = self.reached(Phase::TornDown).await {
             tracing::debug!(error = %Chain(&error), "that a drill's instance is gone is not written down");
         }

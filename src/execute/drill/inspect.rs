@@ -69,7 +69,7 @@ impl Drilling<'_> {
         let server = self.server_at(endpoint);
         let mut seen = Seen { catalogs: BTreeMap::new(), at: ports.clock.now() };
         for database in &start.databases {
-            let own: Vec<_> = start.assertions.iter().filter(|own| own.database == *database).cloned().collect();
+            let own = start.assertions_of(database);
             let look = move |session: &mut dyn Session| {
                 session.query(ON_PRODUCTION)?;
                 for assertion in &own {
@@ -131,11 +131,10 @@ pub(super) async fn read(
 pub(super) async fn look(
     server: &Server,
     database: &DatabaseName,
-    assertions: &[Assertion],
+    assertions: Vec<Assertion>,
     is_exact: bool,
     stop: &CancellationToken,
 ) -> Result<Looked, RestoreError> {
-    let assertions = assertions.to_vec();
     with_session(server, database, stop, move |session: &mut dyn Session| {
         let mut looked = Looked { catalog: read_catalog(session)?, ..Looked::default() };
         check_indexes(session, &mut looked)?;

@@ -74,6 +74,14 @@ pub struct ReapInstance {
     pub lease: LeaseId,
 }
 
+impl StartDrill {
+    /// What must be true of a database.
+    #[must_use]
+    pub fn assertions_of(&self, database: &DatabaseName) -> Vec<Assertion> {
+        self.assertions.iter().filter(|own| own.database == *database).cloned().collect()
+    }
+}
+
 impl fmt::Display for StartDrill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "drill {}: restore ", self.drill)?;

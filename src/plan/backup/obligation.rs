@@ -169,10 +169,7 @@ fn vacant(store: &SourceStore, task: &Task, slot: Slot, now: Timestamp) -> Slot 
     };
     match task {
         Task::Snapshot => slot,
-        Task::Dump { .. } => {
-            let mut seconds = (0..).map(|second| slot.instant().saturating_add(SignedDuration::from_secs(second)));
-            seconds.find_map(|at| Some(Slot::at(at.ok()?)).filter(|slot| !taken(slot))).unwrap_or(slot)
-        }
+        Task::Dump { .. } => slot.and_following().find(|slot| !taken(slot)).unwrap_or(slot),
     }
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::create_snapshot;
 use crate::domain::id::{Kind, RunId, SnapshotId, SourceId};
 use crate::domain::inventory::{Inventory, Snapshot, SourceStore, StoredRun};
-use crate::domain::run::{LEASE, OwnerState, RunState};
+use crate::domain::run::RunState;
 use crate::domain::tags;
 use crate::plan::action::{Action, Claimed, CloseRun, Ending};
 use crate::plan::slot_clock::SlotClock;
@@ -88,12 +88,7 @@ fn close_if_left(source: &SourcePolicy, stored: &StoredRun, store: &SourceStore)
 
 /// Whether nobody works on a run any more, although nobody has ended it.
 fn is_left(stored: &StoredRun) -> bool {
-    match stored.owner {
-        // This process would have it in flight; it has panicked or lost its record.
-        OwnerState::This | OwnerState::Dead => true,
-        OwnerState::Alive => false,
-        OwnerState::Elsewhere => stored.unchanged_for > LEASE,
-    }
+    stored.owner.has_left(stored.unchanged_for)
 }
 
 /// A snapshot lives in RDS, so any process can take it up: it is judged by what RDS shows.

@@ -5,7 +5,7 @@ use rstest::rstest;
 use super::*;
 use crate::domain::drill::{DRILL_RECORD_VERSION, Phase, Reached};
 use crate::domain::inventory::Complete;
-use crate::domain::run::ProcessIdentity;
+use crate::domain::run::{OwnerState, ProcessIdentity};
 use crate::domain::tags::Tags;
 use crate::testing::{at, inventory, now, policy as promises, with_drills};
 
