@@ -13,7 +13,8 @@ null_s3, and measures each pipeline several times in alternating order:
   parallel   strongroom backup dump, "parallel"       the same work, hashed row by row
 
 There are no assertions on time: a shared machine lies about seconds. Read the ratios.
-`--memory` measures the daemon's memory at two sizes, `--idle` what a daemon with nothing to do costs.
+`--memory` measures the daemon's memory at two sizes, `--idle` what a daemon with nothing to do costs, `--restore` what the
+way back does: `aws s3 cp --recursive; pg_restore -j2` against `strongroom restore dump`, and reading every row back.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from harness.config import Source, Tuning, write_account, write_config
 from harness.measure import Figures, Gauges, median, pipeline
 from harness.process import BenchError, say, tool
 from harness.store import BUCKET, NullStore, aws_cli, build
+from harness.way_back import WayBack
 
 # About 300 MB and 3 GB of COPY text.
 MEMORY_SCALES = (2.0, 20.0)
@@ -75,8 +77,11 @@ def arguments() -> argparse.Namespace:
     mode.add_argument("--memory", action="store_true", help="the daemon's peak memory at 300 MB and 3 GB")
     mode.add_argument("--idle", action="store_true", help="an idle daemon with 50 sources: memory, CPU, time to ready")
     mode.add_argument("--by-jobs", action="store_true", help="how throughput grows with --jobs where each connection is held to a rate")
+    mode.add_argument("--restore", action="store_true", help="restoring a bank and one table of its size, and reading them back")
     mode.add_argument("--tables", type=int, metavar="N", help="N tables of ten rows in place of a bank")
     parser.add_argument("--idle-seconds", type=float, default=60, help="how long to watch it (default: %(default)s)")
+    parser.add_argument("--generated", type=float, metavar="GB", help="of --memory: 0.3 GB and so many of rows that are generated, in place of a bank")
+    parser.add_argument("--pg-restore", type=Path, metavar="FILE", help="of --restore by hand (default: PostgreSQL 15's)")
     return parser.parse_args()
 
 
@@ -98,17 +103,26 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     if options.idle:
         require(binary)
         return idle.measure(binary, null_s3, folder, tuning, options.idle_seconds)
-    if options.memory or options.by_jobs:
+    if options.memory or options.by_jobs or options.restore:
         require(binary)
-    cluster = Cluster(folder)
+    # What is restored to is a server as RDS has it where it makes automated backups: nothing is loaded past the log.
+    cluster = Cluster(folder, "replica" if options.restore else "minimal")
     try:
         cluster.start()
         if options.by_jobs:
             return by_jobs.measure(cluster, null_s3, folder, tuning, options.scale, by_config(cluster, binary, folder))
-        scales = MEMORY_SCALES if options.memory else (options.scale,)
+        if options.restore:
+            way_back = WayBack(cluster, null_s3, binary, folder, tuning, options.pg_restore)
+            try:
+                return way_back.measure(options.scale, options.repetitions)
+            finally:
+                way_back.stop()
+        scales = memory_scales(options) if options.memory else (options.scale,)
         if options.tables:
             cluster.load_tables("tables", options.tables)
             sources = [source(cluster, "tables")]
+        elif options.memory and options.generated:
+            sources = [generate(cluster, f"bank{number}", gigabytes) for number, gigabytes in enumerate(scales, 1)]
         else:
             sources = [load(cluster, f"bank{number}", scale) for number, scale in enumerate(scales, 1)]
         store = NullStore(null_s3, write_account(folder / "account.json", sources))
@@ -134,6 +148,16 @@ def require(binary: Path) -> None:
 
 def load(cluster: Cluster, name: str, scale: float) -> Source:
     cluster.load_bank(name, scale)
+    return source(cluster, name)
+
+
+def memory_scales(options: argparse.Namespace) -> tuple[float, ...]:
+    """Of a bank, or in gigabytes of generated rows."""
+    return (0.3, options.generated) if options.generated else MEMORY_SCALES
+
+
+def generate(cluster: Cluster, name: str, gigabytes: float) -> Source:
+    cluster.load_generated(name, gigabytes)
     return source(cluster, name)
 
 

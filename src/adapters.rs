@@ -3,12 +3,15 @@
 pub mod aws;
 pub mod aws_clock;
 pub mod aws_cloudwatch;
+pub mod aws_connection_secrets;
 pub mod aws_credentials;
+pub mod aws_diagnostics;
 pub mod aws_instances;
 pub mod aws_kms;
 pub mod aws_rds;
 mod globals;
 pub mod host_processes;
+pub mod kubernetes;
 pub mod pg;
 pub mod pg_restore;
 pub mod pg_tools;

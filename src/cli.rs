@@ -2,12 +2,14 @@
 
 mod backup;
 mod check;
+mod diagnose;
 mod drill;
 mod evidence;
 mod list;
 mod pin;
 mod plan;
 mod prune;
+mod recover;
 mod restore;
 mod status;
 mod text;
@@ -88,6 +90,16 @@ enum Command {
     /// What was found is evidence in the destination. Exit code 1 says that the drill could not be carried out, which says
     /// nothing of the backup.
     Drill(drill::Drill),
+    /// The guided way through a disaster: stop what writes, restore, look at it, switch, start again.
+    ///
+    /// The plan is printed first, and each step waits for an approval. What is done is in a journal in the destination bucket: the
+    /// same command goes on where it was interrupted. The old instance is never deleted, and `recover undo` leads back to it.
+    Recover(Box<recover::Recover>),
+    /// What is wrong with a source's instance: a plain sentence each, and the facts behind them. Exit code 3 if something is.
+    ///
+    /// Status, events of 14 days, storage and how it grows, pending maintenance, what can be restored, quotas, the end of the log,
+    /// locks, long transactions, and what holds vacuum back. Nothing is changed; no rows and no queries are shown.
+    Diagnose(diagnose::Diagnose),
     /// What was restored and read back, for whoever has to show it, and whether the chain of its records holds.
     ///
     /// Exit code 3 if a drill or a verification found something bad, or a record was changed or taken away.
@@ -189,6 +201,8 @@ async fn execute(cli: Cli) -> anyhow::Result<Exit> {
         | Command::List(_)
         | Command::Restore(_)
         | Command::Drill(_)
+        | Command::Recover(_)
+        | Command::Diagnose(_)
         | Command::Evidence(_)
         | Command::Verify(_)
         | Command::Prune(_)
@@ -218,6 +232,8 @@ async fn execute(cli: Cli) -> anyhow::Result<Exit> {
         Command::Backup(backup) => backup.run(config).await,
         Command::Restore(restore) => restore.run(config).await,
         Command::Drill(drill) => drill.run(config).await,
+        Command::Diagnose(diagnose) => diagnose.run(config).await,
+        Command::Recover(recover) => Box::pin(recover.run(config)).await,
         Command::Evidence(evidence) => evidence.run(config).await,
         Command::Verify(verify) => verify.run(config).await,
         Command::Prune(prune) => prune.run(config).await,

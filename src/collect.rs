@@ -1,6 +1,7 @@
 //! Looks: from the ports to an inventory. Only reads; failures are data, per section.
 
 mod cache;
+pub mod diagnosis;
 mod dumps;
 mod read;
 mod sorted;

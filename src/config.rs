@@ -57,6 +57,8 @@ pub struct Config {
     pub postgres: PostgresConfig,
     /// The daemon itself.
     pub daemon: DaemonConfig,
+    /// The cluster that applications run in.
+    pub kubernetes: KubernetesConfig,
     /// The login of each source that is dumped.
     pub logins: BTreeMap<SourceId, LoginRef>,
     /// What deserves attention and is no error.
@@ -104,6 +106,15 @@ pub struct PostgresConfig {
     pub connect_timeout: Duration,
 }
 
+/// The Kubernetes cluster that applications run in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KubernetesConfig {
+    /// Its kubeconfig file; `None`: the cluster that strongroom itself runs in.
+    pub kubeconfig: Option<PathBuf>,
+    /// The context in it; `None`: the current one.
+    pub context: Option<String>,
+}
+
 /// The daemon itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DaemonConfig {
@@ -147,6 +158,7 @@ impl Config {
             destination: parts.destination,
             postgres: parts.postgres,
             daemon: parts.daemon,
+            kubernetes: parts.kubernetes,
             logins: parts.logins,
             notes,
             sha256: sha256_hex(&canonical_json(&effective)),

@@ -5,6 +5,7 @@
 
 pub mod activity;
 pub mod bucket;
+pub mod diagnosis;
 pub mod drill;
 pub mod encryption_key;
 pub mod id;
@@ -17,7 +18,9 @@ pub mod new_instance;
 pub mod pin;
 pub mod progress;
 pub mod prune_record;
+pub mod recovery;
 pub mod recovery_point;
 pub mod run;
+pub mod switch;
 pub mod tags;
 pub mod verification;

@@ -19,6 +19,7 @@
 //! | [`collect`] | reads the outside into an inventory |
 //! | [`dump`] | the pipeline from `pg_dump`'s pipe to parts of an upload |
 //! | [`execute`] | carries actions out |
+//! | [`recover`] | carries out the steps of a guided recovery, with their journal |
 //! | [`reconcile`] | the loop, and the work in flight beside it |
 //! | [`adapters`] | AWS, PostgreSQL, the clock, the process table |
 //! | [`telemetry`] | metrics, health, logs |
@@ -50,6 +51,7 @@ pub mod collect;
 pub mod dump;
 pub mod execute;
 pub mod reconcile;
+pub mod recover;
 pub mod restore;
 
 pub mod adapters;

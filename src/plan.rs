@@ -7,6 +7,7 @@ pub mod action;
 pub mod backup;
 mod copy;
 pub mod decision;
+pub mod diagnose;
 mod doubt;
 pub mod drill;
 pub mod evidence;

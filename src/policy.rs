@@ -5,6 +5,7 @@ pub mod finding;
 pub mod governor;
 pub mod posture;
 pub mod prune;
+pub mod recover;
 pub mod restored;
 pub mod retention;
 pub mod retry;
@@ -22,6 +23,7 @@ use crate::domain::manifest::Engine;
 use drill::{DrillPolicy, DrillSetup};
 use governor::GovernorLimits;
 use prune::PrunePolicy;
+use recover::RecoverPolicy;
 use restored::RegionSetup;
 use retention::Retention;
 use retry::RetryPolicy;
@@ -116,6 +118,8 @@ pub struct SourcePolicy {
     pub dump_settings: Option<DumpSettings>,
     /// Its restore drills.
     pub drill: Option<DrillPolicy>,
+    /// How it is recovered.
+    pub recover: RecoverPolicy,
     /// What is owed to it: at most one obligation for snapshots, one per database for dumps.
     pub obligations: Vec<Obligation>,
 }

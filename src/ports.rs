@@ -1,7 +1,10 @@
 //! One trait per outside thing, in the words of the domain. Adapters implement them; nothing else names a vendor.
 
 pub mod clock;
+pub mod cluster;
+pub mod connection_secrets;
 pub mod credentials;
+pub mod diagnostics;
 pub mod instances;
 pub mod keys;
 pub mod object_store;

@@ -9,6 +9,7 @@
 //!
 //! [`instance`] is the other way back: RDS makes a new instance out of a snapshot or of its automated backups.
 
+mod analyze;
 pub mod catalog;
 mod client;
 mod compare;
@@ -19,6 +20,7 @@ mod globals;
 pub mod instance;
 pub mod judge;
 mod load;
+pub mod look;
 pub mod read_all;
 mod target;
 mod watch;
@@ -224,9 +226,7 @@ impl Restoring<'_> {
         }
         if has(Section::Data) {
             let began_at = self.begin(Phase::Analyze);
-            let work = |session: &mut dyn Session, sql: &str| Ok(session.query(sql).map(drop)?);
-            let database = &request.target.database;
-            crew::work_through(&request.server, database, 1, vec!["ANALYZE"], self.token, work).await?;
+            analyze::analyze(request, self.token).await?;
             self.end(Phase::Analyze, began_at);
         }
         if request.compare && has(Section::Data) {
@@ -285,9 +285,7 @@ impl Restoring<'_> {
         let request = self.request;
         let (target, dump) = (request.target.clone(), request.manifest.dump.clone());
         if target.create {
-            let maintenance = target::MAINTENANCE
-                .parse::<DatabaseName>()
-                .map_err(|error| PortError::new("name the maintenance database", ErrorKind::Invalid).because(error))?;
+            let maintenance = DatabaseName::maintenance();
             let mut session = request.server.session(&maintenance).await?;
             let (target, dump, toc) = (target.clone(), dump.clone(), toc.clone());
             blocking(move || target::make(session.as_mut(), &target, &dump, &toc)).await?;

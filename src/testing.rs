@@ -40,6 +40,7 @@ use crate::domain::verification::Level;
 use crate::policy::drill::{DrillPolicy, DrillSetup};
 use crate::policy::governor::GovernorLimits;
 use crate::policy::prune::PrunePolicy;
+use crate::policy::recover::RecoverPolicy;
 use crate::policy::retention::{Retention, RetentionPolicy};
 use crate::policy::retry::RetryPolicy;
 use crate::policy::schedule::Schedule;
@@ -158,6 +159,7 @@ fn source(id: &str, databases: &[&str]) -> SourcePolicy {
     let obligations = std::iter::once(obligation(Task::Snapshot, "0 3 * * Sun")).chain(dumps).collect();
     SourcePolicy {
         drill: None,
+        recover: RecoverPolicy::default(),
         id: id.parse().unwrap(),
         instance: format!("bank-{id}").parse().unwrap(),
         databases,

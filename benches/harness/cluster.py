@@ -39,8 +39,9 @@ SETTINGS = {
 class Cluster:
     """One server with any number of bank databases."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, wal_level: str = "minimal") -> None:
         self.folder = folder
+        self.wal_level = wal_level
         self.data = folder / "data"
         self.ca_file = folder / "ca.crt"
         self.port = free_port()
@@ -61,7 +62,7 @@ class Cluster:
         options = ["--username=postgres", "--auth=scram-sha-256", f"--pwfile={password_file}", "--encoding=UTF8"]
         run([self.bin / "initdb", "-D", self.data, "--locale=C.UTF-8", "--no-sync", *options], **self._as_server())
         self._make_certificates()
-        settings = [f"-c{name}={value}" for name, value in SETTINGS.items()]
+        settings = [f"-c{name}={value}" for name, value in (SETTINGS | {"wal_level": self.wal_level}).items()]
         settings += [f"-cunix_socket_directories={self.data}", f"-cport={self.port}"]
         with (self.folder / "server.log").open("w") as log:
             self.server = subprocess.Popen(
@@ -95,6 +96,15 @@ class Cluster:
         columns = "n AS id, md5(n::text) AS reference, now() AS booked_at, (n * 37 % 99999) / 100.0 AS amount, 'Standing order' AS text"
         self.psql("postgres", "-c", f"CREATE DATABASE {database}")
         self.psql(database, "-c", f"CREATE TABLE facts AS SELECT {columns} FROM generate_series(1, {rows}) AS n")
+        self._let_read(database)
+
+    def load_generated(self, database: str, gigabytes: float) -> None:
+        """Makes a database with so much COPY text on little disk: rows of 10 kB that the server keeps compressed."""
+        say(f"generating {gigabytes:g} GB of rows in {database}")
+        rows = int(gigabytes * 1e9 / 9640)
+        self.psql("postgres", "-c", f"CREATE DATABASE {database}")
+        columns = "n AS id, repeat(md5(n::text), 300) AS text"
+        self.psql(database, "-c", f"CREATE TABLE generated AS SELECT {columns} FROM generate_series(1, {rows}) AS n")
         self._let_read(database)
 
     def load_tables(self, database: str, tables: int) -> None:

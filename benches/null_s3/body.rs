@@ -1,4 +1,4 @@
-//! Reads a request body: unwraps it, sums it, and drops it, or keeps it when it is small.
+//! Reads a request body: unwraps it, sums it, and drops it, or keeps it when it is small or all is to be kept.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::checksum::{CRC64NVME_HEADER, Checksums, Extra, Sums};
 use crate::chunked::Decoder;
 use crate::xml::S3Error;
 
-/// Objects up to this size are kept: manifests and run records are read back, dumps are not.
+/// Objects up to this size are kept unless told otherwise: manifests and run records are read back, dumps are not.
 pub(crate) const KEPT_BYTES_MAX: usize = 8 << 20;
 
 /// A slow network: all bodies together come in at no more than a rate.
@@ -60,15 +60,17 @@ pub(crate) struct Received {
 pub(crate) enum Keep {
     Nothing,
     Small,
+    Everything,
 }
 
 pub(crate) async fn receive(headers: &HeaderMap, body: Body, keep: Keep, pace: &Pace) -> Result<Received, S3Error> {
     let mut sums = Checksums::new(Extra::announced(headers));
-    let mut kept = (keep == Keep::Small).then(BytesMut::new);
+    let mut kept = (keep != Keep::Nothing).then(BytesMut::new);
     let mut decoder = is_aws_chunked(headers).then(Decoder::default);
     let mut take = |bytes: Bytes| {
         sums.update(&bytes);
-        if kept.as_ref().is_some_and(|kept| kept.len() + bytes.len() > KEPT_BYTES_MAX) {
+        let is_small = |kept: &BytesMut| kept.len() + bytes.len() <= KEPT_BYTES_MAX;
+        if keep == Keep::Small && !kept.as_ref().is_some_and(is_small) {
             kept = None;
         }
         if let Some(kept) = &mut kept {

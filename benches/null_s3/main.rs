@@ -2,7 +2,7 @@
 //!
 //! A benchmark of a pipeline must not measure the store behind it. This one reads bodies as fast as they come, checks the
 //! checksums that were sent, remembers size, `ETag` and CRC64NVME, and drops the bytes. Only small objects (manifests, run
-//! records) are kept, because whoever wrote them reads them back. It also gives the few answers of RDS, STS and Secrets
+//! records) are kept, because whoever wrote them reads them back; all of them with `--keep-all`, which a restore needs. It also gives the few answers of RDS, STS and Secrets
 //! Manager that a dump asks for, so that nothing slower stands in the path.
 //!
 //! It does not check signatures or rights, knows every bucket, and keeps only the newest version of a key. It is no proof of
@@ -50,8 +50,12 @@ fn main() -> anyhow::Result<()> {
         Some(path) => Account::load(path)?,
         None => Account::default(),
     };
-    let server =
-        Arc::new(NullS3 { account, store: Store::default(), pace: Pace::new(options.rate), delay: options.delay() });
+    let server = Arc::new(NullS3 {
+        account,
+        store: Store::new(options.keep_all),
+        pace: Pace::new(options.rate),
+        delay: options.delay(),
+    });
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(options.threads.get())
         .enable_all()

@@ -1,8 +1,9 @@
 //! The requests that read: objects, listings, and what a bucket says about itself.
 
+use std::convert::Infallible;
 use std::ops::RangeInclusive;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, ETAG, LAST_MODIFIED, RANGE};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -12,7 +13,7 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 use crate::aws::Account;
 use crate::checksum::CRC64NVME_HEADER;
 use crate::respond::{kept, with_headers};
-use crate::store::{Name, Object, State};
+use crate::store::{self, Kept, Name, Object, State};
 use crate::uri::{Query, encode};
 use crate::xml::{S3Error, element, s3_answer};
 
@@ -31,11 +32,12 @@ pub(crate) fn location(account: &Account) -> Response {
 
 pub(crate) fn get(state: &State, name: &Name, headers: &HeaderMap) -> Result<Response, S3Error> {
     let object = state.objects.get(name).ok_or_else(S3Error::no_such_key)?;
-    let bytes = kept(object.kept.as_ref())?;
+    let pieces = kept(object.kept.as_ref())?;
+    let len = store::len(pieces);
     let range = headers.get(RANGE).and_then(|value| value.to_str().ok());
-    let response = match range.and_then(|range| wanted(range, bytes.len())) {
-        Some(range) => partial(&bytes, range),
-        None => bytes.into_response(),
+    let response = match range.and_then(|range| wanted(range, len)) {
+        Some(range) => partial(pieces, len, &range),
+        None => body(pieces, 0, len),
     };
     Ok(with_metadata(response, object))
 }
@@ -51,17 +53,21 @@ fn with_metadata(mut response: Response, object: &Object) -> Response {
         response.headers_mut().insert(name.clone(), value.clone());
     }
     let modified = DateTimePrinter::new().timestamp_to_rfc9110_string(&object.modified).unwrap_or_default();
-    with_headers(
+    let response = with_headers(
         response,
         [
             (ETAG, object.etag.clone()),
             (LAST_MODIFIED, modified),
             (ACCEPT_RANGES, "bytes".to_owned()),
             (HeaderName::from_static("x-amz-version-id"), object.version_id.clone()),
-            (HeaderName::from_static(CRC64NVME_HEADER), object.crc64.base64()),
-            (HeaderName::from_static("x-amz-checksum-type"), "FULL_OBJECT".to_owned()),
         ],
-    )
+    );
+    if response.status() == StatusCode::PARTIAL_CONTENT {
+        // That of the whole would be compared with what came.
+        return response;
+    }
+    let checksum = (HeaderName::from_static(CRC64NVME_HEADER), object.crc64.base64());
+    with_headers(response, [checksum, (HeaderName::from_static("x-amz-checksum-type"), "FULL_OBJECT".to_owned())])
 }
 
 fn wanted(range: &str, len: usize) -> Option<RangeInclusive<usize>> {
@@ -76,9 +82,26 @@ fn wanted(range: &str, len: usize) -> Option<RangeInclusive<usize>> {
     (!range.is_empty()).then_some(range)
 }
 
-fn partial(bytes: &Bytes, range: RangeInclusive<usize>) -> Response {
-    let content_range = format!("bytes {}-{}/{}", range.start(), range.end(), bytes.len());
-    with_headers((StatusCode::PARTIAL_CONTENT, bytes.slice(range)).into_response(), [(CONTENT_RANGE, content_range)])
+fn partial(pieces: &Kept, len: usize, range: &RangeInclusive<usize>) -> Response {
+    let content_range = format!("bytes {}-{}/{len}", range.start(), range.end());
+    let mut response = body(pieces, *range.start(), range.end() + 1);
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    with_headers(response, [(CONTENT_RANGE, content_range)])
+}
+
+/// The bytes from `begin` to before `end`, as they are kept: nothing is copied.
+fn body(pieces: &Kept, begin: usize, end: usize) -> Response {
+    let mut at = 0;
+    let mut wanted: Vec<Result<Bytes, Infallible>> = Vec::new();
+    for piece in pieces {
+        let (from, to) = (begin.max(at), end.min(at + piece.len()));
+        if from < to {
+            wanted.push(Ok(piece.slice(from - at..to - at)));
+        }
+        at += piece.len();
+    }
+    let response = Body::from_stream(futures_util::stream::iter(wanted)).into_response();
+    with_headers(response, [(CONTENT_LENGTH, (end - begin).to_string())])
 }
 
 pub(crate) fn list(state: &State, bucket: &str, query: &Query) -> Response {

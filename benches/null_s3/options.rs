@@ -23,6 +23,9 @@ pub(crate) struct Options {
     /// Threads that serve; two is more than a client on two cores can feed.
     #[arg(long, default_value = "2")]
     pub(crate) threads: NonZeroUsize,
+    /// Keep all that is stored, in memory: for measuring what reads it back.
+    #[arg(long)]
+    pub(crate) keep_all: bool,
     /// Stop when stdin closes.
     #[arg(long)]
     pub(crate) until_stdin_closes: bool,

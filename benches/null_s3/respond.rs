@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -12,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::aws::Account;
 use crate::body::Pace;
-use crate::store::Store;
+use crate::store::{Kept, Store};
 use crate::uri::{Query, decode};
 use crate::xml::S3Error;
 use crate::{body, s3};
@@ -100,7 +99,7 @@ pub(crate) fn with_headers(
 }
 
 /// The bytes of a kept object, or a plain word about why there are none.
-pub(crate) fn kept(bytes: Option<&Bytes>) -> Result<Bytes, S3Error> {
+pub(crate) fn kept(bytes: Option<&Kept>) -> Result<&Kept, S3Error> {
     let too_big = || format!("objects over {} bytes, which it only counts", body::KEPT_BYTES_MAX);
-    bytes.cloned().ok_or_else(|| S3Error::not_implemented(&too_big()))
+    bytes.ok_or_else(|| S3Error::not_implemented(&too_big()))
 }

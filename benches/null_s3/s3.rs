@@ -6,7 +6,7 @@ use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 
-use crate::body::{Keep, Received, receive};
+use crate::body::{Received, receive};
 use crate::checksum::CRC64NVME_HEADER;
 use crate::objects;
 use crate::respond::{NullS3, with_headers};
@@ -91,11 +91,12 @@ pub(crate) async fn respond(server: &NullS3, name: Name, query: &Query, request:
 }
 
 async fn put_object(server: &NullS3, name: Name, headers: &HeaderMap, body: Body) -> Result<Response, S3Error> {
-    let received = receive(headers, body, Keep::Small, &server.pace).await?;
+    let keep = server.store.keep_object();
+    let received = receive(headers, body, keep, &server.pace).await?;
     let mut state = server.store.lock();
     state.received_bytes += received.sums.size_bytes;
     let checksum = checksum_header(&received, false);
-    let object = state.put(name, received, echoed(headers), only_if_absent(headers))?;
+    let object = state.put(name, received, echoed(headers), only_if_absent(headers), keep)?;
     let response = with_headers(StatusCode::OK.into_response(), [(ETAG, object.etag.clone()), checksum]);
     Ok(with_object_headers(response, &object))
 }
@@ -117,12 +118,13 @@ async fn upload_part(server: &NullS3, query: &Query, headers: &HeaderMap, body: 
         query.get("partNumber").and_then(|number| number.parse().ok()).filter(|number| (1..=10_000).contains(number));
     let number = number
         .ok_or_else(|| S3Error::invalid_request("Part number must be an integer between 1 and 10000, inclusive"))?;
-    let received = receive(headers, body, Keep::Nothing, &server.pace).await?;
+    let received = receive(headers, body, server.store.keep_part(), &server.pace).await?;
     let mut state = server.store.lock();
     state.received_bytes += received.sums.size_bytes;
-    let etag = state.put_part(upload_id(query), number, &received)?;
     let other_algorithm = state.uploads.get(upload_id(query)).is_some_and(|upload| upload.other_algorithm);
-    Ok(with_headers(StatusCode::OK.into_response(), [(ETAG, etag), checksum_header(&received, other_algorithm)]))
+    let checksum = checksum_header(&received, other_algorithm);
+    let etag = state.put_part(upload_id(query), number, received)?;
+    Ok(with_headers(StatusCode::OK.into_response(), [(ETAG, etag), checksum]))
 }
 
 async fn complete_upload(

@@ -1,4 +1,4 @@
-//! What the null store remembers: names, sizes, checksums. Never the bytes of anything large.
+//! What the null store remembers: names, sizes, checksums. The bytes of anything large only when it was told to.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use axum::http::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::body::Received;
+use crate::body::{Keep, Received};
 use crate::checksum::{CRC64NVME_HEADER, Crc64Nvme};
 use crate::xml::S3Error;
 
@@ -18,11 +18,15 @@ const PART_BYTES_MIN: u64 = 5 << 20;
 
 /// Bucket and key.
 pub(crate) type Name = (String, String);
+/// The bytes of an object, one piece for each part of its upload.
+pub(crate) type Kept = Vec<Bytes>;
 /// Headers that come back as they were sent: content type, user metadata, encryption.
 pub(crate) type Echoed = Vec<(HeaderName, HeaderValue)>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Store {
+    /// Bodies are kept whatever their size.
+    keeps_all: bool,
     state: Mutex<State>,
 }
 
@@ -44,7 +48,7 @@ pub(crate) struct Object {
     pub(crate) version_id: String,
     pub(crate) modified: Timestamp,
     pub(crate) echoed: Echoed,
-    pub(crate) kept: Option<Bytes>,
+    pub(crate) kept: Option<Kept>,
 }
 
 #[derive(Debug)]
@@ -62,6 +66,7 @@ struct Part {
     etag: String,
     size_bytes: u64,
     crc64: Crc64Nvme,
+    kept: Option<Bytes>,
 }
 
 /// One part as CompleteMultipartUpload lists it.
@@ -82,6 +87,20 @@ pub(crate) struct Completion {
 }
 
 impl Store {
+    pub(crate) fn new(keeps_all: bool) -> Self {
+        Self { keeps_all, state: Mutex::default() }
+    }
+
+    /// What to do with the body of an object.
+    pub(crate) fn keep_object(&self) -> Keep {
+        if self.keeps_all { Keep::Everything } else { Keep::Small }
+    }
+
+    /// What to do with the body of a part.
+    pub(crate) fn keep_part(&self) -> Keep {
+        if self.keeps_all { Keep::Everything } else { Keep::Nothing }
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,19 +113,21 @@ impl State {
         received: Received,
         echoed: Echoed,
         only_if_absent: bool,
+        keep: Keep,
     ) -> Result<Object, S3Error> {
         if only_if_absent && self.objects.contains_key(&name) {
             return Err(S3Error::precondition_failed());
         }
         let Received { sums, kept } = received;
-        let kept = kept.filter(|bytes| self.kept_bytes + bytes.len() <= KEPT_TOTAL_BYTES_MAX);
+        let has_room = |bytes: &Bytes| self.kept_bytes + bytes.len() <= KEPT_TOTAL_BYTES_MAX;
+        let kept = kept.filter(|bytes| keep == Keep::Everything || has_room(bytes)).map(|bytes| vec![bytes]);
         let etag = sums.crc64.etag(sums.size_bytes);
         Ok(self.insert(name, etag, sums.size_bytes, sums.crc64, echoed, kept))
     }
 
     pub(crate) fn remove(&mut self, name: &Name) {
         if let Some(Object { kept: Some(bytes), .. }) = self.objects.remove(name) {
-            self.kept_bytes -= bytes.len();
+            self.kept_bytes -= len(&bytes);
         }
     }
 
@@ -117,11 +138,11 @@ impl State {
         id
     }
 
-    pub(crate) fn put_part(&mut self, upload: &str, number: u16, received: &Received) -> Result<String, S3Error> {
+    pub(crate) fn put_part(&mut self, upload: &str, number: u16, received: Received) -> Result<String, S3Error> {
         let upload = self.uploads.get_mut(upload).ok_or_else(S3Error::no_such_upload)?;
-        let sums = &received.sums;
+        let Received { sums, kept } = received;
         let etag = sums.crc64.etag(sums.size_bytes);
-        let part = Part { etag: etag.clone(), size_bytes: sums.size_bytes, crc64: sums.crc64 };
+        let part = Part { etag: etag.clone(), size_bytes: sums.size_bytes, crc64: sums.crc64, kept };
         upload.parts.insert(number, part);
         Ok(etag)
     }
@@ -147,9 +168,10 @@ impl State {
         if asked.only_if_absent && self.objects.contains_key(&upload.name) {
             return Err(S3Error::precondition_failed());
         }
-        let upload = self.uploads.remove(id).ok_or_else(S3Error::no_such_upload)?;
+        let mut upload = self.uploads.remove(id).ok_or_else(S3Error::no_such_upload)?;
+        let kept = listed.iter().map(|part| upload.parts.remove(&part.number)?.kept).collect();
         let etag = format!("\"{}-{}\"", crc64.etag(size_bytes).trim_matches('"'), listed.len());
-        Ok(self.insert(upload.name, etag, size_bytes, crc64, upload.echoed, None))
+        Ok(self.insert(upload.name, etag, size_bytes, crc64, upload.echoed, kept))
     }
 
     fn insert(
@@ -159,10 +181,10 @@ impl State {
         size_bytes: u64,
         crc64: Crc64Nvme,
         echoed: Echoed,
-        kept: Option<Bytes>,
+        kept: Option<Kept>,
     ) -> Object {
         self.remove(&name);
-        self.kept_bytes += kept.as_ref().map_or(0, Bytes::len);
+        self.kept_bytes += kept.as_ref().map_or(0, len);
         let version_id = format!("version-{:08}", self.issue());
         let object = Object { etag, size_bytes, crc64, version_id, modified: now(), echoed, kept };
         self.objects.insert(name, object.clone());
@@ -209,6 +231,11 @@ impl Upload {
         }
         Ok(whole)
     }
+}
+
+/// Bytes of all pieces.
+pub(crate) fn len(kept: &Kept) -> usize {
+    kept.iter().map(Bytes::len).sum()
 }
 
 #[expect(clippy::disallowed_methods, reason = "a store has a clock of its own, which its clients do not set")]

@@ -14,7 +14,7 @@ use crate::ports::server_metrics::ServerMetrics;
 use crate::ports::{PortError, RequestObserver};
 
 /// Where RDS writes its measurements.
-const NAMESPACE: &str = "AWS/RDS";
+pub(super) const NAMESPACE: &str = "AWS/RDS";
 /// RDS measures once a minute.
 const PERIOD_S: i32 = 60;
 /// What is older tells nothing of now: measurements come some minutes late.
@@ -64,6 +64,6 @@ impl ServerMetrics for CloudWatch {
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates; bytes are far below 2^53")]
-fn whole_bytes(bytes: f64) -> u64 {
+pub(super) fn whole_bytes(bytes: f64) -> u64 {
     bytes as u64
 }

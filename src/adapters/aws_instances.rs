@@ -19,7 +19,8 @@ use crate::domain::lease::LeaseId;
 use crate::domain::new_instance::{
     AutomatedBackups, EmptyInstance, InstanceDetails, InstanceSetup, Network, NewInstance, RestoreFrom,
 };
-use crate::ports::instances::{Instances, Leases, NotRestored, Refusal};
+use crate::domain::recovery::ApprovedRename;
+use crate::ports::instances::{Instances, Leases, NotRestored, Refusal, Renames};
 use crate::ports::{ErrorKind, PortError, RequestObserver};
 
 /// Gives a request everything that a new instance is to have. The SDK has one type per kind of restore, with the same methods.
@@ -168,6 +169,17 @@ impl Leases for AwsInstances {
         let deleted = request.send().await;
         deleted.map_err(|error| port_error(format!("delete DB instance {id}"), error))?;
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Renames for AwsInstances {
+    async fn rename(&self, rename: &ApprovedRename) -> Result<(), PortError> {
+        let request = self.client.modify_db_instance().db_instance_identifier(rename.from().as_str());
+        // Without it the rename would wait for the maintenance window.
+        let request = request.new_db_instance_identifier(rename.to().as_str()).apply_immediately(true);
+        let named = || format!("rename DB instance {} to {}", rename.from(), rename.to());
+        request.send().await.map(drop).map_err(|error| port_error(named(), error))
     }
 }
 

@@ -1,9 +1,10 @@
 //! `strongroom restore`: the way back.
 
 mod bar;
-mod choice;
+pub(super) mod choice;
 mod dump;
 mod instance;
+pub(super) mod setup;
 
 use clap::{Args, Subcommand};
 
@@ -40,7 +41,7 @@ enum What {
 }
 
 /// Why a restore did not begin.
-enum NotBegun {
+pub(super) enum NotBegun {
     /// Something that was named is not there.
     Usage(String),
     /// It would not be safe.
@@ -57,7 +58,7 @@ impl From<PortError> for NotBegun {
 
 impl NotBegun {
     /// Tells a person, and how the command ends.
-    fn told(&self) -> Exit {
+    pub(super) fn told(&self) -> Exit {
         match self {
             NotBegun::Usage(problem) => {
                 complain(problem);

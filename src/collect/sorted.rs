@@ -78,6 +78,7 @@ impl Sorted {
             | KeyRole::DumpObject { .. }
             | KeyRole::DrillRecord(_)
             | KeyRole::Pin { .. }
+            | KeyRole::Recovery { .. }
             | KeyRole::Foreign => return,
         };
         let Some(written_at) = version.modified_at else { return };
@@ -115,7 +116,7 @@ impl Sorted {
             KeyRole::Verification { dump, plane, level } => {
                 self.verifications.extend(standing.map(|object| ((dump, plane, level), object)));
             }
-            KeyRole::Foreign => {}
+            KeyRole::Recovery { .. } | KeyRole::Foreign => {}
         }
     }
 

@@ -6,6 +6,7 @@ mod drills;
 mod memory;
 mod parts;
 mod policies;
+mod recover;
 mod restore;
 mod retention;
 mod sources;
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 
 use crate::config::diagnosis::{Diagnosis, join};
 use crate::config::environment::Environment;
-use crate::config::{AwsConfig, DaemonConfig, DestinationConfig, PostgresConfig, human, raw};
+use crate::config::{AwsConfig, DaemonConfig, DestinationConfig, KubernetesConfig, PostgresConfig, human, raw};
 use crate::domain::id::{InstallationId, SourceId};
 use crate::policy::{Cadence, DestinationPolicy, Policy};
 use crate::ports::credentials::LoginRef;
@@ -33,6 +34,7 @@ pub(super) struct Parts {
     pub(super) destination: DestinationConfig,
     pub(super) postgres: PostgresConfig,
     pub(super) daemon: DaemonConfig,
+    pub(super) kubernetes: KubernetesConfig,
     pub(super) logins: BTreeMap<SourceId, LoginRef>,
 }
 
@@ -53,6 +55,7 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
     let drills = drills::setup(file, diagnosis);
     let restore = restore::regions(&file.restore, diagnosis);
     let postgres = parts::postgres(file, &policies, diagnosis);
+    let kubernetes = recover::kubernetes(&file.kubernetes, diagnosis);
     unfinished::report(file, diagnosis);
     let aws = aws?;
     let destination = destination?;
@@ -74,7 +77,7 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
         restore,
         drills,
     };
-    Some(Parts { policy, aws, destination, postgres: postgres?, daemon: daemon?, logins: sources.logins })
+    Some(Parts { policy, aws, destination, postgres: postgres?, daemon: daemon?, kubernetes, logins: sources.logins })
 }
 
 fn installation(file: &raw::File, diagnosis: &mut Diagnosis) -> Option<InstallationId> {

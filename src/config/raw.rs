@@ -5,6 +5,7 @@
 //! there is an `Option` marked `schemars(required)`: a missing one is reported with all other problems, not alone.
 
 mod policies;
+mod recover;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -13,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use policies::{Assertion, Drill, DrillPath, Dump, Engine, Governor, Policy, Retention, Retry, Snapshot};
+pub(super) use recover::{Kubernetes, Recover, SwitchBy};
 
 /// UTC: it has no clock changes, so nothing is due twice or moves.
 const DEFAULT_TIME_ZONE: &str = "UTC";
@@ -107,6 +109,9 @@ pub(super) struct File {
     /// and metric labels.
     #[serde(default)]
     pub(super) sources: BTreeMap<String, Source>,
+    /// The Kubernetes cluster that applications run in.
+    #[serde(default)]
+    pub(super) kubernetes: Kubernetes,
     /// Who is told.
     #[serde(default)]
     pub(super) alerts: Alerts,
@@ -416,6 +421,9 @@ pub(super) struct Source {
     /// Nothing is started for this source; what it has is kept.
     #[serde(default)]
     pub(super) suspend: bool,
+    /// What `strongroom recover` stops, changes and starts for it.
+    #[serde(default)]
+    pub(super) recover: Recover,
 }
 
 /// A login, in exactly one of the forms `{ secret }`, `{ user, password_file }`, `{ user, password_env }`,

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use crate::adapters::aws;
 use crate::adapters::aws_clock::AwsClock;
 use crate::adapters::aws_cloudwatch::CloudWatch;
+use crate::adapters::aws_connection_secrets::AwsConnectionSecrets;
 use crate::adapters::aws_credentials::AwsCredentials;
+use crate::adapters::aws_diagnostics::AwsDiagnostics;
 use crate::adapters::aws_instances::AwsInstances;
 use crate::adapters::aws_kms::AwsKeys;
 use crate::adapters::aws_rds::AwsRds;
 use crate::adapters::host_processes::HostProcesses;
+use crate::adapters::kubernetes::KubernetesCluster;
 use crate::adapters::pg::PgServers;
 use crate::adapters::pg_restore::StockPgRestore;
 use crate::adapters::pg_tools::StockPgDump;
@@ -18,14 +21,17 @@ use crate::adapters::s3::{S3, S3Settings};
 use crate::adapters::scratch_server::ScratchServers;
 use crate::adapters::system_clock::SystemClock;
 use crate::collect::Collector;
-use crate::config::{Config, DestinationConfig};
+use crate::config::{Config, DestinationConfig, KubernetesConfig};
 use crate::domain::id::RegionName;
 use crate::domain::key::Layout;
 use crate::domain::memory::MemoryUse;
 use crate::execute::{ExecuteSettings, Executor};
 use crate::policy::Policy;
 use crate::ports::clock::Clock;
-use crate::ports::instances::Instances;
+use crate::ports::cluster::Cluster;
+use crate::ports::connection_secrets::ConnectionSecrets;
+use crate::ports::diagnostics::Diagnostics;
+use crate::ports::instances::{Instances, Leases, Renames};
 use crate::ports::object_store::ObjectStore;
 use crate::ports::rds::Rds;
 use crate::ports::{Ports, RequestObserver};
@@ -43,8 +49,33 @@ pub struct Assembly {
     pub memory: Arc<MemoryUse>,
     /// Servers to restore into that are thrown away.
     pub scratch: ScratchServers,
+    /// What AWS says of an instance that gives trouble.
+    pub diagnostics: Arc<dyn Diagnostics>,
+    /// What leads applications to another instance.
+    pub switching: Switching,
     /// What is wanted.
     pub policy: Arc<Policy>,
+}
+
+/// What leads applications to another instance. Only a guided recovery has it.
+#[derive(Clone)]
+pub struct Switching {
+    /// Instances of the sources' region.
+    pub instances: Arc<dyn Instances>,
+    /// Renames them.
+    pub renames: Arc<dyn Renames>,
+    /// Secrets of AWS.
+    pub secrets: Arc<dyn ConnectionSecrets>,
+    /// The Kubernetes cluster.
+    pub cluster: Arc<dyn Cluster>,
+    /// Where journals are.
+    pub layout: Layout,
+}
+
+impl std::fmt::Debug for Switching {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Switching")
+    }
 }
 
 /// Puts the parts together. Nothing is asked of the outside yet.
@@ -53,9 +84,9 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
     let reference = Arc::new(AwsClock::new(Arc::clone(&clock)));
     let home = &config.aws.region;
     let sdk = aws::load(home).await;
-    let rds_in = |region: &RegionName| -> Arc<dyn Rds> {
-        let sdk = aws::in_region(&sdk, region);
-        Arc::new(AwsRds::new(&sdk, Arc::clone(&observer), Arc::clone(&reference)))
+    let rds_in = |region: &RegionName| {
+        let rds = AwsRds::new(&aws::in_region(&sdk, region), Arc::clone(&observer), Arc::clone(&reference));
+        Arc::new(rds) as Arc<dyn Rds>
     };
     let bucket_in = |region: &RegionName, settings: S3Settings| {
         S3::new(&aws::in_region(&sdk, region), settings, Arc::clone(&observer), Arc::clone(&reference))
@@ -63,16 +94,15 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
     let rds = rds_in(home);
     let instances_in = |region: RegionName| {
         let sdk = aws::in_region(&sdk, &region);
-        let there: Arc<dyn Instances> =
-            Arc::new(AwsInstances::new(&sdk, Arc::clone(&observer), Arc::clone(&reference)));
-        (region, there)
+        let there = AwsInstances::new(&sdk, Arc::clone(&observer), Arc::clone(&reference));
+        (region, Arc::new(there) as Arc<dyn Instances>)
     };
     let instances = restore_regions(&config.policy).into_iter().map(instances_in).collect();
-    let copies = copy_regions(&config.policy).into_iter().map(|region| {
+    let copies_in = |region: RegionName| {
         let there = if region == *home { Arc::clone(&rds) } else { rds_in(&region) };
         (region, there)
-    });
-    let copies = copies.collect();
+    };
+    let copies = copy_regions(&config.policy).into_iter().map(copies_in).collect();
     let destination = config.destination;
     let settings_of = |bucket: &str, kms_key: Option<&str>| S3Settings {
         bucket: bucket.to_owned(),
@@ -84,13 +114,14 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
         let settings = settings_of(&replica.bucket, replica.kms_key.as_deref());
         Arc::new(bucket_in(&replica.region, settings).fed_by(Arc::clone(&store)))
     });
+    let own_instances = Arc::new(AwsInstances::new(&sdk, Arc::clone(&observer), Arc::clone(&reference)));
     let bin_dir = config.postgres.bin_dir.as_deref();
     let credentials = AwsCredentials::new(&sdk, config.logins, config.postgres.ca_file, Arc::clone(&observer));
     let ports = Ports {
         clock,
         rds,
         instances,
-        leases: Arc::new(AwsInstances::new(&sdk, Arc::clone(&observer), Arc::clone(&reference))),
+        leases: Arc::clone(&own_instances) as Arc<dyn Leases>,
         copies,
         replica,
         keys: Arc::new(AwsKeys::new(&sdk, Arc::clone(&observer))),
@@ -106,13 +137,31 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
     let memory = Arc::new(MemoryUse::new(config.policy.limits.dump_memory_bytes));
     let settings = execute_settings(&config.policy, destination, config.sha256, Arc::clone(&memory));
     let layout = settings.layout.clone();
+    let secrets = AwsConnectionSecrets::new(&sdk, Arc::clone(&observer));
     Assembly {
+        diagnostics: Arc::new(AwsDiagnostics::new(&sdk, &observer)),
+        switching: switching(own_instances, secrets, config.kubernetes, layout.clone()),
         executor: Executor::new(ports.clone(), settings),
         collector: Collector::new(layout),
         memory,
         scratch: ScratchServers::new(bin_dir, Arc::clone(&ports.clock), Arc::clone(&ports.postgres)),
         ports,
         policy: Arc::new(config.policy),
+    }
+}
+
+fn switching(
+    instances: Arc<AwsInstances>,
+    secrets: AwsConnectionSecrets,
+    kubernetes: KubernetesConfig,
+    layout: Layout,
+) -> Switching {
+    Switching {
+        instances: Arc::clone(&instances) as Arc<dyn Instances>,
+        renames: instances,
+        secrets: Arc::new(secrets),
+        cluster: Arc::new(KubernetesCluster::new(kubernetes.kubeconfig, kubernetes.context)),
+        layout,
     }
 }
 

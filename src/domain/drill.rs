@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::id::{InstallationId, InvalidId, Slot, SourceId};
+use super::id::{DatabaseName, InstallationId, InvalidId, Slot, SourceId};
 use super::lease::LeaseId;
 use super::run::{LEASE, OwnerState, ProcessIdentity};
 
@@ -75,6 +75,17 @@ impl fmt::Display for DrillId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{} of {}", self.slot, self.path, self.source)
     }
+}
+
+/// Something that must be true of a restored database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assertion {
+    /// What it is called in evidence.
+    pub name: String,
+    /// The database.
+    pub database: DatabaseName,
+    /// A query whose only row has one value, which is true.
+    pub sql: String,
 }
 
 /// The steps of a drill, in their order.

@@ -146,7 +146,21 @@ impl InstanceId {
     }
 }
 
+/// `<instance>-<what>`, with the instance's name cut where both do not fit. `what` is made of letters, digits and hyphens.
+#[must_use]
+pub fn named_after(instance: &InstanceId, what: &str) -> InstanceId {
+    let room = RDS_ID_MAX.saturating_sub(what.len() + 1);
+    let cut = instance.as_str().get(..room).unwrap_or(instance.as_str()).trim_end_matches('-');
+    InstanceId::made_of(format!("{cut}-{what}"))
+}
+
 impl DatabaseName {
+    /// The database that each server has, and clients go to first.
+    #[must_use]
+    pub fn maintenance() -> DatabaseName {
+        DatabaseName("postgres".into())
+    }
+
     /// The name as one segment of an object key: letters, digits, `_`, `.` and `-` stay, every other byte becomes `%XX`.
     #[must_use]
     pub fn key_segment(&self) -> String {

@@ -6,6 +6,8 @@
 //! <prefix>/<source>/runs/<run>.json
 //! <prefix>/<source>/drills/<slot>-<path>.json
 //! <prefix>/<source>/pins/<point>.json
+//! <prefix>/<source>/recoveries/current.json
+//! <prefix>/<source>/recoveries/<slot>.json
 //! <prefix>/<source>/prunes/<plane>/<database>/<slot>.json
 //! <prefix>/<source>/verifications/<database>/<slot>/<plane>-<level>.json
 //! ```
@@ -111,6 +113,13 @@ pub enum KeyRole {
         /// The recovery point's id.
         point: String,
     },
+    /// The journal of a recovery: the one that is open or ended last, or, by when it was begun, one that has ended.
+    Recovery {
+        /// The source.
+        source: SourceId,
+        /// When it was begun.
+        begun: Option<Slot>,
+    },
     /// The deletion of a dump in a plane.
     PruneRecord {
         /// The dump.
@@ -140,6 +149,8 @@ pub struct Layout {
 
 /// Name of the object that makes a dump exist.
 pub const MANIFEST: &str = "manifest.json";
+/// Name of the journal that is open or ended last.
+const CURRENT: &str = "current";
 
 impl Layout {
     /// The layout below `prefix`; slashes at its ends are dropped.
@@ -196,6 +207,18 @@ impl Layout {
         ObjectKey::from(format!("{}{source}/pins/{}.json", self.root, point.replace('/', "~")))
     }
 
+    /// The journal of the recovery that is open, or ended last.
+    #[must_use]
+    pub fn current_recovery(&self, source: &SourceId) -> ObjectKey {
+        ObjectKey::from(format!("{}{source}/recoveries/{CURRENT}.json", self.root))
+    }
+
+    /// The journal of a recovery that has ended.
+    #[must_use]
+    pub fn recovery(&self, source: &SourceId, begun: Slot) -> ObjectKey {
+        ObjectKey::from(format!("{}{source}/recoveries/{begun}.json", self.root))
+    }
+
     /// The record of a dump's deletion in a plane.
     #[must_use]
     pub fn prune_record(&self, dump: &DumpId, plane: Plane) -> ObjectKey {
@@ -232,6 +255,11 @@ impl Layout {
         if let Some(pin) = rest.strip_prefix("pins/") {
             let point = pin.strip_suffix(".json").filter(|point| !point.contains('/'))?;
             return Some(KeyRole::Pin { source, point: point.replace('~', "/") });
+        }
+        if let Some(record) = rest.strip_prefix("recoveries/") {
+            let name = record.strip_suffix(".json")?;
+            let begun = if name == CURRENT { None } else { Some(name.parse().ok()?) };
+            return Some(KeyRole::Recovery { source, begun });
         }
         if let Some(record) = rest.strip_prefix("prunes/") {
             let (plane, record) = record.split_once('/')?;
@@ -313,6 +341,8 @@ mod tests {
             layout.dump_object(&dump(), &run(), "toc.dat"),
             layout.run_record(&source, &run()),
             layout.pin(&source, &dump().to_string()),
+            layout.current_recovery(&source),
+            layout.recovery(&source, dump().slot),
             layout.prune_record(&dump(), Plane::Replica),
             layout.verification(&dump(), Plane::Replica, Level::L1),
         ];
@@ -350,7 +380,12 @@ mod tests {
             let drill = DrillId { source: dump().source, slot: dump().slot, path };
             assert_eq!(layout.role(&layout.drill_record(&drill)), KeyRole::DrillRecord(drill));
         }
-        let (source, point) = (dump().source, dump().to_string());
+        let source = dump().source;
+        let current = KeyRole::Recovery { source: source.clone(), begun: None };
+        assert_eq!(layout.role(&layout.current_recovery(&source)), current);
+        let ended = KeyRole::Recovery { source: source.clone(), begun: Some(dump().slot) };
+        assert_eq!(layout.role(&layout.recovery(&source, dump().slot)), ended);
+        let point = dump().to_string();
         assert_eq!(layout.role(&layout.pin(&source, &point)), KeyRole::Pin { source, point });
         for plane in Plane::ALL {
             let record = layout.prune_record(&dump(), plane);
@@ -370,6 +405,7 @@ mod tests {
     #[case("strongroom/accounts/dumps/accounts/20261101t040000z/20261101t040000z-dump-cards-1/toc.dat")]
     #[case("strongroom/accounts/dumps/accounts/20261101t040000z/20261101t040000z-dump-accounts-1/")]
     #[case("strongroom/accounts/pins/accounts/accounts/20261101t040000z.json")]
+    #[case("strongroom/accounts/recoveries/latest.json")]
     #[case("strongroom/accounts/prunes/elsewhere/accounts/20261101t040000z.json")]
     #[case("strongroom/accounts/verifications/accounts/20261101t040000z/primary-l3.json")]
     #[case("strongroom/state/leader.json")]

@@ -28,6 +28,7 @@ use crate::ports::credentials::LoginRef;
 use crate::ports::instances::Instances;
 use crate::ports::{Chain, ErrorKind, PortError};
 use crate::restore::instance::{Awaited, InstanceError, InstanceRequest, News};
+use crate::restore::look::look;
 use crate::restore::{RestoreError, Server, judge};
 use inspect::Read;
 
@@ -265,7 +266,7 @@ impl Drilling<'_> {
         self.reached(Phase::FullyRead).await?;
         for (database, expected, tables) in read {
             let assertions = start.assertions_of(database);
-            let found = inspect::look(server, database, assertions, expected.is_exact, &self.stop).await?;
+            let found = look(server, database, assertions, expected.is_exact, &self.stop).await?;
             let rows = tables.iter().map(|table| (table.full_name(), table.rows)).collect();
             let judged = judge::judge(&expected, &judge::Found { catalog: found.catalog, rows });
             findings.add(database, judged.faults, judged.notes);

@@ -4,8 +4,7 @@ use jiff::SignedDuration;
 
 use super::retry::RetryPolicy;
 use super::schedule::Schedule;
-use crate::domain::drill::{DrillPath, DrillRecord};
-use crate::domain::id::DatabaseName;
+use crate::domain::drill::{Assertion, DrillPath, DrillRecord};
 use crate::domain::new_instance::{InstanceDetails, InstanceSetup, Network};
 use crate::domain::tags::Tags;
 
@@ -47,17 +46,6 @@ impl DrillPolicy {
         };
         objectives.into_iter().filter_map(missed).collect()
     }
-}
-
-/// Something that must be true of a restored database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assertion {
-    /// What it is called in evidence.
-    pub name: String,
-    /// The database.
-    pub database: DatabaseName,
-    /// A query whose only row has one value, which is true.
-    pub sql: String,
 }
 
 /// What drills restore into.

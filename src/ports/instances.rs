@@ -1,7 +1,7 @@
 //! DB instances that are restored, in one region.
 //!
 //! What exists is looked at here and something new is made beside it. Only what is leased can be changed or deleted: that is a
-//! type which no name of a source has.
+//! type which no name of a source has. The one change to a source's instance is its name, with the approval that a journal holds.
 
 use std::fmt;
 
@@ -13,6 +13,7 @@ use crate::domain::id::InstanceId;
 use crate::domain::inventory::Complete;
 use crate::domain::lease::LeaseId;
 use crate::domain::new_instance::{AutomatedBackups, EmptyInstance, InstanceDetails, NewInstance};
+use crate::domain::recovery::ApprovedRename;
 
 /// Makes instances out of backups.
 #[async_trait]
@@ -40,6 +41,14 @@ pub trait Leases: Send + Sync {
     /// Begins to delete it for good, with its automated backups and without a last snapshot. `NotFound` where there is none;
     /// `WrongState` where it cannot be deleted now.
     async fn delete(&self, id: &LeaseId) -> Result<(), PortError>;
+}
+
+/// Renames instances: what a guided recovery leads applications to the new one by.
+#[async_trait]
+pub trait Renames: Send + Sync {
+    /// Begins to give an instance another name. RDS takes names and not identities, so whoever calls this has just seen that the
+    /// name is borne by the instance that is meant. `AlreadyExists` where the new name is in use.
+    async fn rename(&self, rename: &ApprovedRename) -> Result<(), PortError>;
 }
 
 /// RDS did not begin a restore.

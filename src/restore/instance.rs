@@ -15,6 +15,8 @@ use crate::ports::{Chain, ErrorKind, PortError};
 
 /// On the new instance: from what it was restored. Whoever is told to restore the same under the same name goes on with it.
 pub const RESTORED_FROM: &str = "strongroom:restored-from";
+/// On an instance that a recovery has made: which one. Another recovery does not go on with it, for it may have been used since.
+pub const RECOVERY: &str = "strongroom:recovery";
 /// Lists of RDS lag behind its answers; an instance that is not listed for longer is not there.
 const LISTED_WITHIN: SignedDuration = SignedDuration::from_mins(10);
 /// How often a server that does not answer yet is asked.
@@ -188,7 +190,8 @@ impl InstanceRequest {
     async fn is_the_same(&self, new: &NewInstance) -> Result<bool, PortError> {
         let found = self.awaited.instances.details(&new.id).await?;
         let same = |found: &InstanceDetails, key: &str| found.setup.tags.get(key) == new.setup.tags.get(key);
-        Ok(found.is_some_and(|found| same(&found, RESTORED_FROM) && same(&found, tags::OWNER)))
+        let all = [RESTORED_FROM, tags::OWNER, RECOVERY];
+        Ok(found.is_some_and(|found| all.iter().all(|key| same(&found, key))))
     }
 }
 

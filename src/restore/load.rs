@@ -16,15 +16,18 @@ use super::crew::work_through;
 use super::{RestoreError, RestoreRequest, Watch};
 use crate::domain::manifest::Table;
 use crate::domain::prune_record::ObjectVersion;
-use crate::dump::archive::TocEntry;
+use crate::dump::archive::{Section, TocEntry};
 use crate::dump::hex;
 use crate::dump::parallel::{large_object, table_object};
+use crate::dump::quoting::quoted;
 use crate::dump::row_meter::RowCount;
 use crate::dump::rows::Rows;
 use crate::ports::PortError;
 use crate::ports::object_store::{ByteStream, ObjectStore};
 use crate::ports::postgres::Session;
 
+/// Bytes of rows from which on a table is worth the three statements and the new file that it takes to load it frozen.
+const FROZEN_FROM: u64 = 1 << 20;
 /// Bytes of a large object that are written at once.
 const LARGE_PIECE: usize = 1 << 20;
 
@@ -40,6 +43,8 @@ struct Piece {
     hash: Option<String>,
     /// Whether the end mark of the table is in it.
     is_last: bool,
+    /// Empties the table, where it is ours and is loaded at once.
+    truncation: Option<String>,
 }
 
 /// Loads the rows of tables over several connections; parts of one table go over several of them.
@@ -80,6 +85,13 @@ fn pieces_of(
         target.ok_or_else(|| RestoreError::Damaged(format!("the COPY statement of {name} has an unknown form")))?;
     let statement = format!("COPY {target} FROM STDIN");
     let object = request.object(&table_object(entry.dump_id))?;
+    // Who empties a table and fills it in one transaction writes rows that need no vacuum any more, and on a server without
+    // replication no log of them. Only what this restore has just made may be emptied.
+    let is_new = request.sections.contains(&Section::PreData);
+    let is_whole = table.parts.len() < 2;
+    let truncation = (is_new && is_whole && table.bytes >= FROZEN_FROM)
+        .then(|| format!("TRUNCATE ONLY {}.{}", quoted(&entry.namespace), quoted(&entry.tag)));
+    let statement = if truncation.is_some() { format!("{statement} WITH (FREEZE)") } else { statement };
     let piece = |range, rows, hash, is_last| Piece {
         table: name.to_owned(),
         statement: statement.clone(),
@@ -88,8 +100,9 @@ fn pieces_of(
         rows,
         hash,
         is_last,
+        truncation: truncation.clone(),
     };
-    if table.parts.len() < 2 {
+    if is_whole {
         return Ok(vec![piece(None, table.rows, table.hash.clone(), true)]);
     }
     let parts = table.parts.iter().enumerate().map(|(index, part)| {
@@ -132,6 +145,10 @@ impl Source {
 fn load(session: &mut dyn Session, source: &Source, piece: &Piece, watch: &Watch) -> Result<(), RestoreError> {
     let plain = source.read(&piece.object, piece.range.clone())?;
     let mut rows = Checked { rows: Rows::of(plain), piece, watch, told: RowCount::default(), fault: None };
+    if let Some(truncation) = &piece.truncation {
+        session.query("BEGIN")?;
+        session.query(truncation)?;
+    }
     let copied = session.copy_in(&piece.statement, &mut rows);
     // The session only knows that its rows broke off. A stream that we have cut ourselves says nothing of the dump.
     if let Some(fault) = rows.fault.take().filter(|_| !source.token.is_cancelled()) {
@@ -141,6 +158,9 @@ fn load(session: &mut dyn Session, source: &Source, piece: &Piece, watch: &Watch
     if copied != piece.rows {
         let (table, rows) = (&piece.table, piece.rows);
         return Err(RestoreError::Damaged(format!("the server took {copied} of {rows} rows of {table}")));
+    }
+    if piece.truncation.is_some() {
+        session.query("COMMIT")?;
     }
     Ok(())
 }

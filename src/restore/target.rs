@@ -15,9 +15,6 @@ fn mark(dump: &DumpId) -> String {
     format!("strongroom: the restore of {dump} has not ended")
 }
 
-/// The database to be in while another one is made.
-pub(super) const MAINTENANCE: &str = "postgres";
-
 /// Makes the database; `session` is in another one.
 pub(super) fn make(session: &mut dyn Session, target: &Target, dump: &DumpId, toc: &Toc) -> Result<(), RestoreError> {
     let name = target.database.as_str();

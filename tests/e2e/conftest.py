@@ -11,8 +11,25 @@ import sandbox_process
 import vault
 from case import Case, settled, source
 from job import Job
+from own_instance import Bank, seed_snapshot
 from sandbox_process import Sandbox
 from vault import Vault
+
+
+CHANGES = ("ModifyDBInstance", "DeleteDBInstance", "RebootDBInstance", "StopDBInstance", "StartDBInstance", "PromoteReadReplica")
+"""Everything that would do something to an instance that is there."""
+
+
+def assert_no_source_was_changed(sandbox: Sandbox) -> None:
+    """Of all tests together: strongroom changes and deletes instances of drills, and renames what a recovery has approved."""
+    for operation in CHANGES:
+        # What tests do by themselves is signed with another key.
+        for call in (call for call in sandbox.calls(operation) if call["access_key"].startswith("AKIA")):
+            prefix = call["access_key"].removeprefix("AKIA").lower()
+            of_drill = call["key"].startswith(f"{prefix}-drill-")
+            asked = {name for name in call["query"] if name not in ("Action", "Version", "DBInstanceIdentifier")}
+            is_rename = operation == "ModifyDBInstance" and asked == {"NewDBInstanceIdentifier", "ApplyImmediately"}
+            assert of_drill or is_rename, f"{operation} of {call['key']}: {sorted(asked)}"
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +37,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     running = sandbox_process.start(tmp_path_factory.mktemp("sandbox"))
     try:
         yield running
+        assert_no_source_was_changed(running)
     finally:
         running.stop()
 
@@ -29,6 +47,14 @@ def case(sandbox: Sandbox, tmp_path: Path) -> Iterator[Case]:
     """A corner whose daemons end and whose faults are gone after the test, also after one that failed."""
     with settled(Case(sandbox, tmp_path)) as corner:
         yield corner
+
+
+@pytest.fixture
+def bank(case: Case) -> Iterator[Bank]:
+    """An instance of this test's own in the shared sandbox."""
+    bank = Bank(case, seed_snapshot(case.sandbox))
+    yield bank
+    bank.close()
 
 
 @pytest.fixture(scope="session")

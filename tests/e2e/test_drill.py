@@ -24,6 +24,8 @@ RETRY: Config = {"initial_backoff": "1s", "backoff_max": "2s"}
 PATHS = ("snapshot", "pitr", "dump")
 PHASES = ["accepted", "available", "connectable", "fully_read", "verified", "torn_down"]
 SECONDS = 240
+WRITES = 8
+"""Of a drill's record, until it has its verdict: claimed, ordered, each phase, the verdict."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -255,6 +257,28 @@ def test_a_daemon_that_is_killed_in_a_drill_leaves_no_instance_and_comes_to_the_
         assert "is gone" in record["earlier_errors"][0]
     assert touched(case) <= {first, record["instance"]}
     assert again.terminate() == 0
+
+
+@pytest.mark.parametrize("written", range(WRITES))
+def test_a_daemon_that_is_killed_at_any_write_of_the_record_leaves_no_instance(case: Case, written: int) -> None:
+    """T27. Killed with each write of its record under way: what it tells of has happened, and nobody may ever know."""
+    strongroom = configure(case, "snapshot")
+    strongroom("backup", "snapshot", SOURCE, seconds=SECONDS)
+    writes = lambda: len(case.calls("PutObject", "/drills/"))  # noqa: E731
+    with case.holding("PutObject", {"key": "/drills/"}, after=written):
+        daemon = strongroom.start()
+        daemon.wait_for(lambda: writes() > written, f"write {written + 1} is on its way", seconds=SECONDS)
+        daemon.kill()
+    again = strongroom.start()
+    again.wait_for(lambda: verdicts(case) == ["passed"], "the verdict is right", seconds=SECONDS)
+    wait_until(lambda: instances(case) == [], "no instance is left", 60)
+    (record,) = records(case)
+    assert touched(case) <= {record["instance"], *record.get("earlier_instances", [])}
+    assert again.terminate() == 0
+
+
+def verdicts(case: Case) -> list[str]:
+    return [str(record["state"]) for record in records(case)]
 
 
 def reached(case: Case) -> str:

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::NotBegun;
-use super::instance::{Found, Meant};
+use super::setup::{Found, Meant};
 use crate::cli::{say, text};
 use crate::daemon::Assembly;
 use crate::domain::id::{Kind, RegionName, Slot, SnapshotId};
@@ -15,7 +15,7 @@ use crate::domain::recovery_point::RecoveryPoint;
 use crate::ports::rds::Rds;
 
 /// The snapshot that is meant: the newest good one of ours, or the one that is named, whoever made it.
-pub(super) async fn snapshot_meant(
+pub(in crate::cli) async fn snapshot_meant(
     assembly: &Assembly,
     found: &Found,
     inventory: &Inventory,
@@ -92,10 +92,26 @@ fn rds_of(assembly: &Assembly, found: &Found) -> Result<Arc<dyn Rds>, NotBegun> 
 /// A moment must be before the latest one that RDS shows (RDS API reference, RestoreDBInstanceToPointInTime).
 const BEFORE_THE_END: SignedDuration = SignedDuration::from_secs(1);
 
+/// A moment that automated backups reach, or their end; and which moment that is.
+pub(in crate::cli) async fn moment_meant(
+    assembly: &Assembly,
+    found: &Found,
+    at: Option<Timestamp>,
+) -> Result<(Meant, Timestamp), NotBegun> {
+    let (backups, moment, words) = backups_reaching(found, &assembly.policy.region, at).await?;
+    let key = match (&backups.kms_key, backups.is_encrypted) {
+        (Some(key), _) => format!("encrypted under {key}"),
+        (None, Some(false)) => "not encrypted".to_owned(),
+        (None, _) => "encrypted as the backups are".to_owned(),
+    };
+    let from = RestoreFrom::Time { backups, to: moment };
+    Ok((Meant { from, words, stem: format!("pitr-{}", Slot::at(moment)), key }, moment))
+}
+
 /// The automated backups that reach a moment, or as far as possible; that moment; in words, what is restored of them.
 ///
 /// As far as possible is a moment, too: only then is the same command about the same instance when it is given again.
-pub(super) async fn backups_reaching(
+async fn backups_reaching(
     found: &Found,
     home: &RegionName,
     to: Option<Timestamp>,
@@ -116,7 +132,13 @@ pub(super) async fn backups_reaching(
         let newest = own.and_then(|details| details.instance.latest_restorable_at);
         backups.latest = backups.latest.max(newest);
     }
-    let chosen = in_order.iter().find(|backups| to.map_or(backups.latest.is_some(), |moment| backups.reach(moment)));
+    let chosen = match to {
+        Some(moment) => in_order.iter().find(|backups| backups.reach(moment)),
+        // Of those that bore the name the one that lived last; RDS lists them in no order.
+        None => in_order.iter().find(is_todays).filter(|backups| backups.latest.is_some()).or_else(|| {
+            in_order.iter().filter(|backups| backups.latest.is_some()).max_by_key(|backups| backups.latest)
+        }),
+    };
     let Some(chosen) = chosen else { return Err(out_of_reach(found, &in_order, to)) };
     if !is_todays(&chosen) {
         say(&format!("note: these are backups of {}, which bore the name before", chosen.resource));

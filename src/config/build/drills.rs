@@ -8,10 +8,10 @@ use super::restore::{check_classes, check_groups};
 use super::{DURATIONS, raw};
 use crate::config::diagnosis::{Diagnosis, join};
 use crate::config::human;
-use crate::domain::drill::DrillPath;
+use crate::domain::drill::{Assertion, DrillPath};
 use crate::domain::id::{DatabaseName, SourceId};
 use crate::domain::new_instance::Network;
-use crate::policy::drill::{Assertion, DrillPolicy, DrillSetup};
+use crate::policy::drill::{DrillPolicy, DrillSetup};
 use crate::policy::schedule::Schedule;
 
 /// What drills restore into. `None` where nothing is said, or where what is said was reported.

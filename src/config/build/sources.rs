@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 
 use super::policies::{Keeping, PolicyTemplate, Promise};
-use super::{check_name, drills};
+use super::{check_name, drills, recover};
 use crate::config::diagnosis::{Diagnosis, join};
 use crate::config::environment::Environment;
 use crate::config::nearest::nearest;
@@ -63,7 +63,10 @@ pub(super) fn build(
         let dump_settings = template.dump.as_ref().map(|(_, settings)| settings.clone());
         let drill = template.drill.as_ref();
         let drill = drill.and_then(|drill| drills::of_source(&id, drill, &databases, source.suspend, &zone, diagnosis));
-        let source = SourcePolicy { id: id.clone(), instance, databases, dump_from, dump_settings, drill, obligations };
+        let recover = recover::of_source(&key, &source.recover, diagnosis);
+        let id_of = id.clone();
+        let source =
+            SourcePolicy { id: id_of, instance, databases, dump_from, dump_settings, drill, recover, obligations };
         sources.policies.insert(id, source);
     }
     sources

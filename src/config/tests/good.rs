@@ -5,6 +5,7 @@ use std::fmt::Write;
 use jiff::SignedDuration;
 
 use super::*;
+use crate::policy::recover::RecoverPolicy;
 use crate::policy::retention::Retention;
 use crate::policy::{DEFAULT_COMPLETION_DEADLINE, Obligation, SnapshotCopies, Task};
 
@@ -64,6 +65,9 @@ fn every_key_reaches_the_policy_and_its_part() {
     writeln!(seen, "{:#?}\n{:#?}", config.policy.destination.replica, config.policy.prune).unwrap();
     writeln!(seen, "{:#?}", config.policy.verify).unwrap();
     writeln!(seen, "{:#?}", config.logins).unwrap();
+    writeln!(seen, "{:#?}", config.kubernetes).unwrap();
+    let recovered = config.policy.sources.values().filter(|source| source.recover != RecoverPolicy::default());
+    recovered.for_each(|source| writeln!(seen, "{} is recovered with {:#?}", source.id, source.recover).unwrap());
     insta::assert_snapshot!(seen);
 }
 

@@ -128,3 +128,11 @@ proptest! {
         prop_assert!(parsed.0.is_err() || parsed.0.is_ok());
     }
 }
+
+#[test]
+fn a_long_name_is_cut_where_nothing_is_lost_by_it() {
+    let long: InstanceId = format!("a{}-b", "x".repeat(44)).parse().unwrap();
+    let name = named_after(&long, "before-20261129t010000z");
+    assert!(name.as_str().len() <= RDS_ID_MAX && name.as_str().ends_with("-before-20261129t010000z"), "{name}");
+    assert!(name.as_str().parse::<InstanceId>().is_ok(), "{name}");
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
-use super::{DrillError, Drilling, Findings, inspect};
+use super::{DrillError, Drilling, Findings};
 use crate::domain::drill::{Phase, Reached, Restored};
 use crate::domain::id::DatabaseName;
 use crate::domain::inventory::StoredDump;
@@ -19,14 +19,13 @@ use crate::ports::Chain;
 use crate::ports::credentials::LoginRef;
 use crate::ports::instances::Refusal;
 use crate::restore::instance::News;
+use crate::restore::look::look;
 use crate::restore::{
     Phase as Step, RestoreError, RestoreRequest, Selection, Server, Target, Watch, objects_of, restore_dump,
 };
 
 /// Connections that load rows and make indexes.
 const JOBS: usize = 4;
-/// The database that each server has, and clients go to first.
-const FIRST: &str = "postgres";
 /// Where RDS does not say the source's.
 const DEFAULT_MASTER_USER: &str = "strongroom_drill";
 
@@ -54,7 +53,7 @@ impl Drilling<'_> {
         self.reached(Phase::Available).await?;
         let mut server = self.server_at(self.endpoint(&made)?);
         server.login = LoginRef::Password { user, password };
-        let first = FIRST.parse::<DatabaseName>().map_err(|error| DrillError::Impossible(error.to_string()))?;
+        let first = DatabaseName::maintenance();
         awaited.first_answer(&server, &first, &self.stop).await?;
         self.reached(Phase::Connectable).await?;
         self.restore_all(&server, manifests).await
@@ -101,7 +100,7 @@ impl Drilling<'_> {
         self.record(|record| record.phases.push(Reached { phase: Phase::FullyRead, at })).await?;
         for database in restored {
             let assertions = self.start.assertions_of(&database);
-            let looked = inspect::look(server, &database, assertions, true, &self.stop).await?;
+            let looked = look(server, &database, assertions, true, &self.stop).await?;
             findings.add(&database, looked.faults, looked.notes);
         }
         self.reached(Phase::Verified).await?;
@@ -124,7 +123,7 @@ impl Drilling<'_> {
             clock: Arc::clone(&ports.clock),
             target: Target {
                 // Each server has that one already, and here it is empty.
-                create: database.as_str() != FIRST,
+                create: database != DatabaseName::maintenance(),
                 database,
                 roles: true,
                 owners: true,

@@ -4,13 +4,13 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::drill::{DrillId, StoredDrill};
+use crate::domain::drill::{Assertion, DrillId, StoredDrill};
 use crate::domain::id::{DatabaseName, InstanceId, ResourceId, SnapshotId, SourceId};
 use crate::domain::inventory::{Endpoint, StoredDump};
 use crate::domain::key::DumpId;
 use crate::domain::lease::LeaseId;
 use crate::domain::tags::Tags;
-use crate::policy::drill::{Assertion, DrillSetup};
+use crate::policy::drill::DrillSetup;
 
 /// Do a drill, from the claim on it to its evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]

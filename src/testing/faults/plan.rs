@@ -38,21 +38,32 @@ pub(crate) enum Operation {
     DatabaseFacts,
     Globals,
     Session,
+    Details,
+    Restore,
+    Rename,
+    Scale,
+    SetScale,
+    Restart,
+    Address,
+    SetAddress,
 }
 
 impl Operation {
     /// Whether it changes something outside.
     pub(crate) fn is_effect(self) -> bool {
         use Operation::{
-            AbortUpload, Bucket, CompleteUpload, CopyFrom, CopySnapshot, CreateSnapshot, CreateUpload, DatabaseFacts,
-            DeleteSnapshot, DeleteVersions, Get, Globals, Head, HeadVersion, InstanceEvents, Instances, ListUploads,
-            ListVersions, Put, ReadVersion, Session, Snapshot, Snapshots, UploadPart,
+            AbortUpload, Address, Bucket, CompleteUpload, CopyFrom, CopySnapshot, CreateSnapshot, CreateUpload,
+            DatabaseFacts, DeleteSnapshot, DeleteVersions, Details, Get, Globals, Head, HeadVersion, InstanceEvents,
+            Instances, ListUploads, ListVersions, Put, ReadVersion, Rename, Restart, Restore, Scale, Session,
+            SetAddress, SetScale, Snapshot, Snapshots, UploadPart,
         };
         match self {
             CreateSnapshot | CopySnapshot | DeleteSnapshot | Put | CreateUpload | UploadPart | CompleteUpload
-            | AbortUpload | DeleteVersions | CopyFrom => true,
+            | AbortUpload | DeleteVersions | CopyFrom | Restore | Rename | SetScale | Restart | SetAddress => true,
             Instances | Snapshots | Snapshot | InstanceEvents | ListVersions | ListUploads | Get | Head
-            | HeadVersion | ReadVersion | Bucket | DatabaseFacts | Globals | Session => false,
+            | HeadVersion | ReadVersion | Bucket | DatabaseFacts | Globals | Session | Details | Scale | Address => {
+                false
+            }
         }
     }
 }
@@ -193,7 +204,7 @@ impl FaultPlan {
     }
 
     /// Makes a call, or what becomes of it.
-    pub(super) async fn around<T>(
+    pub(crate) async fn around<T>(
         &self,
         operation: Operation,
         subject: &str,

@@ -1,0 +1,93 @@
+//! Guided recovery: what is stopped, changed and started, and in which cluster.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::KubernetesConfig;
+use crate::config::diagnosis::Diagnosis;
+use crate::config::raw;
+use crate::config::raw::SwitchBy;
+use crate::domain::switch::{AddressKeys, KubernetesName, Switch};
+use crate::policy::recover::RecoverPolicy;
+
+/// As the secrets that RDS makes have it (AWS Secrets Manager user guide, JSON structure of secrets).
+const DEFAULT_HOST_KEY: &str = "host";
+
+/// What is said of a source.
+pub(super) fn of_source(source_key: &str, given: &raw::Recover, diagnosis: &mut Diagnosis) -> RecoverPolicy {
+    let key = format!("{source_key}.recover");
+    let deployments = objects(&format!("{key}.deployments"), &given.deployments, diagnosis);
+    let restarts = objects(&format!("{key}.restarts"), &given.restarts, diagnosis);
+    if let Some(twice) = restarts.iter().find(|object| deployments.contains(object)) {
+        let problem = format!("`{twice}` is among `deployments` too");
+        diagnosis.report(&format!("{key}.restarts"), problem, "leave it out: it is started anew at the end anyway");
+    }
+    // What could not be read was reported: whatever stands here is not used.
+    let switch = switch(&key, given, diagnosis).unwrap_or(Switch::Rename);
+    RecoverPolicy { switch, deployments, restarts }
+}
+
+fn switch(key: &str, given: &raw::Recover, diagnosis: &mut Diagnosis) -> Option<Switch> {
+    let secret_key = format!("{key}.secret");
+    let unused = [
+        ("secret", given.secret.is_some(), given.switch == SwitchBy::Rename),
+        ("host_key", given.host_key.is_some(), given.switch == SwitchBy::Rename),
+        ("port_key", given.port_key.is_some(), given.switch == SwitchBy::Rename),
+        ("external_secrets", !given.external_secrets.is_empty(), given.switch != SwitchBy::SecretsManager),
+    ];
+    for (name, is_given, is_unused) in unused {
+        if is_given && is_unused {
+            let advice = "leave it out, or set `switch` to how applications learn the address";
+            diagnosis.report(&format!("{key}.{name}"), "not used with this `switch`", advice);
+        }
+    }
+    let host = given.host_key.clone().unwrap_or_else(|| DEFAULT_HOST_KEY.to_owned());
+    let keys = AddressKeys { host, port: given.port_key.clone() };
+    for (name, value) in [("host_key", Some(&keys.host)), ("port_key", keys.port.as_ref())] {
+        if value.is_some_and(String::is_empty) {
+            diagnosis.report(&format!("{key}.{name}"), "empty", "write the key, or leave it out");
+        }
+    }
+    Some(match given.switch {
+        SwitchBy::Rename => Switch::Rename,
+        SwitchBy::KubernetesSecret => {
+            let name = diagnosis.required(&secret_key, given.secret.as_ref(), "name the Secret as namespace/name")?;
+            Switch::KubernetesSecret { secret: diagnosis.parsed(&secret_key, name.parse(), "")?, keys }
+        }
+        SwitchBy::SecretsManager => {
+            let advice = "write the name or ARN of the secret that applications read";
+            let secret = diagnosis.required(&secret_key, given.secret.as_ref(), advice)?.clone();
+            let external = objects(&format!("{key}.external_secrets"), &given.external_secrets, diagnosis);
+            Switch::SecretsManager { secret, keys, external_secrets: external }
+        }
+    })
+}
+
+fn objects(key: &str, given: &[String], diagnosis: &mut Diagnosis) -> Vec<KubernetesName> {
+    let mut objects = Vec::new();
+    for (index, name) in given.iter().enumerate() {
+        let key = format!("{key}[{index}]");
+        let Some(object) = diagnosis.parsed(&key, name.parse::<KubernetesName>(), "") else { continue };
+        if objects.contains(&object) {
+            diagnosis.report(&key, format!("`{object}` is listed twice"), "list each once");
+        } else {
+            objects.push(object);
+        }
+    }
+    objects
+}
+
+/// The cluster.
+pub(super) fn kubernetes(given: &raw::Kubernetes, diagnosis: &mut Diagnosis) -> KubernetesConfig {
+    let path = given.kubeconfig.as_ref().map(PathBuf::from);
+    if path.as_deref().is_some_and(Path::is_relative) {
+        diagnosis.report("kubernetes.kubeconfig", "not an absolute path", "write the whole path of the file");
+    }
+    if given.context.is_some() && path.is_none() {
+        diagnosis.report(
+            "kubernetes.context",
+            "a context is in a `kubeconfig`",
+            "name that file, too, or leave it out",
+        );
+    }
+    KubernetesConfig { kubeconfig: path, context: given.context.clone() }
+}
