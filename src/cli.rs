@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::collect::OwnWork;
 use crate::config::{Config, Environment};
 use crate::daemon::{self, Assembly, Daemon};
+use crate::domain::id::SourceId;
 use crate::domain::inventory::Inventory;
 use crate::domain::recovery_point::Plane;
 use crate::plan::prune::Mode;
@@ -323,6 +324,11 @@ async fn watched<T>(
             }
         }
     }
+}
+
+/// What is wrong where a source was named that is not there.
+fn unknown_source(source: &SourceId) -> String {
+    format!("no source is called `{source}`")
 }
 
 /// Tells a person how things go.

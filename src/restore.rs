@@ -50,7 +50,7 @@ use crate::ports::clock::Clock;
 use crate::ports::credentials::{Credentials, Login, LoginRef};
 use crate::ports::object_store::ObjectStore;
 use crate::ports::postgres::{PgRestore, Postgres, RestoreArchive, RestoreOrder, Session};
-use crate::ports::{ErrorKind, PortError};
+use crate::ports::{ErrorKind, PortError, Ports};
 use contents::Contents;
 
 /// Largest list, table of contents or file of roles that is read whole.
@@ -78,6 +78,13 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
+    /// A server that is reached through these ports.
+    #[must_use]
+    pub fn new(ports: &Ports, login: LoginRef, endpoint: Endpoint, name: String) -> Server {
+        let (postgres, credentials) = (Arc::clone(&ports.postgres), Arc::clone(&ports.credentials));
+        Server { postgres, credentials, login, endpoint, name }
+    }
+
     async fn login(&self) -> Result<Login, PortError> {
         self.credentials.login_by(&self.login, &self.endpoint).await
     }

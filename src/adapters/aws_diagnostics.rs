@@ -4,11 +4,10 @@ use std::fmt;
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
-use aws_sdk_cloudwatch::types::{Dimension, Statistic};
 use jiff::Timestamp;
 
-use super::aws::{CountRequests, date_time, port_error, timestamp};
-use super::aws_cloudwatch::{NAMESPACE, whole_bytes};
+use super::aws::{CountRequests, port_error, timestamp};
+use super::aws_cloudwatch::CloudWatch;
 use crate::domain::diagnosis::{Maintenance, Quota};
 use crate::domain::id::InstanceId;
 use crate::ports::diagnostics::Diagnostics;
@@ -21,7 +20,7 @@ const PERIOD_S: i32 = 6 * 60 * 60;
 #[derive(Clone)]
 pub struct AwsDiagnostics {
     rds: aws_sdk_rds::Client,
-    cloudwatch: aws_sdk_cloudwatch::Client,
+    cloudwatch: CloudWatch,
 }
 
 impl fmt::Debug for AwsDiagnostics {
@@ -33,14 +32,10 @@ impl fmt::Debug for AwsDiagnostics {
 impl AwsDiagnostics {
     /// Of the region of `config`.
     #[must_use]
-    pub fn new(config: &SdkConfig, observer: &RequestObserver) -> AwsDiagnostics {
-        let count = || CountRequests(RequestObserver::clone(observer));
-        let rds = aws_sdk_rds::config::Builder::from(config).interceptor(count()).build();
-        let cloudwatch = aws_sdk_cloudwatch::config::Builder::from(config).interceptor(count()).build();
-        AwsDiagnostics {
-            rds: aws_sdk_rds::Client::from_conf(rds),
-            cloudwatch: aws_sdk_cloudwatch::Client::from_conf(cloudwatch),
-        }
+    pub fn new(config: &SdkConfig, observer: RequestObserver) -> AwsDiagnostics {
+        let cloudwatch = CloudWatch::new(config, RequestObserver::clone(&observer));
+        let config = aws_sdk_rds::config::Builder::from(config).interceptor(CountRequests(observer)).build();
+        AwsDiagnostics { rds: aws_sdk_rds::Client::from_conf(config), cloudwatch }
     }
 }
 
@@ -107,24 +102,6 @@ impl Diagnostics for AwsDiagnostics {
         since: Timestamp,
         until: Timestamp,
     ) -> Result<Vec<(Timestamp, u64)>, PortError> {
-        let measured = self
-            .cloudwatch
-            .get_metric_statistics()
-            .namespace(NAMESPACE)
-            .metric_name("FreeStorageSpace")
-            .dimensions(Dimension::builder().name("DBInstanceIdentifier").value(instance.as_str()).build())
-            .start_time(date_time(since))
-            .end_time(date_time(until))
-            .period(PERIOD_S)
-            .statistics(Statistic::Minimum)
-            .send()
-            .await
-            .map_err(|error| port_error(format!("ask CloudWatch for the free storage of {instance}"), error))?;
-        let points = measured.datapoints().iter();
-        let mut points: Vec<(Timestamp, u64)> = points
-            .filter_map(|point| Some((point.timestamp().and_then(timestamp)?, whole_bytes(point.minimum()?))))
-            .collect();
-        points.sort_unstable();
-        Ok(points)
+        self.cloudwatch.free_storage(instance, since, until, PERIOD_S).await
     }
 }

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, assemble, complain, interrupted, say, text, watched};
+use super::{Exit, assemble, complain, interrupted, say, text, unknown_source, watched};
 use crate::collect::OwnWork;
 use crate::config::Config;
 use crate::daemon::Assembly;
@@ -83,7 +83,7 @@ impl Backup {
 }
 
 fn dump_task(assembly: &Assembly, source: &SourceId, database: Option<DatabaseName>) -> Result<Task, String> {
-    let policy = assembly.policy.sources.get(source).ok_or_else(|| format!("no source is called `{source}`"))?;
+    let policy = assembly.policy.sources.get(source).ok_or_else(|| unknown_source(source))?;
     let database = match (database, policy.databases.as_slice()) {
         (Some(database), _) => database,
         (None, [only]) => only.clone(),

@@ -8,7 +8,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Exit, assemble, complain, look, say, text};
+use super::{Exit, assemble, complain, look, say, text, unknown_source};
 use crate::collect::diagnosis::diagnose;
 use crate::config::Config;
 use crate::domain::diagnosis::Facts;
@@ -45,7 +45,7 @@ impl Diagnose {
         let effective = config.effective.clone();
         let mut assembly = assemble(config).await;
         let Some(source) = assembly.policy.sources.get(&self.source).cloned() else {
-            complain(&format!("no source is called `{}`", self.source));
+            complain(&unknown_source(&self.source));
             return Ok(Exit::Usage);
         };
         if let Some(path) = self.bundle.as_ref().filter(|path| path.exists()) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, assemble, complain, look, say, text, watched};
+use super::{Exit, assemble, complain, look, say, text, unknown_source, watched};
 use crate::config::Config;
 use crate::daemon::Assembly;
 use crate::domain::drill::{DrillPath, DrillRecord, DrillState, Phase};
@@ -32,7 +32,7 @@ impl Drill {
     pub(super) async fn run(self, config: Config) -> anyhow::Result<Exit> {
         let mut assembly = assemble(config).await;
         let Some(source) = assembly.policy.sources.get(&self.source) else {
-            complain(&format!("no source is called `{}`", self.source));
+            complain(&unknown_source(&self.source));
             return Ok(Exit::Usage);
         };
         let Some(wanted) = source.drill.clone() else {

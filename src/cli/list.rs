@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::text::Table;
-use super::{Exit, assemble, look, text};
+use super::{Exit, assemble, look, text, unknown_source};
 use crate::config::Config;
 use crate::domain::id::{Kind, SourceId};
 use crate::domain::recovery_point::RecoveryPoint;
@@ -21,7 +21,7 @@ pub(super) struct List {
 impl List {
     pub(super) async fn run(self, config: Config) -> anyhow::Result<Exit> {
         if let Some(source) = self.source.as_ref().filter(|source| !config.policy.sources.contains_key(*source)) {
-            super::complain(&format!("no source is called `{source}`"));
+            super::complain(&unknown_source(source));
             return Ok(Exit::Usage);
         }
         let mut assembly = assemble(config).await;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::text::Table;
-use super::{Exit, assemble, complain, look_for_person, say, text};
+use super::{Exit, assemble, complain, look_for_person, say, text, unknown_source};
 use crate::config::Config;
 use crate::daemon::Assembly;
 use crate::domain::id::SourceId;
@@ -43,7 +43,7 @@ struct Line<'a> {
 impl Prune {
     pub(super) async fn run(self, config: Config) -> anyhow::Result<Exit> {
         if let Some(source) = self.source.as_ref().filter(|source| !config.policy.sources.contains_key(*source)) {
-            complain(&format!("no source is called `{source}`"));
+            complain(&unknown_source(source));
             return Ok(Exit::Usage);
         }
         let mut assembly = assemble(config).await;

@@ -5,8 +5,6 @@ mod begin;
 mod end;
 mod told;
 
-use std::sync::Arc;
-
 use clap::{Args, Subcommand};
 
 use self::begin::Begin;
@@ -15,12 +13,11 @@ use super::restore::NotBegun;
 use super::restore::setup::option_for;
 use super::{Exit, assemble, complain, say};
 use crate::config::Config;
-use crate::daemon::Assembly;
 use crate::domain::id::SourceId;
 use crate::domain::recovery::Scenario;
 use crate::ports::Chain;
 use crate::ports::instances::Refusal;
-use crate::recover::{RecoverError, Tools};
+use crate::recover::RecoverError;
 use crate::restore::instance::InstanceError;
 
 /// What has happened, or what is to become of a recovery that was begun.
@@ -54,20 +51,6 @@ impl Recover {
             What::Undo(end) => end.undo(&assembly).await,
             What::Abandon(end) => end.abandon(&assembly).await,
         }
-    }
-}
-
-fn tools(assembly: &Assembly) -> Tools {
-    let ports = &assembly.ports;
-    Tools {
-        store: Arc::clone(&ports.store),
-        layout: assembly.switching.layout.clone(),
-        clock: Arc::clone(&ports.clock),
-        instances: Arc::clone(&assembly.switching.instances),
-        renames: Arc::clone(&assembly.switching.renames),
-        secrets: Arc::clone(&assembly.switching.secrets),
-        cluster: Arc::clone(&assembly.switching.cluster),
-        poll_interval: assembly.policy.cadence.poll_interval,
     }
 }
 

@@ -68,6 +68,11 @@ pub(super) fn utc(at: Timestamp) -> String {
     at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
+/// To the second, as options take it: a minute can hold what is to be undone.
+pub(super) fn exactly(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 /// How long ago, or how far ahead: `3 d 4 h ago`, `in 5 min`.
 pub(super) fn relative(at: Timestamp, now: Timestamp) -> String {
     let distance = now.duration_since(at);

@@ -13,11 +13,13 @@ mod sources;
 mod unfinished;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
 
 use crate::config::diagnosis::{Diagnosis, join};
 use crate::config::environment::Environment;
 use crate::config::{AwsConfig, DaemonConfig, DestinationConfig, KubernetesConfig, PostgresConfig, human, raw};
-use crate::domain::id::{InstallationId, SourceId};
+use crate::domain::id::{InstallationId, InvalidId, SourceId};
 use crate::policy::{Cadence, DestinationPolicy, Policy};
 use crate::ports::credentials::LoginRef;
 
@@ -113,4 +115,22 @@ fn check_name(table: &str, name: &str, diagnosis: &mut Diagnosis) {
         let advice = "use 1 to 40 of a-z, 0-9 and single hyphens, first a letter, last no hyphen";
         diagnosis.report(&join(table, name), "not a name", advice);
     }
+}
+
+/// The names of a list, each of which may stand there once.
+fn distinct<T>(key: &str, names: &[String], advice: &str, diagnosis: &mut Diagnosis) -> Vec<T>
+where
+    T: FromStr<Err = InvalidId> + PartialEq + Display,
+{
+    let mut distinct = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let key = format!("{key}[{index}]");
+        let Some(name) = diagnosis.parsed(&key, name.parse::<T>(), "") else { continue };
+        if distinct.contains(&name) {
+            diagnosis.report(&key, format!("`{name}` is listed twice"), advice);
+        } else {
+            distinct.push(name);
+        }
+    }
+    distinct
 }

@@ -28,13 +28,12 @@ use crate::domain::memory::MemoryUse;
 use crate::execute::{ExecuteSettings, Executor};
 use crate::policy::Policy;
 use crate::ports::clock::Clock;
-use crate::ports::cluster::Cluster;
-use crate::ports::connection_secrets::ConnectionSecrets;
 use crate::ports::diagnostics::Diagnostics;
-use crate::ports::instances::{Instances, Leases, Renames};
+use crate::ports::instances::{Instances, Leases};
 use crate::ports::object_store::ObjectStore;
 use crate::ports::rds::Rds;
 use crate::ports::{Ports, RequestObserver};
+use crate::recover::Tools;
 
 /// Everything that a command or the daemon works with.
 #[derive(Debug)]
@@ -51,31 +50,10 @@ pub struct Assembly {
     pub scratch: ScratchServers,
     /// What AWS says of an instance that gives trouble.
     pub diagnostics: Arc<dyn Diagnostics>,
-    /// What leads applications to another instance.
-    pub switching: Switching,
+    /// What a guided recovery works with; nothing else has it.
+    pub recovery: Tools,
     /// What is wanted.
     pub policy: Arc<Policy>,
-}
-
-/// What leads applications to another instance. Only a guided recovery has it.
-#[derive(Clone)]
-pub struct Switching {
-    /// Instances of the sources' region.
-    pub instances: Arc<dyn Instances>,
-    /// Renames them.
-    pub renames: Arc<dyn Renames>,
-    /// Secrets of AWS.
-    pub secrets: Arc<dyn ConnectionSecrets>,
-    /// The Kubernetes cluster.
-    pub cluster: Arc<dyn Cluster>,
-    /// Where journals are.
-    pub layout: Layout,
-}
-
-impl std::fmt::Debug for Switching {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Switching")
-    }
 }
 
 /// Puts the parts together. Nothing is asked of the outside yet.
@@ -139,8 +117,8 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
     let layout = settings.layout.clone();
     let secrets = AwsConnectionSecrets::new(&sdk, Arc::clone(&observer));
     Assembly {
-        diagnostics: Arc::new(AwsDiagnostics::new(&sdk, &observer)),
-        switching: switching(own_instances, secrets, config.kubernetes, layout.clone()),
+        diagnostics: Arc::new(AwsDiagnostics::new(&sdk, observer)),
+        recovery: recovery(&ports, own_instances, secrets, config.kubernetes, layout.clone(), &config.policy),
         executor: Executor::new(ports.clone(), settings),
         collector: Collector::new(layout),
         memory,
@@ -150,18 +128,23 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
     }
 }
 
-fn switching(
+fn recovery(
+    ports: &Ports,
     instances: Arc<AwsInstances>,
     secrets: AwsConnectionSecrets,
     kubernetes: KubernetesConfig,
     layout: Layout,
-) -> Switching {
-    Switching {
+    policy: &Policy,
+) -> Tools {
+    Tools {
+        store: Arc::clone(&ports.store),
+        layout,
+        clock: Arc::clone(&ports.clock),
         instances: Arc::clone(&instances) as Arc<dyn Instances>,
         renames: instances,
         secrets: Arc::new(secrets),
         cluster: Arc::new(KubernetesCluster::new(kubernetes.kubeconfig, kubernetes.context)),
-        layout,
+        poll_interval: policy.cadence.poll_interval,
     }
 }
 

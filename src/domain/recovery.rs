@@ -248,6 +248,13 @@ impl Recovery {
         is_begun && self.old.is_some()
     }
 
+    /// Whether applications may be led neither to the one nor to the other instance.
+    #[must_use]
+    pub fn is_half_switched(&self) -> bool {
+        let is_begun = self.step(Step::Switch).is_some() && !self.is_done(Step::Switch);
+        is_begun || matches!(self.state, RecoveryState::Undoing { .. })
+    }
+
     /// The name that the old instance gets where the new one takes its own: the same for every attempt.
     #[must_use]
     pub fn set_aside(&self) -> InstanceId {
@@ -368,6 +375,7 @@ mod tests {
         let mut recovery = recovery();
         recovery.state = RecoveryState::Undoing { since: now(), approved_by: Approver::Person };
         assert!(recovery.renames_back().is_empty(), "nothing was switched");
+        assert!(recovery.is_half_switched());
         recovery.approve(Step::Switch, Approver::Person, now());
         let expected =
             ["db-NEW bank-accounts bank-accounts-recovery".to_owned(), format!("db-OLD {ASIDE} bank-accounts")];

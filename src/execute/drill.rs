@@ -368,14 +368,9 @@ impl Drilling<'_> {
 
     /// A server by the source's own login.
     fn server_at(&self, endpoint: Endpoint) -> Server {
-        let ports = &self.executor.ports;
-        Server {
-            postgres: Arc::clone(&ports.postgres),
-            credentials: Arc::clone(&ports.credentials),
-            login: LoginRef::OfSource(self.start.drill.source.clone()),
-            endpoint,
-            name: format!("strongroom/drill-{}", self.start.drill.slot),
-        }
+        let drill = &self.start.drill;
+        let login = LoginRef::OfSource(drill.source.clone());
+        Server::new(&self.executor.ports, login, endpoint, format!("strongroom/drill-{}", drill.slot))
     }
 
     fn endpoint(&self, made: &InstanceDetails) -> Result<Endpoint, DrillError> {

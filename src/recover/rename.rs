@@ -94,18 +94,8 @@ impl Recovering<'_> {
                 tell(format!("renaming {} to {}", rename.from(), rename.to()));
                 Ok(true)
             }
-            Err(error) if error.may_pass() => Ok(false),
-            Err(error) => match error.kind() {
-                ErrorKind::WrongState | ErrorKind::AlreadyExists | ErrorKind::NotFound => Ok(false),
-                ErrorKind::PermissionDenied
-                | ErrorKind::Throttled
-                | ErrorKind::Transient
-                | ErrorKind::Damaged
-                | ErrorKind::Conflict
-                | ErrorKind::Invalid
-                | ErrorKind::Cancelled
-                | ErrorKind::Other => Err(error.into()),
-            },
+            Err(error) if error.may_pass() || is_too_early(error.kind()) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -120,6 +110,11 @@ enum Seen {
     OtherOfOurs,
     /// None.
     Nowhere,
+}
+
+/// Whether a refusal says that another rename is not over.
+fn is_too_early(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::WrongState | ErrorKind::AlreadyExists | ErrorKind::NotFound)
 }
 
 /// Whether RDS is done with the rename. What else is wrong with an old instance is why it was renamed.

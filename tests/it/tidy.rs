@@ -23,7 +23,19 @@ const LAYERS: &[Layer] = &[
     Layer("telemetry", &["domain", "policy", "plan", "ports"]),
     Layer(
         "daemon",
-        &["domain", "policy", "plan", "ports", "config", "collect", "execute", "reconcile", "adapters", "telemetry"],
+        &[
+            "domain",
+            "policy",
+            "plan",
+            "ports",
+            "config",
+            "collect",
+            "execute",
+            "recover",
+            "reconcile",
+            "adapters",
+            "telemetry",
+        ],
     ),
     Layer(
         "cli",

@@ -7,18 +7,18 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::ask::Asker;
-use super::{failed, not_read, told, tools};
+use super::{failed, not_read, told};
 use crate::cli::restore::NotBegun;
 use crate::cli::restore::choice::{moment_meant, snapshot_meant};
 use crate::cli::restore::setup::{Found, Meant, SetupArgs, news_in_words, plan_in_words};
-use crate::cli::{Exit, complain, look, say, text, watched};
+use crate::cli::{Exit, complain, look, say, text, unknown_source, watched};
 use crate::daemon::Assembly;
 use crate::domain::drill::DrillPath;
 use crate::domain::id::{Slot, SourceId, named_after};
 use crate::domain::inventory::{Endpoint, Inventory};
 use crate::domain::new_instance::{InstanceDetails, RestoreFrom};
 use crate::domain::progress::Progress;
-use crate::domain::recovery::{Origin, RECOVERY_VERSION, Recovery, RecoveryState, Scenario, Step, Writer};
+use crate::domain::recovery::{Approver, Origin, RECOVERY_VERSION, Recovery, RecoveryState, Scenario, Step, Writer};
 use crate::domain::switch::KubernetesName;
 use crate::execute::pin::Pinned;
 use crate::plan::Plan;
@@ -26,7 +26,7 @@ use crate::policy::SourcePolicy;
 use crate::policy::recover::{Expected, expected};
 use crate::ports::Chain;
 use crate::ports::credentials::LoginRef;
-use crate::recover::{Journal, RecoverError, Recovering, Restore, Tools, Verify};
+use crate::recover::{Journal, RecoverError, Recovering, Restore, Verify};
 use crate::restore::Server;
 use crate::restore::instance::RECOVERY;
 
@@ -63,7 +63,6 @@ const JUST_BEFORE: SignedDuration = SignedDuration::from_secs(1);
 
 /// Everything that was found before the first step.
 struct Ground {
-    source: SourcePolicy,
     found: Found,
     inventory: Inventory,
     plan: Plan,
@@ -86,7 +85,6 @@ impl Begin {
             Ok(ground) => ground,
             Err(not_begun) => return Ok(not_begun.told()),
         };
-        let tools = tools(&assembly);
         let prepared = match self.prepare(&assembly, &ground, scenario).await {
             Ok(prepared) => prepared,
             Err(not_begun) => return Ok(not_begun.told()),
@@ -98,7 +96,7 @@ impl Begin {
         text::print(&told::assessment(recovery, details, &ground.plan.points, &ground.inventory, now))?;
         text::print(&prepared.words)?;
         text::print(&told::steps(recovery, past.as_ref()))?;
-        match Recovering::try_out(&tools, recovery).await {
+        match Recovering::try_out(&assembly.recovery, recovery).await {
             Ok(found) => found.iter().for_each(|found| say(found)),
             Err(error) => {
                 complain(&Chain(&error));
@@ -113,21 +111,19 @@ impl Begin {
             complain("nobody is at a terminal to approve the steps: --yes approves all of them");
             return Ok(Exit::Refused);
         }
-        self.carry_out(&assembly, &tools, ground, prepared, past, asker).await
+        self.carry_out(&assembly, ground, prepared, past, asker).await
     }
 
     async fn ground(&self, assembly: &mut Assembly) -> Result<Ground, NotBegun> {
         let (inventory, plan) = look(assembly).await;
         let policy = &assembly.policy;
         let source = policy.sources.get(&self.source).cloned();
-        let source = source.ok_or_else(|| NotBegun::Usage(format!("no source is called `{}`", self.source)))?;
-        let instances = assembly.ports.instances.get(&policy.region).cloned();
-        let instances =
-            instances.ok_or_else(|| NotBegun::Usage(format!("nothing is restored in {}", policy.region)))?;
+        let source = source.ok_or_else(|| NotBegun::Usage(unknown_source(&self.source)))?;
+        let instances = Arc::clone(&assembly.recovery.instances);
         let details = instances.details(&source.instance).await?;
-        let found = Found { source: source.clone(), region: policy.region.clone(), instances, details };
-        let journal = Journal::current(&tools(assembly), &source.id).await.map_err(not_read)?;
-        Ok(Ground { source, found, inventory, plan, journal })
+        let journal = Journal::current(&assembly.recovery, &source.id).await.map_err(not_read)?;
+        let found = Found { source, region: policy.region.clone(), instances, details };
+        Ok(Ground { found, inventory, plan, journal })
     }
 
     /// Chooses what a new recovery does, or reads what one that is open has chosen.
@@ -154,7 +150,7 @@ impl Begin {
         }
         let (meant, origin) = self.meant(assembly, ground, None, scenario).await?;
         let begun = Slot::at(assembly.ports.clock.now());
-        let source = &ground.source;
+        let source = &ground.found.source;
         // What a recovery that was given up has stopped has no replicas now: how many it had, its journal knows.
         let given_up = ground.journal.as_ref().map(Journal::recovery);
         let given_up = given_up.filter(|recovery| matches!(recovery.state, RecoveryState::Abandoned { .. }));
@@ -283,100 +279,105 @@ impl Begin {
     async fn carry_out(
         &self,
         assembly: &Assembly,
-        tools: &Tools,
         ground: Ground,
         prepared: Prepared,
         past: Option<Expected>,
         asker: Asker,
     ) -> anyhow::Result<Exit> {
-        let token = CancellationToken::new();
+        let tools = &assembly.recovery;
         let Prepared { recovery, restore, .. } = prepared;
+        let Ground { found, journal, .. } = ground;
         // Whoever bears the name now may be the restored one already.
         let is_old = |details: &&InstanceDetails| recovery.old.as_ref() == Some(&details.instance.resource);
-        let old = ground.found.details.as_ref().filter(is_old).and_then(|details| details.instance.endpoint.clone());
-        let (source, mut journal) = (ground.source, ground.journal);
-        let undo = format!("; `strongroom recover undo {}` takes back what was done", source.id);
-        let next = format!(
-            "the same command goes on with this step{}",
-            if recovery.old.is_some() { undo.as_str() } else { "" }
-        );
-        let mut recovering = None;
+        let old = found.details.as_ref().filter(is_old).and_then(|details| details.instance.endpoint.clone());
+        let source = &found.source;
+        let undo = match recovery.old {
+            Some(_) => format!("; `strongroom recover undo {}` takes back what was done", source.id),
+            None => String::new(),
+        };
+        let again = format!("the same command goes on with this step{undo}");
+        let course = Course { begin: self, assembly, source, old, restore, past, asker };
+        let token = CancellationToken::new();
         let began_at = tools.clock.now();
-        while let Some(step) =
-            recovering.as_ref().map_or_else(|| recovery.next(), |own: &Recovering<'_>| own.journal().recovery().next())
-        {
-            if token.is_cancelled() {
-                say(&next);
-                return Ok(Exit::Failed);
-            }
-            let known = recovering.as_ref().map_or(&recovery, |own| own.journal().recovery());
-            let words = told::what(step, known, past.as_ref());
-            let words = format!("step {} of {}: {words}", step.number(), Step::ALL.len());
-            let Some(approver) = asker.approves(&format!("{words}. Go on?")).await? else {
-                say("stopped before this step; the same command goes on with it");
-                return Ok(Exit::Refused);
-            };
-            if asker == Asker::Approved {
-                say(&words);
-            }
-            if recovering.is_none() {
-                let after = journal.take();
-                let begun = match after {
-                    Some(open) if open.recovery().is_under_way() => Ok(open),
-                    ended => Journal::begin(tools, recovery.clone(), ended).await,
-                };
-                match begun {
-                    Ok(journal) => recovering = Some(Recovering::new(tools, journal, &token)),
-                    Err(error) => return Ok(failed(&error, &source.id, &next)),
-                }
-            }
-            let Some(own) = recovering.as_mut() else { continue };
+        let Some(mut step) = recovery.next() else { return Ok(Exit::Done) };
+        let Some(mut approver) = course.approves(step, &recovery).await? else { return Ok(Exit::Refused) };
+        let begun = match journal {
+            Some(open) if open.recovery().is_under_way() => Ok(open),
+            ended => Journal::begin(tools, recovery, ended).await,
+        };
+        let mut own = match begun {
+            Ok(journal) => Recovering::new(tools, journal, &token),
+            Err(error) => return Ok(failed(&error, &source.id, &again)),
+        };
+        loop {
             let work = async {
                 own.approve(step, approver).await?;
-                let good =
-                    Box::pin(self.step(assembly, &source, old.as_ref(), restore.as_ref(), own, step, asker)).await?;
+                let good = Box::pin(course.step(&mut own, step)).await?;
                 if good {
                     own.end(step).await?;
                 }
                 Ok(good)
             };
             let stopping = "stopping after what is under way; the same command goes on";
-            let done = watched(tools.clock.as_ref(), &token, stopping, Box::pin(work), || {}).await;
-            match done {
+            match watched(tools.clock.as_ref(), &token, stopping, Box::pin(work), || {}).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(Exit::Failed),
-                Err(error) => return Ok(failed(&error, &source.id, &next)),
+                Err(error) => return Ok(failed(&error, &source.id, &again)),
             }
+            let known = own.journal().recovery();
+            let Some(next) = known.next() else { break };
+            if token.is_cancelled() {
+                say(&again);
+                return Ok(Exit::Failed);
+            }
+            let Some(by) = course.approves(next, known).await? else { return Ok(Exit::Refused) };
+            (step, approver) = (next, by);
         }
-        let took = tools.clock.now().duration_since(began_at);
-        let ended = recovering.as_ref().map_or(&recovery, |own| own.journal().recovery());
-        text::print(&told::ending(ended))?;
-        say(&format!("took {}", text::length(took)));
+        text::print(&told::ending(own.journal().recovery()))?;
+        say(&format!("took {}", text::length(tools.clock.now().duration_since(began_at))));
         Ok(Exit::Done)
+    }
+}
+
+/// What each step needs.
+struct Course<'a> {
+    begin: &'a Begin,
+    assembly: &'a Assembly,
+    source: &'a SourcePolicy,
+    /// Where the old instance answers, if it is there.
+    old: Option<Endpoint>,
+    restore: Option<Restore>,
+    past: Option<Expected>,
+    asker: Asker,
+}
+
+impl Course<'_> {
+    /// Who wants a step; `None` where nobody does.
+    async fn approves(&self, step: Step, recovery: &Recovery) -> std::io::Result<Option<Approver>> {
+        let words = told::what(step, recovery, self.past.as_ref());
+        let words = format!("step {} of {}: {words}", step.number(), Step::ALL.len());
+        let approver = self.asker.approves(&format!("{words}. Go on?")).await?;
+        match approver {
+            Some(Approver::Option) => say(&words),
+            Some(Approver::Person) => {}
+            None => say("stopped before this step; the same command goes on with it"),
+        }
+        Ok(approver)
     }
 
     /// One step; whether it came to a good end.
-    #[expect(clippy::too_many_arguments, reason = "one step of a command, apart for its length only")]
-    async fn step(
-        &self,
-        assembly: &Assembly,
-        source: &SourcePolicy,
-        old: Option<&Endpoint>,
-        restore: Option<&Restore>,
-        own: &mut Recovering<'_>,
-        step: Step,
-        asker: Asker,
-    ) -> Result<bool, RecoverError> {
+    async fn step(&self, own: &mut Recovering<'_>, step: Step) -> Result<bool, RecoverError> {
         let mut tell = |line: String| say(&format!("  {line}"));
-        let not_restored = || RecoverError::NotRestored { name: own.journal().recovery().new.clone() };
         match step {
             Step::StopWriters => own.stop_writers(&mut tell).await?,
             Step::Restore => {
-                let restore = restore.ok_or_else(not_restored)?;
-                self.keep_origin(assembly, source, own.journal().recovery()).await?;
+                let recovery = own.journal().recovery();
+                let not_restored = || RecoverError::NotRestored { name: recovery.new.clone() };
+                let restore = self.restore.as_ref().ok_or_else(not_restored)?;
+                self.keep_origin(recovery).await?;
                 own.restore(restore, |news| say(&format!("  {}", news_in_words(&news)))).await?;
             }
-            Step::Verify => return self.verify(assembly, source, old, own, asker).await,
+            Step::Verify => return self.verify(own).await,
             Step::Switch => own.switch(&mut tell).await?,
             Step::StartWriters => own.start_writers(&mut tell).await?,
         }
@@ -384,60 +385,44 @@ impl Begin {
     }
 
     /// Pins the snapshot that is restored, where it is one of ours: no policy may delete it meanwhile.
-    async fn keep_origin(
-        &self,
-        assembly: &Assembly,
-        source: &SourcePolicy,
-        recovery: &Recovery,
-    ) -> Result<(), RecoverError> {
+    async fn keep_origin(&self, recovery: &Recovery) -> Result<(), RecoverError> {
         let Origin::Snapshot(id) = &recovery.origin else { return Ok(()) };
         let reason = format!("recovery that was begun at {}", recovery.begun);
-        if assembly.executor.pin(&source.id, id.as_str(), Some(reason)).await? == Pinned::Now {
+        if self.assembly.executor.pin(&self.source.id, id.as_str(), Some(reason)).await? == Pinned::Now {
             say(&format!("  {id} is pinned: `strongroom unpin {id}` when nobody needs it any more"));
         }
         Ok(())
     }
 
-    async fn verify(
-        &self,
-        assembly: &Assembly,
-        source: &SourcePolicy,
-        old: Option<&Endpoint>,
-        own: &Recovering<'_>,
-        asker: Asker,
-    ) -> Result<bool, RecoverError> {
-        let ports = &assembly.ports;
+    async fn verify(&self, own: &Recovering<'_>) -> Result<bool, RecoverError> {
+        let Course { begin, assembly, source, .. } = self;
         let recovery = own.journal().recovery();
-        let instances = &assembly.switching.instances;
-        let found = instances.details(&recovery.new).await?;
+        let found = assembly.recovery.instances.details(&recovery.new).await?;
         let not_restored = || RecoverError::NotRestored { name: recovery.new.clone() };
         let endpoint = found.and_then(|found| found.instance.endpoint).ok_or_else(not_restored)?;
-        let server = |endpoint: Endpoint, what: &str| Server {
-            postgres: Arc::clone(&ports.postgres),
-            credentials: Arc::clone(&ports.credentials),
-            login: LoginRef::OfSource(source.id.clone()),
-            endpoint,
-            name: format!("strongroom/{what}"),
+        let server = |endpoint: Endpoint, what: &str| {
+            let login = LoginRef::OfSource(source.id.clone());
+            Server::new(&assembly.ports, login, endpoint, format!("strongroom/{what}"))
         };
         let wanted = Verify {
-            awaited: self.setup.awaited(assembly, &recovery.new),
+            awaited: begin.setup.awaited(assembly, &recovery.new),
             server: server(endpoint, "recovery"),
-            old: old.cloned().map(|endpoint| server(endpoint, "recovery-old")),
+            old: self.old.clone().map(|endpoint| server(endpoint, "recovery-old")),
             databases: source.databases.clone(),
             assertions: source.drill.as_ref().map(|drill| drill.assertions.clone()).unwrap_or_default(),
-            jobs: usize::from(self.setup.jobs),
+            jobs: usize::from(begin.setup.jobs),
         };
         let verified = own.verify(&wanted, &Arc::new(Progress::default())).await?;
         say(told::verified(&verified).trim_end());
-        if verified.faults.is_empty() || self.despite_faults {
+        if verified.faults.is_empty() || begin.despite_faults {
             return Ok(true);
         }
         let question = "something is wrong with what came back. Go on all the same?";
-        let goes_on = asker.person_approves(question).await.unwrap_or(false);
+        let goes_on = self.asker.person_approves(question).await.unwrap_or(false);
         if !goes_on {
             complain(&format!(
                 "what came back is not right: nothing was switched. `--despite-faults` goes on all the same; `strongroom \
-                     recover abandon {}` gives it up: then begin again with --from or --before, to go back to another backup",
+                 recover abandon {}` gives it up: then begin again with --from or --before, to go back to another backup",
                 source.id
             ));
         }

@@ -4,12 +4,12 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::ask::Asker;
-use super::{failed, not_read, told, tools};
+use super::{failed, not_read, told};
 use crate::cli::restore::NotBegun;
-use crate::cli::{Exit, complain, say, text, watched};
+use crate::cli::{Exit, complain, say, text, unknown_source, watched};
 use crate::daemon::Assembly;
 use crate::domain::id::SourceId;
-use crate::domain::recovery::{RecoveryState, Step, Writer};
+use crate::domain::recovery::Writer;
 use crate::recover::{Journal, Recovering};
 
 /// What is said of a step that was not done.
@@ -28,9 +28,9 @@ pub(super) struct End {
 impl End {
     async fn journal(&self, assembly: &Assembly) -> Result<Journal, NotBegun> {
         if !assembly.policy.sources.contains_key(&self.source) {
-            return Err(NotBegun::Usage(format!("no source is called `{}`", self.source)));
+            return Err(NotBegun::Usage(unknown_source(&self.source)));
         }
-        let journal = Journal::current(&tools(assembly), &self.source).await.map_err(not_read)?;
+        let journal = Journal::current(&assembly.recovery, &self.source).await.map_err(not_read)?;
         journal.ok_or_else(|| NotBegun::Usage(format!("no recovery of {} was ever begun", self.source)))
     }
 
@@ -54,8 +54,8 @@ impl End {
             complain("not approved: --yes does that where nobody is at a terminal");
             return Ok(Exit::Refused);
         };
-        let (tools, token) = (tools(assembly), CancellationToken::new());
-        let mut recovering = Recovering::new(&tools, journal, &token);
+        let (tools, token) = (&assembly.recovery, CancellationToken::new());
+        let mut recovering = Recovering::new(tools, journal, &token);
         let mut tell = |line: String| say(&format!("  {line}"));
         let work = Box::pin(recovering.undo(by, &mut tell));
         let done = watched(tools.clock.as_ref(), &token, "stopping; the same command goes on", work, || {}).await;
@@ -84,8 +84,7 @@ impl End {
             ));
             return Ok(Exit::Refused);
         }
-        let is_half_switched = recovery.step(Step::Switch).is_some() && !recovery.is_done(Step::Switch);
-        if is_half_switched || matches!(recovery.state, RecoveryState::Undoing { .. }) {
+        if recovery.is_half_switched() {
             complain(&format!(
                 "its switch may be half done: `strongroom recover {} {}` or `strongroom recover undo {}` brings it to an end first",
                 recovery.scenario, self.source, self.source
@@ -98,8 +97,8 @@ impl End {
             complain("not approved: --yes does that where nobody is at a terminal");
             return Ok(Exit::Refused);
         }
-        let (tools, token) = (tools(assembly), CancellationToken::new());
-        let mut recovering = Recovering::new(&tools, journal, &token);
+        let (tools, token) = (&assembly.recovery, CancellationToken::new());
+        let mut recovering = Recovering::new(tools, journal, &token);
         match recovering.abandon().await {
             Ok(()) => {
                 for Writer { deployment, replicas } in &recovery.writers {

@@ -77,7 +77,7 @@ pub(super) fn what(step: Step, recovery: &Recovery, expected: Option<&Expected>)
         Step::Restore => {
             let what = match &recovery.origin {
                 Origin::Snapshot(id) => format!("snapshot {id}"),
-                Origin::Moment(at) => format!("automated backups up to {}", at.strftime("%Y-%m-%dT%H:%M:%SZ")),
+                Origin::Moment(at) => format!("automated backups up to {}", text::exactly(*at)),
             };
             let length = took(expected.map(|expected| expected.available));
             format!("restore {what} as {}{length}", recovery.new)

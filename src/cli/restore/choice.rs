@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::NotBegun;
 use super::setup::{Found, Meant};
+use crate::cli::text::exactly;
 use crate::cli::{say, text};
 use crate::daemon::Assembly;
 use crate::domain::id::{Kind, RegionName, Slot, SnapshotId};
@@ -169,9 +170,4 @@ fn out_of_reach(found: &Found, listed: &[AutomatedBackups], to: Option<Timestamp
         ));
     }
     NotBegun::Refused(format!("{asked} cannot be restored to: instance {instance} can, from {}", windows.join("; ")))
-}
-
-/// To the second: a minute can hold what is to be undone.
-fn exactly(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

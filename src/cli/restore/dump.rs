@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::NotBegun;
 use super::bar::Bar;
-use crate::cli::{Exit, InPlane, collect, complain, say, text, watched};
+use crate::cli::{Exit, InPlane, collect, complain, say, text, unknown_source, watched};
 use crate::daemon::Assembly;
 use crate::domain::id::{DatabaseName, InstanceId, SourceId};
 use crate::domain::inventory::{Endpoint, Inventory, StoredDump};
@@ -182,13 +182,12 @@ impl Dump {
         Ok(RestoreRequest {
             objects,
             store,
-            server: Server {
-                postgres: Arc::clone(&ports.postgres),
-                credentials: Arc::clone(&ports.credentials),
-                login: self.server.login()?,
-                endpoint: self.server.endpoint(inventory)?,
-                name: format!("strongroom/restore-{}", stored.dump.slot),
-            },
+            server: Server::new(
+                ports,
+                self.server.login()?,
+                self.server.endpoint(inventory)?,
+                format!("strongroom/restore-{}", stored.dump.slot),
+            ),
             client: Arc::clone(&ports.pg_restore),
             clock: Arc::clone(&ports.clock),
             target: Target {
@@ -212,7 +211,7 @@ impl Dump {
         let source = &self.source;
         let policy = Arc::clone(&assembly.policy);
         if !policy.sources.contains_key(source) {
-            return Err(NotBegun::Usage(format!("no source is called `{source}`")));
+            return Err(NotBegun::Usage(unknown_source(source)));
         }
         let unseen = match (inventory.store(source), self.plane) {
             (Ok(store), plane) => {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::NotBegun;
 use super::choice::{moment_meant, snapshot_meant};
 use super::setup::{Found, Meant, SetupArgs, complain_of, news_in_words, plan_in_words};
-use crate::cli::{Exit, InPlane, complain, look, say, text, watched};
+use crate::cli::{Exit, InPlane, complain, look, say, text, unknown_source, watched};
 use crate::daemon::Assembly;
 use crate::domain::id::{RegionName, SourceId};
 use crate::domain::inventory::Instance;
@@ -119,7 +119,7 @@ impl NewArgs {
     async fn find(&self, assembly: &Assembly) -> Result<Found, NotBegun> {
         let policy = &assembly.policy;
         let source = policy.sources.get(&self.source);
-        let source = source.ok_or_else(|| NotBegun::Usage(format!("no source is called `{}`", self.source)))?;
+        let source = source.ok_or_else(|| NotBegun::Usage(unknown_source(&self.source)))?;
         let region = match self.plane {
             InPlane::Primary if self.region.as_ref().is_some_and(|region| *region != policy.region) => {
                 return Err(NotBegun::Usage(
@@ -217,13 +217,8 @@ impl NewArgs {
         };
         let endpoint = details.instance.endpoint.clone();
         let endpoint = endpoint.ok_or_else(|| PortError::new("find the new instance's endpoint", ErrorKind::Other))?;
-        let server = Server {
-            postgres: Arc::clone(&assembly.ports.postgres),
-            credentials: Arc::clone(&assembly.ports.credentials),
-            login: LoginRef::OfSource(source.id.clone()),
-            endpoint,
-            name: format!("strongroom/{}", request.new.id),
-        };
+        let login = LoginRef::OfSource(source.id.clone());
+        let server = Server::new(&assembly.ports, login, endpoint, format!("strongroom/{}", request.new.id));
         let clock = assembly.ports.clock.as_ref();
         let asking = Box::pin(request.awaited.first_answer(&server, first, token));
         watched(clock, token, "stopping", asking, || {}).await?;

@@ -118,7 +118,7 @@ impl SetupArgs {
     pub(in crate::cli) fn awaited(&self, assembly: &Assembly, id: &InstanceId) -> Awaited {
         let clock = Arc::clone(&assembly.ports.clock);
         Awaited {
-            instances: Arc::clone(&assembly.switching.instances),
+            instances: Arc::clone(&assembly.recovery.instances),
             deadline: clock.now().saturating_add(self.timeout).unwrap_or(Timestamp::MAX),
             clock,
             id: id.clone(),

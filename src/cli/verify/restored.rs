@@ -63,18 +63,12 @@ async fn request(
         manifest,
         objects,
         store,
-        server: Server {
-            postgres: Arc::clone(&ports.postgres),
-            credentials: Arc::clone(&ports.credentials),
-            login,
-            endpoint: endpoint.clone(),
-            name: format!("strongroom/verify-{}", stored.dump.slot),
-        },
+        server: Server::new(ports, login, endpoint.clone(), format!("strongroom/verify-{}", stored.dump.slot)),
         client: Arc::clone(&assembly.ports.pg_restore),
         clock: Arc::clone(&ports.clock),
         // A server of its own has a `postgres` of its own.
         target: Target {
-            create: database.as_str() != "postgres",
+            create: database != DatabaseName::maintenance(),
             database,
             roles: true,
             owners: true,

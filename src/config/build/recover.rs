@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::distinct;
 use crate::config::KubernetesConfig;
 use crate::config::diagnosis::Diagnosis;
 use crate::config::raw;
@@ -63,17 +64,7 @@ fn switch(key: &str, given: &raw::Recover, diagnosis: &mut Diagnosis) -> Option<
 }
 
 fn objects(key: &str, given: &[String], diagnosis: &mut Diagnosis) -> Vec<KubernetesName> {
-    let mut objects = Vec::new();
-    for (index, name) in given.iter().enumerate() {
-        let key = format!("{key}[{index}]");
-        let Some(object) = diagnosis.parsed(&key, name.parse::<KubernetesName>(), "") else { continue };
-        if objects.contains(&object) {
-            diagnosis.report(&key, format!("`{object}` is listed twice"), "list each once");
-        } else {
-            objects.push(object);
-        }
-    }
-    objects
+    distinct(key, given, "list each once", diagnosis)
 }
 
 /// The cluster.

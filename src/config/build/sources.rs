@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 
 use super::policies::{Keeping, PolicyTemplate, Promise};
-use super::{check_name, drills, recover};
+use super::{check_name, distinct, drills, recover};
 use crate::config::diagnosis::{Diagnosis, join};
 use crate::config::environment::Environment;
 use crate::config::nearest::nearest;
@@ -150,17 +150,7 @@ fn databases(
     if !names.is_empty() && reads.is_none() {
         diagnosis.note(&key, "used by restores of instances only: the policy of this source makes no dumps");
     }
-    let mut databases: Vec<DatabaseName> = Vec::new();
-    for (index, name) in names.iter().enumerate() {
-        let key = format!("{key}[{index}]");
-        let Some(database) = diagnosis.parsed(&key, name.parse::<DatabaseName>(), "") else { continue };
-        if databases.contains(&database) {
-            diagnosis.report(&key, format!("`{database}` is listed twice"), "list each database once");
-        } else {
-            databases.push(database);
-        }
-    }
-    databases
+    distinct(&key, names, "list each database once", diagnosis)
 }
 
 /// `Some(None)`: dumps are read from the instance itself.
