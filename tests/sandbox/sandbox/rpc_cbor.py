@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -18,6 +19,9 @@ WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 PROTOCOL = "rpc-v2-cbor"
 PATH = re.compile(r"^/service/(?P<service>[^/]+)/operation/(?P<operation>[^/]+)$")
 CLOUDWATCH = "GraniteServiceVersion20100801"
+
+AS_IT_CAME = "sandbox.as_it_came"
+"""Where the environment keeps what the signature of a translated request is of: its path, headers and body."""
 
 
 def operation(environ: dict[str, Any]) -> str | None:
@@ -40,6 +44,11 @@ def translate(app: WsgiApp) -> WsgiApp:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         told = json.dumps(cbor2.loads(body) if body else {}, default=lambda time: time.timestamp()).encode()
         in_json = environ | {
+            AS_IT_CAME: (
+                environ["RAW_URI"],
+                {"Content-Type": environ.get("CONTENT_TYPE", ""), "Content-Length": str(len(body))},
+                body,
+            ),
             "PATH_INFO": "/",
             "RAW_URI": "/",
             "REQUEST_URI": "/",
@@ -54,7 +63,7 @@ def translate(app: WsgiApp) -> WsgiApp:
             answered.update(status=status, headers=headers)
 
         text = b"".join(app(in_json, take))
-        answer: dict[str, Any] = json.loads(text) if text else {}
+        answer = _read(text)
         if answered["status"].startswith("2"):
             shape = model.operation_model(called).output_shape
             parsed = parser.parse({"body": text or b"{}", "headers": {}, "status_code": 200}, shape)
@@ -67,6 +76,14 @@ def translate(app: WsgiApp) -> WsgiApp:
         return [packed]
 
     return translated
+
+
+def _read(text: bytes) -> dict[str, Any]:
+    """What moto has answered: JSON, but XML where it refuses a signature or a right."""
+    if not text.startswith(b"<"):
+        return dict(json.loads(text)) if text else {}
+    error = ElementTree.fromstring(text)
+    return {"__type": error.findtext(".//{*}Code"), "message": error.findtext(".//{*}Message")}
 
 
 def _in_types(value: Any, shape: Shape) -> Any:

@@ -5,13 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import cbor2
 import psycopg
 import pytest
-import requests
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 from rds_support import EAST, PASSWORD, WEST, Sandbox, refused, sandbox_fixture, unique, wait_for
 
 SEED = {"instances": [{"id": "main", "master_password": PASSWORD, "backup_retention": 7}]}
@@ -138,52 +133,6 @@ def test_automated_backups_and_their_replication_to_another_region(sandbox: Sand
 def test_what_has_no_real_server_is_refused_rather_than_pretended(sandbox: Sandbox) -> None:
     with refused("InvalidAction"):
         sandbox.client().create_db_cluster(DBClusterIdentifier="cluster", Engine="aurora-postgresql")
-
-
-def test_cloudwatch_takes_gzipped_bodies(sandbox: Sandbox) -> None:
-    metrics = [
-        {"MetricName": "Age", "Dimensions": [{"Name": "Source", "Value": "x" * 200 + str(number)}], "Value": number}
-        for number in range(200)
-    ]
-    cloudwatch = sandbox.client("cloudwatch")
-    cloudwatch.put_metric_data(Namespace="Strongroom", MetricData=metrics)
-    found = cloudwatch.get_paginator("list_metrics").paginate(Namespace="Strongroom").build_full_result()
-    assert len(found["Metrics"]) == 200
-
-
-def test_cloudwatch_is_spoken_with_in_cbor_as_newer_sdks_do(sandbox: Sandbox) -> None:
-    of = [{"Name": "DBInstanceIdentifier", "Value": "main"}]
-    now = datetime.now(UTC).replace(microsecond=0)
-    point = {"MetricName": "FreeStorageSpace", "Dimensions": of, "Value": 5_000_000_000.0, "Timestamp": now}
-    status, answer = in_cbor(sandbox, "PutMetricData", {"Namespace": "AWS/RDS", "MetricData": [point]})
-    assert (status, answer) == (200, {})
-    asked = {
-        "Namespace": "AWS/RDS",
-        "MetricName": "FreeStorageSpace",
-        "Dimensions": of,
-        "StartTime": now - timedelta(minutes=5),
-        "EndTime": now + timedelta(minutes=1),
-        "Period": 60,
-        "Statistics": ["Minimum"],
-    }
-    status, answer = in_cbor(sandbox, "GetMetricStatistics", asked)
-    (found,) = answer["Datapoints"]
-    assert status == 200 and (found["Timestamp"], found["Minimum"]) == (now, 5_000_000_000.0)
-    assert isinstance(found["Minimum"], float)
-    status, answer = in_cbor(sandbox, "GetMetricStatistics", {**asked, "Statistics": []})
-    assert status == 400 and answer["__type"].endswith("#InvalidParameterCombinationException")
-
-
-def in_cbor(sandbox: Sandbox, operation: str, parameters: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """One call as the AWS SDK for Rust makes it; its status and answer."""
-    url = f"{sandbox.endpoint}/service/GraniteServiceVersion20100801/operation/{operation}"
-    body = cbor2.dumps(parameters, datetime_as_timestamp=True)
-    headers = {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}
-    request = AWSRequest("POST", url, headers, body)
-    SigV4Auth(Credentials("AKIATEST", "secret"), "monitoring", EAST).add_auth(request)
-    with requests.post(url, body, headers=dict(request.headers), timeout=10) as answer:
-        assert answer.headers["smithy-protocol"] == "rpc-v2-cbor"
-        return answer.status_code, cbor2.loads(answer.content)
 
 
 def test_other_services_and_regions_are_apart(sandbox: Sandbox) -> None:

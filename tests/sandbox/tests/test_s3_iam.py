@@ -21,16 +21,16 @@ def enforce(server: Server, after: str) -> None:
 
 
 class User:
-    """A client whose rights are exactly the given actions on the given bucket."""
+    """A client whose rights are exactly the given actions on the given bucket, or anywhere of another service."""
 
-    def __init__(self, server: Server, bucket: str, *actions: str) -> None:
+    def __init__(self, server: Server, bucket: str, *actions: str, service: str = "s3") -> None:
         iam = server.client("iam")
         name = f"user-{uuid.uuid4().hex[:8]}"
         iam.create_user(UserName=name)
         statement = {
             "Effect": "Allow",
-            "Action": [f"s3:{action}" for action in actions],
-            "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"],
+            "Action": [f"{service}:{action}" for action in actions],
+            "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"] if service == "s3" else "*",
         }
         document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         iam.put_user_policy(UserName=name, PolicyName="only", PolicyDocument=document)
