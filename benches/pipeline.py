@@ -23,7 +23,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +81,7 @@ def arguments() -> argparse.Namespace:
     mode.add_argument("--tables", type=int, metavar="N", help="N tables of ten rows in place of a bank")
     parser.add_argument("--idle-seconds", type=float, default=60, help="how long to watch it (default: %(default)s)")
     parser.add_argument("--generated", type=float, metavar="GB", help="of --memory: 0.3 GB and so many of rows that are generated, in place of a bank")
+    parser.add_argument("--incompressible", action="store_true", help="of --generated: rows by chance, which need as much disk")
     parser.add_argument("--pg-restore", type=Path, metavar="FILE", help="of --restore by hand (default: PostgreSQL 15's)")
     return parser.parse_args()
 
@@ -122,7 +123,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
             cluster.load_tables("tables", options.tables)
             sources = [source(cluster, "tables")]
         elif options.memory and options.generated:
-            sources = [generate(cluster, f"bank{number}", gigabytes) for number, gigabytes in enumerate(scales, 1)]
+            make = cluster.load_incompressible if options.incompressible else cluster.load_generated
+            sources = [generate(cluster, make, f"bank{number}", gigabytes) for number, gigabytes in enumerate(scales, 1)]
         else:
             sources = [load(cluster, f"bank{number}", scale) for number, scale in enumerate(scales, 1)]
         store = NullStore(null_s3, write_account(folder / "account.json", sources))
@@ -156,8 +158,8 @@ def memory_scales(options: argparse.Namespace) -> tuple[float, ...]:
     return (0.3, options.generated) if options.generated else MEMORY_SCALES
 
 
-def generate(cluster: Cluster, name: str, gigabytes: float) -> Source:
-    cluster.load_generated(name, gigabytes)
+def generate(cluster: Cluster, make: Callable[[str, float], None], name: str, gigabytes: float) -> Source:
+    make(name, gigabytes)
     return source(cluster, name)
 
 

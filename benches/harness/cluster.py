@@ -107,6 +107,21 @@ class Cluster:
         self.psql(database, "-c", f"CREATE TABLE generated AS SELECT {columns} FROM generate_series(1, {rows}) AS n")
         self._let_read(database)
 
+    def load_incompressible(self, database: str, gigabytes: float) -> None:
+        """Makes a database with so much COPY text on as much disk: rows of 10 kB, cut out of 16 MB of digits by chance, of which
+        a compressor finds no two alike within its window and saves the half that digits always save."""
+        say(f"generating {gigabytes:g} GB of rows by chance in {database}")
+        rows = int(gigabytes * 1e9 / 9640)
+        self.psql("postgres", "-c", f"CREATE DATABASE {database}")
+        digits = "SELECT decode(string_agg(md5(n::text), ''), 'hex') FROM generate_series(1, 500000) AS n"
+        columns = "n AS id, encode(substr(digits.bytes, (1 + n::bigint * 7919 % 7990000)::int, 4800), 'hex') AS text"
+        # Of bytes that are stored as they are, only the part that is cut out is read.
+        self.psql(database, "-c", "CREATE TABLE digits (bytes bytea)", "-c", "ALTER TABLE digits ALTER bytes SET STORAGE EXTERNAL")
+        self.psql(database, "-c", f"INSERT INTO digits {digits}")
+        self.psql(database, "-c", f"CREATE TABLE generated AS SELECT {columns} FROM digits, generate_series(1, {rows}) AS n")
+        self.psql(database, "-c", "DROP TABLE digits")
+        self._let_read(database)
+
     def load_tables(self, database: str, tables: int) -> None:
         """Makes a database of so many tables with ten rows each."""
         say(f"making {tables} tables in {database}")

@@ -86,14 +86,7 @@ impl Diagnostics for AwsDiagnostics {
     }
 
     async fn quotas(&self) -> Result<Vec<Quota>, PortError> {
-        let quotas = self.rds.describe_account_attributes().send().await;
-        let quotas = quotas.map_err(|error| port_error("list the quotas of the account".to_owned(), error))?;
-        let count = |number: Option<i64>| u64::try_from(number.unwrap_or(0)).unwrap_or(0);
-        let quotas = quotas.account_quotas().iter().filter_map(|quota| {
-            let name = quota.account_quota_name()?.to_owned();
-            Some(Quota { name, used: count(quota.used()), max: count(quota.max()) })
-        });
-        Ok(quotas.collect())
+        quotas(&self.rds).await
     }
 
     async fn free_storage(
@@ -104,4 +97,17 @@ impl Diagnostics for AwsDiagnostics {
     ) -> Result<Vec<(Timestamp, u64)>, PortError> {
         self.cloudwatch.free_storage(instance, since, until, PERIOD_S).await
     }
+}
+
+/// What the account may have in the region of a client, and has.
+pub(super) async fn quotas(rds: &aws_sdk_rds::Client) -> Result<Vec<Quota>, PortError> {
+    let quotas = rds.describe_account_attributes().send().await;
+    let quotas = quotas.map_err(|error| port_error("list the quotas of the account".to_owned(), error))?;
+    let count = |number: Option<i64>| u64::try_from(number.unwrap_or(0)).unwrap_or(0);
+    let quotas = quotas.account_quotas().iter().filter_map(|quota| {
+        let name = quota.account_quota_name()?.to_owned();
+        // One of which RDS does not say how much it allows is none to keep to.
+        Some(Quota { name, used: count(quota.used()), max: count(Some(quota.max()?)) })
+    });
+    Ok(quotas.collect())
 }

@@ -12,7 +12,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::aws::{CountRequests, date_time, has_code, port_error, timestamp};
 use super::aws_clock::{AwsClock, ReadDate};
+use super::aws_diagnostics::quotas;
 use super::aws_rds::{GIB, sdk_tags, tags_of, to_instance};
+use crate::domain::diagnosis::Quota;
 use crate::domain::id::InstanceId;
 use crate::domain::inventory::Complete;
 use crate::domain::lease::LeaseId;
@@ -87,7 +89,8 @@ impl AwsInstances {
         let request = set_up!(request.target_db_instance_identifier(new.id.as_str()), &new.setup);
         // The identity and not the name: somebody may create an instance of that name at this very moment. What was
         // replicated from another region only has an ARN here.
-        let request = match (&backups.arn, backups.status == "active") {
+        let is_of_instance_here = backups.status == "active" && !backups.is_replicated;
+        let request = match (&backups.arn, is_of_instance_here) {
             (Some(arn), false) => request.source_db_instance_automated_backups_arn(arn),
             (_, _) => request.source_dbi_resource_id(backups.resource.as_str()),
         };
@@ -132,6 +135,10 @@ impl Instances for AwsInstances {
 
 #[async_trait]
 impl Leases for AwsInstances {
+    async fn quotas(&self) -> Result<Vec<Quota>, PortError> {
+        quotas(&self.client).await
+    }
+
     async fn create(&self, new: &EmptyInstance) -> Result<SecretString, NotRestored> {
         let what = format!("create DB instance {}", new.id);
         let password = password().map_err(|error| NotRestored {
@@ -325,10 +332,14 @@ fn not_restorable(instance: &DbInstance) -> Vec<String> {
 
 fn to_automated_backups(backups: &DbInstanceAutomatedBackup) -> Option<AutomatedBackups> {
     let window = backups.restore_window();
+    let region = |arn: Option<&str>| arn.and_then(|arn| arn.split(':').nth(3)).map(str::to_owned);
+    let (of_instance, own) = (region(backups.db_instance_arn()), region(backups.db_instance_automated_backups_arn()));
     Some(AutomatedBackups {
         instance: backups.db_instance_identifier()?.parse().ok()?,
         resource: backups.dbi_resource_id()?.parse().ok()?,
         arn: backups.db_instance_automated_backups_arn().map(str::to_owned),
+        // RDS calls them active as well.
+        is_replicated: of_instance.zip(own).is_some_and(|(of_instance, own)| of_instance != own),
         earliest: window.and_then(|window| window.earliest_time()).and_then(timestamp),
         latest: window.and_then(|window| window.latest_time()).and_then(timestamp),
         kms_key: backups.kms_key_id().map(str::to_owned),
@@ -357,5 +368,23 @@ mod tests {
         #[case] why: Option<Refusal>,
     ) {
         assert_eq!(refusal(code, message), why);
+    }
+
+    /// RDS finds the instance of another region by no name and no identity.
+    #[rstest]
+    #[case("us-east-1", false)]
+    #[case("us-west-2", true)]
+    fn backups_are_replicated_where_their_instance_is_in_another_region(
+        #[case] listed_in: &str,
+        #[case] expected: bool,
+    ) {
+        let listed = DbInstanceAutomatedBackup::builder()
+            .db_instance_identifier("bank-accounts")
+            .dbi_resource_id("db-ABC")
+            .db_instance_arn("arn:aws:rds:us-east-1:111122223333:db:bank-accounts")
+            .db_instance_automated_backups_arn(format!("arn:aws:rds:{listed_in}:111122223333:auto-backup:ab-abc"))
+            .status("active")
+            .build();
+        assert_eq!(to_automated_backups(&listed).unwrap().is_replicated, expected);
     }
 }

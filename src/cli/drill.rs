@@ -72,6 +72,13 @@ impl Drill {
             }
         };
         say(&format!("begins: {action}"));
+        let before = plan.drills.iter().find(|own| own.source == self.source && own.path == path);
+        if let Some((record, time)) =
+            before.and_then(|own| own.last.as_ref()).and_then(|last| Some((last, last.instance_time()?)))
+        {
+            let class = record.restored.as_ref().map_or("its class", |restored| &restored.class);
+            say(&format!("the instance of the last drill by {path}, {class}, stood for {}", text::length(time)));
+        }
         let progress = Arc::new(Progress::default());
         let work = Box::pin(assembly.executor.execute(action, Arc::clone(&progress), token.clone()));
         let stopping = "stopping; its instance is deleted, as far as RDS lets us now";

@@ -79,6 +79,7 @@ impl Sorted {
             | KeyRole::DrillRecord(_)
             | KeyRole::Pin { .. }
             | KeyRole::Recovery { .. }
+            | KeyRole::Evidence { .. }
             | KeyRole::Foreign => return,
         };
         let Some(written_at) = version.modified_at else { return };
@@ -116,7 +117,7 @@ impl Sorted {
             KeyRole::Verification { dump, plane, level } => {
                 self.verifications.extend(standing.map(|object| ((dump, plane, level), object)));
             }
-            KeyRole::Recovery { .. } | KeyRole::Foreign => {}
+            KeyRole::Recovery { .. } | KeyRole::Evidence { .. } | KeyRole::Foreign => {}
         }
     }
 

@@ -351,6 +351,12 @@ impl DrillRecord {
         Some(self.started_at.duration_since(self.restored.as_ref()?.recoverable_to).max(SignedDuration::ZERO))
     }
 
+    /// How long its instance stood and was paid for, from the order until RDS did not show it any more.
+    #[must_use]
+    pub fn instance_time(&self) -> Option<SignedDuration> {
+        self.took_until(Phase::TornDown)
+    }
+
     /// Every instance that was ever ordered for it.
     pub fn instances(&self) -> impl Iterator<Item = &LeaseId> {
         self.earlier_instances.iter().chain([&self.instance])

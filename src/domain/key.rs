@@ -136,6 +136,13 @@ pub enum KeyRole {
         /// The level.
         level: Level,
     },
+    /// A verification as evidence.
+    Evidence {
+        /// The source.
+        source: SourceId,
+        /// Its place in the source's chain, from 1 on.
+        number: u64,
+    },
     /// Nothing that strongroom has written in this layout.
     Foreign,
 }
@@ -234,6 +241,24 @@ impl Layout {
         ObjectKey::from(format!("{}{source}/verifications/{database}/{}/{name}", self.root, dump.slot))
     }
 
+    /// Everything of a source's chain of evidence begins with this.
+    #[must_use]
+    pub fn evidence_prefix(&self, source: &SourceId) -> String {
+        format!("{}evidence/", self.source_prefix(source))
+    }
+
+    /// A piece of a source's chain of evidence; listings show them in their order.
+    #[must_use]
+    pub fn evidence(&self, source: &SourceId, number: u64) -> ObjectKey {
+        ObjectKey::from(format!("{}{number:010}.json", self.evidence_prefix(source)))
+    }
+
+    /// The place in its chain that a key has, if it is one of evidence.
+    #[must_use]
+    pub fn evidence_number(&self, key: &ObjectKey) -> Option<u64> {
+        if let KeyRole::Evidence { number, .. } = self.role(key) { Some(number) } else { None }
+    }
+
     /// Says what a listed key is for. Whatever does not print back as the same key is [`KeyRole::Foreign`].
     #[must_use]
     pub fn role(&self, key: &ObjectKey) -> KeyRole {
@@ -260,6 +285,12 @@ impl Layout {
             let name = record.strip_suffix(".json")?;
             let begun = if name == CURRENT { None } else { Some(name.parse().ok()?) };
             return Some(KeyRole::Recovery { source, begun });
+        }
+        if let Some(record) = rest.strip_prefix("evidence/") {
+            let number = record.strip_suffix(".json")?;
+            let is_number = number.len() >= 10 && number.bytes().all(|digit| digit.is_ascii_digit());
+            let number = number.parse().ok().filter(|number| is_number && *number >= 1)?;
+            return (self.evidence(&source, number).as_str() == key).then_some(KeyRole::Evidence { source, number });
         }
         if let Some(record) = rest.strip_prefix("prunes/") {
             let (plane, record) = record.split_once('/')?;
@@ -343,6 +374,7 @@ mod tests {
             layout.pin(&source, &dump().to_string()),
             layout.current_recovery(&source),
             layout.recovery(&source, dump().slot),
+            layout.evidence(&source, 17),
             layout.prune_record(&dump(), Plane::Replica),
             layout.verification(&dump(), Plane::Replica, Level::L1),
         ];
@@ -385,6 +417,10 @@ mod tests {
         assert_eq!(layout.role(&layout.current_recovery(&source)), current);
         let ended = KeyRole::Recovery { source: source.clone(), begun: Some(dump().slot) };
         assert_eq!(layout.role(&layout.recovery(&source, dump().slot)), ended);
+        for number in [1, 9_999_999_999, 10_000_000_000] {
+            let evidence = KeyRole::Evidence { source: source.clone(), number };
+            assert_eq!(layout.role(&layout.evidence(&source, number)), evidence);
+        }
         let point = dump().to_string();
         assert_eq!(layout.role(&layout.pin(&source, &point)), KeyRole::Pin { source, point });
         for plane in Plane::ALL {
@@ -406,6 +442,10 @@ mod tests {
     #[case("strongroom/accounts/dumps/accounts/20261101t040000z/20261101t040000z-dump-accounts-1/")]
     #[case("strongroom/accounts/pins/accounts/accounts/20261101t040000z.json")]
     #[case("strongroom/accounts/recoveries/latest.json")]
+    #[case("strongroom/accounts/evidence/17.json")]
+    #[case("strongroom/accounts/evidence/0000000000.json")]
+    #[case("strongroom/accounts/evidence/00000000017.json")]
+    #[case("strongroom/accounts/evidence/+000000017.json")]
     #[case("strongroom/accounts/prunes/elsewhere/accounts/20261101t040000z.json")]
     #[case("strongroom/accounts/verifications/accounts/20261101t040000z/primary-l3.json")]
     #[case("strongroom/state/leader.json")]

@@ -91,6 +91,8 @@ pub struct AutomatedBackups {
     pub resource: ResourceId,
     /// Their ARN: restores name it where the instance itself is not in the region any more.
     pub arn: Option<String>,
+    /// Whether they are of an instance of another region, and were replicated to where they are listed.
+    pub is_replicated: bool,
     /// The earliest moment to restore to; absent while there is none yet.
     pub earliest: Option<Timestamp>,
     /// The latest.

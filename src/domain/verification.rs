@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::drill::Link;
 use super::id::{InstallationId, RegionName, RunId};
 use super::key::DumpId;
 use super::recovery_point::Plane;
@@ -14,6 +15,10 @@ use super::recovery_point::Plane;
 pub const VERIFICATION_VERSION: u32 = 1;
 /// Largest verification record that is read.
 pub const VERIFICATION_BYTES_MAX: u64 = 1 << 20;
+/// Version of the evidence that this code writes.
+pub const EVIDENCE_VERSION: u32 = 1;
+/// Largest piece of evidence that is read: a verification and a few lines more.
+pub const EVIDENCE_BYTES_MAX: u64 = VERIFICATION_BYTES_MAX + (1 << 12);
 
 /// How deep a verification goes. Level 3 is level 2 in the replica region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -115,6 +120,21 @@ pub struct Verification {
     /// What was found.
     #[serde(flatten)]
     pub verdict: Verdict,
+}
+
+/// A verification as evidence: written once, numbered without a gap within its source, and never deleted by us:
+/// `<prefix>/<source>/evidence/<number>.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EvidenceOfVerification {
+    /// Version of this format.
+    pub version: u32,
+    /// 1 for a source's first.
+    pub number: u64,
+    /// The one before by its hash, so that none can be taken out or changed unseen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Link>,
+    /// What was found.
+    pub verification: Verification,
 }
 
 #[cfg(test)]

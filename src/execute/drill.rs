@@ -24,6 +24,7 @@ use crate::domain::progress::Progress;
 use crate::domain::run::LEASE;
 use crate::domain::tags;
 use crate::plan::action::{DrillPoint, ReapInstance, StartDrill};
+use crate::policy::drill::no_room_for_drill;
 use crate::ports::credentials::LoginRef;
 use crate::ports::instances::Instances;
 use crate::ports::{Chain, ErrorKind, PortError};
@@ -216,6 +217,7 @@ impl Drilling<'_> {
                 accepted = Some((class, ports.clock.now()));
             }
         };
+        self.check_room(&source).await?;
         self.order().await?;
         let made = request.make(&self.stop, tell).await?;
         let (class, accepted_at) = accepted.unwrap_or_else(|| (made.setup.class.clone(), ports.clock.now()));
@@ -229,6 +231,18 @@ impl Drilling<'_> {
         let server = self.server(&request.awaited, &made).await?;
         self.reached(Phase::Connectable).await?;
         self.look_through(&server, &seen, data_of).await
+    }
+
+    /// Whether there is room for an instance as large as the source's. Not to know it is no reason not to ask RDS.
+    async fn check_room(&self, source: &InstanceDetails) -> Result<(), DrillError> {
+        let quotas = match self.stoppable(self.executor.ports.leases.quotas()).await? {
+            Ok(quotas) => quotas,
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "the quotas of the account are not seen: the drill goes on without");
+                return Ok(());
+            }
+        };
+        no_room_for_drill(&quotas, source.instance.storage_bytes).map_or(Ok(()), |why| Err(DrillError::Impossible(why)))
     }
 
     /// The source's instance, as it is now.

@@ -1,6 +1,7 @@
 //! Looks at a stored dump again and records what was found.
 
 mod contents;
+mod evidence;
 
 use std::sync::Arc;
 
@@ -318,21 +319,34 @@ impl Executor {
     /// Puts the record in the place of an earlier one of the same level.
     async fn record_verification(&self, record: Verification) -> Result<Outcome, PortError> {
         let key = self.settings.layout.verification(&record.dump, record.plane, record.level);
-        let mut attempt = 1;
+        let is_fault = matches!(record.verdict, Verdict::Bad { .. });
+        // A fault is written down for good when it is recorded, everything else before that.
+        let (mut attempt, mut is_chained) = (1, is_fault);
         loop {
             let condition = match self.ports.store.get(&key, VERIFICATION_BYTES_MAX).await {
                 Ok(earlier) => match outweighed(&earlier.bytes, &record) {
                     Some(reason) => return Ok(Outcome::Overtaken { reason }),
-                    None => Condition::Matches(earlier.etag),
+                    None => {
+                        is_chained |= is_still_unreadable(&earlier.bytes, &record);
+                        Condition::Matches(earlier.etag)
+                    }
                 },
                 Err(error) if error.kind() == ErrorKind::NotFound => Condition::Absent,
                 Err(error) => return Err(error),
             };
+            if !std::mem::replace(&mut is_chained, true) {
+                self.add_evidence(&record).await?;
+            }
             match self.ports.store.put(&key, json(&key, &record)?, condition).await {
                 // Another daemon has recorded what it found meanwhile, or our own answer was lost.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < RECORD_ATTEMPTS => attempt += 1,
                 Err(error) => return Err(error),
-                Ok(_) => return Ok(Outcome::Verified(Box::new(record))),
+                Ok(_) => {
+                    if is_fault {
+                        self.add_evidence_of_fault(&record).await;
+                    }
+                    return Ok(Outcome::Verified(Box::new(record)));
+                }
             }
         }
     }
@@ -349,6 +363,14 @@ fn outweighed(earlier: &[u8], record: &Verification) -> Option<String> {
     };
     let stands = matches!(earlier.verdict, Verdict::Bad { .. }) && earlier.run == record.run && !lifts;
     stands.then(|| format!("it was found bad on {}, which stands", earlier.finished_at))
+}
+
+/// Whether nobody could read it the last time either: it is tried again and again, and written down for good once.
+fn is_still_unreadable(earlier: &[u8], record: &Verification) -> bool {
+    let is_unreadable = |verdict: &Verdict| matches!(verdict, Verdict::Unreadable { .. });
+    let earlier = serde_json::from_slice(earlier);
+    is_unreadable(&record.verdict)
+        && earlier.is_ok_and(|earlier: Verification| earlier.run == record.run && is_unreadable(&earlier.verdict))
 }
 
 /// The exact version that a manifest names.

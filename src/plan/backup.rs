@@ -192,9 +192,15 @@ pub fn manual(
     if let Some(database) = task.database().filter(|database| !source.databases.contains(database)) {
         return Err(Refusal::UnknownDatabase { source_id: source.id.clone(), database: database.clone() });
     }
-    let slot = Slot::at(SlotClock::of(policy, inventory).shows(now));
+    let store = inventory.store(&source.id).map_err(|unseen| Refusal::NotNow(Reason::Unseen(unseen)))?;
+    let asked = Slot::at(SlotClock::of(policy, inventory).shows(now));
+    // A slot is a second: two in one would be one, and the second would find its work done by the first.
+    let is_taken = |slot: &Slot| {
+        let mut runs = store.runs.iter().map(|own| &own.record.run);
+        runs.any(|run| (run.slot, run.kind, run.database.as_ref()) == (*slot, task.kind(), task.database()))
+    };
+    let slot = asked.and_following().find(|slot| !is_taken(slot)).unwrap_or(asked);
     let (instance, read_from) = obligation::startable(inventory, source, task, slot).map_err(Refusal::NotNow)?;
-    inventory.store(&source.id).map_err(|unseen| Refusal::NotNow(Reason::Unseen(unseen)))?;
     let running = running::runs(inventory);
     if let Some((_, run)) = running.iter().find(|(id, run)| *id == source.id && run.kind == task.kind()) {
         return Err(Refusal::NotNow(Reason::Running { run: run.clone(), percent: None }));

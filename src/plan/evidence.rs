@@ -1,12 +1,15 @@
 //! What an auditor asks for: what was restored and read back, when, with what result; of a span of time.
 
-use jiff::Timestamp;
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::domain::drill::{DrillPath, DrillRecord, DrillState, Verdict};
 use crate::domain::id::{InstallationId, SourceId};
 use crate::domain::inventory::{Found, Inventory, KnownVerification, StoredDump};
 use crate::domain::recovery_point::Plane;
+use crate::domain::verification::{self, Verification};
 use crate::policy::Policy;
 use crate::policy::drill::DrillPolicy;
 
@@ -21,7 +24,7 @@ pub struct Evidence {
     pub until: Timestamp,
     /// Drills that came to a verdict or could not be carried out, the oldest first.
     pub drills: Vec<DrillEvidence>,
-    /// The newest verification of each level of each dump, the oldest first.
+    /// Verifications of dumps, the oldest first.
     pub verifications: Vec<VerificationEvidence>,
     /// Sources of which nothing could be seen.
     pub unseen: Vec<String>,
@@ -50,6 +53,8 @@ pub struct DrillEvidence {
     pub rpo_seconds: Option<i64>,
     /// What the policy wants of that today.
     pub rpo_wanted_seconds: Option<i64>,
+    /// Seconds for which its instance stood, which is what the drill cost.
+    pub instance_seconds: Option<i64>,
     /// Rows that came back.
     pub rows: Option<u64>,
     /// What was wrong, or why it was not carried out.
@@ -72,15 +77,16 @@ pub struct VerificationEvidence {
 }
 
 impl Evidence {
-    /// What an inventory shows of the time from `since` on.
+    /// What an inventory and the chain of verifications show of the time from `since` on. Of dumps that stand, the newest
+    /// verification of each level is taken from the inventory where the chain does not have it.
     #[must_use]
-    pub fn of(policy: &Policy, inventory: &Inventory, since: Timestamp) -> Evidence {
+    pub fn of(policy: &Policy, inventory: &Inventory, chained: &[Verification], since: Timestamp) -> Evidence {
         let mut evidence = Evidence {
             installation: policy.installation.clone(),
             since,
             until: inventory.taken_at,
             drills: Vec::new(),
-            verifications: Vec::new(),
+            verifications: chained.iter().map(chained_verification).collect(),
             unseen: Vec::new(),
         };
         for source in policy.sources.values() {
@@ -95,9 +101,12 @@ impl Evidence {
             evidence.drills.extend(records.filter_map(|record| drill(record, source.drill.as_ref())));
             let dumps = Plane::ALL.into_iter().filter_map(|plane| Some((plane, store.dumps_in(plane)?)));
             let all = dumps.flat_map(|(plane, dumps)| dumps.iter().map(move |stored| (plane, stored)));
-            evidence.verifications.extend(all.flat_map(|(plane, stored)| {
+            let newest = all.flat_map(|(plane, stored)| {
                 stored.verifications.iter().map(move |known| verification(stored, plane, known))
-            }));
+            });
+            let of_chain: BTreeSet<_> = evidence.verifications.iter().map(VerificationEvidence::which).collect();
+            let beside: Vec<_> = newest.filter(|own| !of_chain.contains(&own.which())).collect();
+            evidence.verifications.extend(beside);
         }
         evidence.drills.retain(|drill| drill.at >= since);
         evidence.verifications.retain(|verification| verification.at >= since);
@@ -106,12 +115,31 @@ impl Evidence {
         evidence
     }
 
-    /// Whether no drill found a backup bad, every verification was good, and nothing was hidden from us.
+    /// How long instances of drills stood, all together.
+    #[must_use]
+    pub fn instance_time(&self) -> SignedDuration {
+        SignedDuration::from_secs(self.drills.iter().filter_map(|drill| drill.instance_seconds).sum())
+    }
+
+    /// Whether a later verification of the same dump, as deep at least, has found nothing wrong.
+    fn is_mended(&self, of: &VerificationEvidence) -> bool {
+        let same = |own: &&VerificationEvidence| own.dump == of.dump && own.plane == of.plane && own.level >= of.level;
+        self.verifications.iter().filter(same).any(|own| own.at > of.at && own.found == GOOD)
+    }
+
+    /// Whether no drill found a backup bad, every verification was good or one was later, and nothing was hidden from us.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.unseen.is_empty()
             && self.drills.iter().all(|drill| drill.verdict != Verdict::BackupBad)
-            && self.verifications.iter().all(|verification| verification.found == GOOD)
+            && self.verifications.iter().all(|verification| verification.found == GOOD || self.is_mended(verification))
+    }
+}
+
+impl VerificationEvidence {
+    /// Which verification it is, however it is known.
+    fn which(&self) -> (String, Plane, &'static str, Timestamp) {
+        (self.dump.clone(), self.plane, self.level, self.at)
     }
 }
 
@@ -137,9 +165,20 @@ fn drill(record: &DrillRecord, wanted: Option<&DrillPolicy>) -> Option<DrillEvid
         rto_wanted_seconds: wanted.and_then(|wanted| Some(wanted.recovery_time_max?.as_secs())),
         rpo_seconds: record.data_loss().map(|length| length.as_secs()),
         rpo_wanted_seconds: wanted.and_then(|wanted| Some(wanted.data_loss_max?.as_secs())),
+        instance_seconds: record.instance_time().map(|length| length.as_secs()),
         rows,
         details: details.into_iter().chain(record.notes.iter().cloned()).collect(),
     })
+}
+
+fn chained_verification(own: &Verification) -> VerificationEvidence {
+    let found = match &own.verdict {
+        verification::Verdict::Good { .. } => GOOD.to_owned(),
+        verification::Verdict::Bad { faults } => faults.join("; "),
+        verification::Verdict::Unreadable { reason } => format!("unreadable: {reason}"),
+    };
+    let (dump, level) = (own.dump.to_string(), own.level.as_str());
+    VerificationEvidence { dump, plane: own.plane, level, at: own.finished_at, found }
 }
 
 fn verification(stored: &StoredDump, plane: Plane, known: &KnownVerification) -> VerificationEvidence {

@@ -4,6 +4,7 @@ use jiff::SignedDuration;
 
 use super::retry::RetryPolicy;
 use super::schedule::Schedule;
+use crate::domain::diagnosis::Quota;
 use crate::domain::drill::{Assertion, DrillPath, DrillRecord};
 use crate::domain::new_instance::{InstanceDetails, InstanceSetup, Network};
 use crate::domain::tags::Tags;
@@ -61,6 +62,30 @@ pub struct DrillSetup {
     pub instances_max: usize,
 }
 
+/// RDS's names of the quotas that an instance takes from (RDS API reference, `AccountQuota`); the second is in GiB.
+const INSTANCES_QUOTA: &str = "DBInstances";
+const STORAGE_QUOTA: &str = "AllocatedStorage";
+const GIB: u64 = 1 << 30;
+
+/// Why a drill must not take an instance of so much storage now, if so: afterwards the account still has to have room for
+/// another one like it. Whoever has to restore in earnest may have to do so while the drill is under way.
+#[must_use]
+pub fn no_room_for_drill(quotas: &[Quota], storage_bytes: u64) -> Option<String> {
+    let gib = storage_bytes.div_ceil(GIB);
+    let wanted = [(INSTANCES_QUOTA, 1, "instances"), (STORAGE_QUOTA, gib, "GiB of storage")];
+    wanted.into_iter().find_map(|(name, own, what)| {
+        let quota = quotas.iter().find(|quota| quota.name == name)?;
+        let left = quota.max.saturating_sub(quota.used);
+        (left < 2 * own).then(|| {
+            format!(
+                "the account has {} of {} {what}: the drill would take {own}, and as much must be left for a restore in \
+                 earnest; delete what nobody needs, or have the quota raised in Service Quotas",
+                quota.used, quota.max
+            )
+        })
+    })
+}
+
 impl DrillSetup {
     /// How the instance of a drill is set up, and the classes that follow where AWS has no room: like the source, as far as
     /// it bears on what is proven and how long it takes; closed, alone, without backups, and easy to delete.
@@ -91,6 +116,22 @@ impl DrillSetup {
 mod tests {
     use super::*;
     use crate::testing::instance_details;
+
+    #[test]
+    fn a_drill_leaves_room_for_a_restore_in_earnest() {
+        let quotas = |instances, gib| {
+            let quota = |name: &str, used, max| Quota { name: name.to_owned(), used, max };
+            vec![quota(INSTANCES_QUOTA, instances, 40), quota(STORAGE_QUOTA, gib, 1_000)]
+        };
+        let why = |instances, gib| no_room_for_drill(&quotas(instances, gib), 100 * GIB);
+        assert_eq!((why(38, 800), no_room_for_drill(&[], GIB)), (None, None));
+        assert!(why(39, 0).unwrap().starts_with("the account has 39 of 40 instances: the drill would take 1,"));
+        assert!(why(50, 0).is_some(), "a quota that was lowered");
+        assert!(
+            why(0, 801).unwrap().starts_with("the account has 801 of 1000 GiB of storage: the drill would take 100,")
+        );
+        assert!(no_room_for_drill(&quotas(0, 998), GIB + 1).is_some(), "RDS counts whole GiB");
+    }
 
     /// Deletion protection would leave the instance behind, automated backups would outlive it, and the source's tags would
     /// have backup plans and reapers take it for production.

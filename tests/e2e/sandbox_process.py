@@ -169,10 +169,10 @@ class Sandbox:
         finally:
             self.rds("set_instance_status", id=instance, status="available")
 
-    def subnet_group(self, name: str) -> None:
+    def subnet_group(self, name: str, region: str = REGION) -> None:
         """Makes a DB subnet group: an instance of the sandbox is in none, as at AWS every one is."""
-        subnets = [subnet["SubnetId"] for subnet in self.client("ec2").describe_subnets()["Subnets"]]
-        self.client("rds").create_db_subnet_group(
+        subnets = [subnet["SubnetId"] for subnet in self.client("ec2", region).describe_subnets()["Subnets"]]
+        self.client("rds", region).create_db_subnet_group(
             DBSubnetGroupName=name, DBSubnetGroupDescription="for databases", SubnetIds=subnets[:2]
         )
 

@@ -105,7 +105,12 @@ def test_a_backup_comes_back_along_each_path_and_its_evidence_is_chained(case: C
     assert re.search(r"drill by snapshot: passed .* ago, RTO .*, RPO ", status), status
     assert len(case.calls("RestoreDBInstanceFromDBSnapshot")) == 1
     strongroom("drill", SOURCE, "--path", "snapshot", seconds=SECONDS)
-    assert "1 of its links were checked, and all hold." in strongroom("evidence").out
+    evidence = strongroom("evidence").out
+    verified = len(case.keys(f"{SOURCE}/evidence/"))
+    # That the dump was restored and compared, by the drill, is evidence of the dump, too.
+    assert verified >= 1 and re.search(rf"{SOURCE}/{SOURCE}/{manifest['slot']} +primary +l4 +good", evidence), evidence
+    # One between the two drills, and one less than verifications between those.
+    assert f"{verified} of its links were checked, and all hold." in evidence, evidence
 
 
 def test_the_daemon_drills_when_it_is_due_and_shows_what_it_found(case: Case) -> None:
@@ -300,6 +305,23 @@ def test_an_order_that_rds_refuses_is_no_verdict_and_is_tried_again(case: Case) 
     (record,) = records(case)
     assert record["attempt"] == 2 and "no room" in record["earlier_errors"][0], record
     assert daemon.terminate() == 0 and instances(case) == []
+
+
+def test_a_drill_leaves_room_for_a_restore_in_earnest(case: Case) -> None:
+    """T26. The account may have one instance more: it is not the drill's."""
+    strongroom = configure(case, "snapshot")
+    strongroom("backup", "snapshot", SOURCE, seconds=SECONDS)
+    there = len(case.sandbox.client("rds").describe_db_instances()["DBInstances"])
+    case.sandbox.rds("set_instance_quota", most=there + 1)
+    try:
+        ended = strongroom("drill", SOURCE, code=1, seconds=SECONDS)
+    finally:
+        case.sandbox.rds("set_instance_quota", most=40)
+    wanted = f"the account has {there} of {there + 1} instances: the drill would take 1, and as much must be left"
+    assert wanted in ended.out + ended.err, ended
+    assert case.calls("RestoreDBInstanceFromDBSnapshot") == [] and instances(case) == []
+    assert records(case)[0]["state"] == "errored"
+    strongroom("drill", SOURCE, seconds=SECONDS)
 
 
 def test_sigterm_in_a_drill_takes_its_instance_along(case: Case) -> None:

@@ -45,7 +45,7 @@ def test_no_password_is_seen_in_any_argument_file_log_metric_or_object(case: Cas
         for words in ("config show", "status --json", "list --json", "plan --json")
     }
     objects = {key: case.get(key).decode() for key in case.keys() if not key.endswith(".zst")}
-    assert len(objects) == 2 * 7
+    assert len(objects) == 2 * 9
     everything = said | shown | objects | {"log": daemon.log_file.read_text()}
     assert [where for where, text in everything.items() if CANARY in text] == []
     assert "password_env" in shown["config show"] and "rds/ledger/backup" in shown["config show"], (

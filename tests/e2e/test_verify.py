@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -65,6 +66,29 @@ def test_a_good_dump_is_read_back_with_every_row(vaults: Vault) -> None:
     (point,) = strongroom("list", "--json").json()
     assert point["verified_at"]
     assert "no such dump" in strongroom("verify", "--from", "vault/vault/20010101t000000z", code=2).err
+
+
+def test_each_verification_is_evidence_that_nobody_changes_unseen(vaults: Vault) -> None:
+    strongroom = vaults.configure_vault(dump=keep(1))
+    dump = vaults.dump(strongroom)[0]
+    for level in ("1", "2", "2"):
+        strongroom("verify", SOURCE, "--level", level, "--from", dump)
+    keys = vaults.keys(f"{SOURCE}/evidence/")
+    assert len(keys) >= 3 and keys[-1].endswith(f"/evidence/{len(keys):010}.json"), keys
+    told = strongroom("evidence").out
+    assert len(re.findall(rf"{dump} +primary +l2 +good", told)) >= 2, "each of them, and not only the newest"
+    assert f"{len(keys) - 1} of its links were checked, and all hold." in told
+    s3, key = vaults.sandbox.client("s3"), f"{vaults.name}/{keys[1]}"
+    text = s3.get_object(Bucket=vaults.bucket, Key=key)["Body"].read()
+    s3.put_object(Bucket=vaults.bucket, Key=key, Body=text.replace(b'"good"', b'"good" '))
+    told = strongroom("evidence", code=3).out
+    assert f"{key} is not what it was when {vaults.name}/{keys[2]} was written" in told
+    s3.delete_object(Bucket=vaults.bucket, Key=key)
+    assert f"BROKEN: {key} is missing" in strongroom("evidence", code=3).out
+    s3.delete_object(Bucket=vaults.bucket, Key=f"{vaults.name}/{keys[-1]}")
+    strongroom("verify", SOURCE, "--level", "1", "--from", dump)
+    newest = vaults.keys(f"{SOURCE}/evidence/")[-1]
+    assert newest.endswith(f"/{len(keys) + 1:010}.json"), "the last is hidden, and its number is not given again"
 
 
 def test_the_daemon_reads_the_newest_dump_back_once_and_says_when(vaults: Vault) -> None:

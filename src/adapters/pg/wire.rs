@@ -154,10 +154,11 @@ impl Read for LettingFill {
             if self.is_early {
                 std::thread::sleep(LET_FILL);
             }
-            self.end = match &mut self.socket {
-                Socket::Tcp(tcp) => tcp.read(&mut self.buffer)?,
-                Socket::Local(local) => local.read(&mut self.buffer)?,
+            let read = match &mut self.socket {
+                Socket::Tcp(tcp) => tcp.read(&mut self.buffer),
+                Socket::Local(local) => local.read(&mut self.buffer),
             };
+            self.end = read.map_err(in_words)?;
             self.start = 0;
             self.is_early = self.end < SMALL_READ;
         }
@@ -187,6 +188,14 @@ impl Write for LettingFill {
     }
 }
 
+/// A read that has waited for as long as it may ends as one that would have had to wait, in the system's words.
+fn in_words(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::WouldBlock {
+        return io::Error::new(io::ErrorKind::TimedOut, "the server does not answer");
+    }
+    error
+}
+
 /// Opens the socket, and asks for TLS as PostgreSQL has it.
 fn connect(endpoint: &Endpoint, timeout: Duration) -> io::Result<TcpStream> {
     let addresses = (endpoint.host.as_str(), endpoint.port).to_socket_addrs()?;
@@ -202,7 +211,7 @@ fn connect(endpoint: &Endpoint, timeout: Duration) -> io::Result<TcpStream> {
                 frontend::ssl_request(&mut request);
                 tcp.write_all(&request)?;
                 let mut answer = [0];
-                tcp.read_exact(&mut answer)?;
+                tcp.read_exact(&mut answer).map_err(in_words)?;
                 if answer != *b"S" {
                     return Err(io::Error::other("the server does not offer TLS"));
                 }

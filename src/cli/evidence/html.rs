@@ -1,6 +1,6 @@
 //! The report as one page without anything from elsewhere: it can be mailed, printed, and kept for years.
 
-use super::{Document, cells, chain_in_words};
+use super::{Document, cells, chain_in_words, cost};
 use crate::cli::text;
 use crate::domain::drill::{DrillPath, Verdict};
 use crate::plan::evidence::DrillEvidence;
@@ -39,6 +39,7 @@ pub(super) fn page(document: &Document) -> String {
     let headings = ["Ended", "Source", "Path", "Verdict", "RTO", "wanted", "RPO", "wanted", "Rows", "Class"];
     let rows = evidence.drills.iter().map(|drill| (drill.verdict != Verdict::Passed, cells(drill)));
     body += &table(&headings, rows);
+    body += &format!("<p>{}</p>", cost(evidence));
     let details = evidence.drills.iter().filter(|drill| !drill.details.is_empty());
     body.extend(details.map(|drill| {
         let of = format!("{} {} by {}: ", text::utc(drill.at), drill.source, drill.path);

@@ -38,6 +38,7 @@ impl Drilling<'_> {
         for stored in dumps {
             manifests.push((stored, self.manifest(&stored.dump).await?));
         }
+        self.check_room(&source).await?;
         self.order().await?;
         let (user, password, class) = self.create(&source).await?;
         let data_of = manifests.iter().map(|(_, manifest)| manifest.snapshot_at).min().unwrap_or(Timestamp::MIN);

@@ -1,7 +1,6 @@
 //! The end of a drill: its evidence, and then its instance.
 
 use jiff::{SignedDuration, Timestamp};
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::{DrillError, Drilling, Findings};
@@ -9,6 +8,7 @@ use crate::domain::drill::{DRILL_RECORD_BYTES_MAX, DrillRecord, DrillState, FAUL
 use crate::domain::tags;
 use crate::execute::claim::Claim;
 use crate::execute::hold::Stop;
+use crate::execute::link::link_to;
 use crate::ports::{Chain, ErrorKind, PortError};
 
 /// How long the end may take: RDS is asked to delete the instance, and is looked at until it is gone.
@@ -139,8 +139,7 @@ impl Drilling<'_> {
     async fn previous(&self) -> Result<Option<Link>, PortError> {
         let Some(previous) = &self.start.previous else { return Ok(None) };
         let key = self.executor.settings.layout.drill_record(previous);
-        let found = self.executor.ports.store.get(&key, DRILL_RECORD_BYTES_MAX).await?;
-        Ok(Some(Link { key: key.to_string(), sha256: crate::dump::hex(Sha256::digest(&found.bytes)) }))
+        link_to(self.executor.ports.store.as_ref(), &key, DRILL_RECORD_BYTES_MAX).await.map(Some)
     }
 }
 

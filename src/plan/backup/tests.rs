@@ -479,6 +479,10 @@ fn a_person_meets_the_same_rules_as_the_schedule() {
     assert!(matches!(ask(&world, &"nobody".parse().unwrap()), Err(Refusal::UnknownSource(_))));
     world.runs = vec![world.snapshot_run("2026-11-22T03:00:00Z", OwnerState::Alive)];
     assert!(matches!(ask(&world, &source), Err(Refusal::NotNow(Reason::Running { .. }))));
+    let mut ended = world.snapshot_run(NOON, OwnerState::Alive);
+    ended.record.state = RunState::Succeeded { finished_at: now, size_bytes: 1 };
+    world.runs = vec![ended];
+    assert!(ask(&world, &source).unwrap().contains("strongroom-accounts-20261123t120001z"), "two in one second");
     world.runs.clear();
     world.instances(|instance| instance.status = "modifying".to_owned());
     assert!(matches!(ask(&world, &source), Err(Refusal::NotNow(Reason::InstanceNotReady { .. }))));

@@ -1,9 +1,14 @@
 //! Stop dead after the k-th effect, for every k, and separately lose the k-th answer; then somebody goes on, and gets it done.
 
 use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
 
+use crate::domain::drill::Link;
 use crate::domain::id::Kind;
+use crate::domain::key::{KeyRole, Layout};
 use crate::domain::manifest::Engine;
+use crate::domain::verification::{EvidenceOfVerification, Verification};
+use crate::dump::hex;
 use crate::policy::Task;
 use crate::policy::retention::{Retention, RetentionPolicy};
 use crate::testing::faults::Operation;
@@ -64,6 +69,39 @@ async fn counts(world: &World) -> (usize, usize, usize, usize, usize) {
     (world.rds.every_snapshot().len(), copies, world.manifests().await.len(), replicas, world.store.open_uploads())
 }
 
+/// Every verification that is recorded is in the chain of evidence, and the chain has neither gap nor fork.
+fn evidence_is_whole(world: &World) {
+    let layout = Layout::new(&world.policy.destination.prefix);
+    let (mut chain, mut newest) = (Vec::new(), Vec::new());
+    for key in world.store.keys() {
+        let bytes = world.store.bytes(&key).expect("it stands");
+        match layout.role(&key) {
+            KeyRole::Evidence { .. } => {
+                chain.push((key, bytes.clone(), serde_json::from_slice::<EvidenceOfVerification>(&bytes).unwrap()));
+            }
+            KeyRole::Verification { .. } => newest.push(serde_json::from_slice::<Verification>(&bytes).unwrap()),
+            KeyRole::Manifest(_)
+            | KeyRole::DumpObject { .. }
+            | KeyRole::RunRecord { .. }
+            | KeyRole::DrillRecord(_)
+            | KeyRole::Pin { .. }
+            | KeyRole::Recovery { .. }
+            | KeyRole::PruneRecord { .. }
+            | KeyRole::Foreign => {}
+        }
+    }
+    chain.sort_by_key(|(_, _, evidence)| evidence.number);
+    let mut before = None;
+    for (place, (key, bytes, evidence)) in (1..).zip(&chain) {
+        assert_eq!((evidence.number, &evidence.previous), (place, &before), "{key}");
+        before = Some(Link { key: key.to_string(), sha256: hex(Sha256::digest(bytes)) });
+    }
+    assert!(!newest.is_empty());
+    for own in newest {
+        assert!(chain.iter().any(|(_, _, evidence)| evidence.verification == own), "{own:?} is no evidence");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn undisturbed_everything_that_there_is_happens() {
     let world = world();
@@ -103,6 +141,7 @@ async fn die_after_each(engine: Engine, offset: usize, step: usize) {
         second.run_until(at(DONE_LATER)).await;
         assert_eq!(counts(&world).await, (1, 1, 1, 1, 0), "dead after effect {k}, {last:?}");
         assert_eq!(world.pg_dump.running(), Vec::<String>::new(), "dead after effect {k}, {last:?}");
+        evidence_is_whole(&world);
     }
 }
 
@@ -117,6 +156,7 @@ async fn lose_each_answer(engine: Engine, offset: usize, step: usize) {
         daemon.run_until(at(DONE_LATER)).await;
         let lost = daemon.faults.effects().get(k - 1).cloned();
         assert_eq!(counts(&world).await, (1, 1, 1, 1, 0), "the answer to {lost:?} was lost");
+        evidence_is_whole(&world);
     }
 }
 

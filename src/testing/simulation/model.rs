@@ -354,7 +354,10 @@ impl Model {
             for (at, version) in bucket.deleted() {
                 let role = self.layout().role(&version.key);
                 let may_go = match &role {
-                    KeyRole::Foreign | KeyRole::DrillRecord(_) | KeyRole::Recovery { .. } => false,
+                    KeyRole::Foreign
+                    | KeyRole::DrillRecord(_)
+                    | KeyRole::Recovery { .. }
+                    | KeyRole::Evidence { .. } => false,
                     KeyRole::RunRecord { run, .. } => self.evidence_is_old(run.slot, at),
                     KeyRole::PruneRecord { dump, .. } => self.evidence_is_old(dump.slot, at),
                     KeyRole::Verification { dump, .. } => self.evidence_is_old(dump.slot, at),

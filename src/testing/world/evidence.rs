@@ -94,6 +94,7 @@ async fn a_record_that_cannot_be_read_is_nobodys() {
         | KeyRole::Pin { .. }
         | KeyRole::PruneRecord { .. }
         | KeyRole::Recovery { .. }
+        | KeyRole::Evidence { .. }
         | KeyRole::Foreign => false,
     };
     world.store.keys().iter().filter(|key| of_dump(key)).for_each(|key| world.store.truncate(key, 10));

@@ -13,7 +13,7 @@ from .events import of as events_of
 from .model import Instance, instances_of, snapshots_of
 from .world import backends, now, world
 
-__all__ = ["fail_next_snapshot", "fail_next_copy", "stick", "unstick", "set_instance_status", "set_snapshot_status"] + [
+__all__ = ["fail_next_snapshot", "fail_next_copy", "stick", "unstick", "set_instance_status", "set_snapshot_status", "set_instance_quota"] + [
     "kill_backends",
     "add_event",
     "stop_postgres",
@@ -59,6 +59,11 @@ def unstick(resource_kind: str | None = None, identifier: str | None = None, sta
             if kind in (None, held[0]) and name in (None, held[1]) and status in (None, held[2])
         }
         world().changed.notify_all()
+
+
+def set_instance_quota(most: int) -> None:
+    """How many instances the account may have in a region, from now on."""
+    world().options.quotas.instances = most
 
 
 def set_instance_status(id: str, status: str) -> None:

@@ -1,4 +1,5 @@
-"""Automated backups: deleting retained ones, and their replication to another region (state only, no copied WAL)."""
+"""Automated backups: deleting retained ones, and their replication to another region (state only: a restore there reads the
+backups and the WAL where they are)."""
 
 from __future__ import annotations
 

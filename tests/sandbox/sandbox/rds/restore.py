@@ -104,6 +104,10 @@ def _source(backend: RDSBackend, params: Any) -> Instance:
     for instance in [*instances_of(backend).values(), *(each.instance for each in here)]:
         if resource == instance.dbi_resource_id or arn == automated_backup_arn(instance, backend.region_name):
             return instance
+    # What was replicated here is found by its ARN alone: the instance is one of another region.
+    for instance, region in world().replicated:
+        if region == backend.region_name and arn == automated_backup_arn(instance, region):
+            return instance
     if resource:
         raise errors.instance_not_found(resource)
     raise errors.RdsError("DBInstanceAutomatedBackupNotFound", f"Automated backup {arn} not found.")
