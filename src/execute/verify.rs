@@ -320,8 +320,7 @@ impl Executor {
     async fn record_verification(&self, record: Verification) -> Result<Outcome, PortError> {
         let key = self.settings.layout.verification(&record.dump, record.plane, record.level);
         let is_fault = matches!(record.verdict, Verdict::Bad { .. });
-        // A fault is written down for good when it is recorded, everything else before that.
-        let (mut attempt, mut is_chained) = (1, is_fault);
+        let (mut attempt, mut is_chained) = (1, false);
         loop {
             let condition = match self.ports.store.get(&key, VERIFICATION_BYTES_MAX).await {
                 Ok(earlier) => match outweighed(&earlier.bytes, &record) {
@@ -334,15 +333,20 @@ impl Executor {
                 Err(error) if error.kind() == ErrorKind::NotFound => Condition::Absent,
                 Err(error) => return Err(error),
             };
-            if !std::mem::replace(&mut is_chained, true) {
-                self.add_evidence(&record).await?;
+            if !is_chained {
+                match self.add_evidence(&record).await {
+                    Ok(()) => is_chained = true,
+                    // A bad dump must not pass for a good one until that can be written down for good.
+                    Err(_) if is_fault => {}
+                    Err(error) => return Err(error),
+                }
             }
             match self.ports.store.put(&key, json(&key, &record)?, condition).await {
                 // Another daemon has recorded what it found meanwhile, or our own answer was lost.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < RECORD_ATTEMPTS => attempt += 1,
                 Err(error) => return Err(error),
                 Ok(_) => {
-                    if is_fault {
+                    if !is_chained {
                         self.add_evidence_of_fault(&record).await;
                     }
                     return Ok(Outcome::Verified(Box::new(record)));

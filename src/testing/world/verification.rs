@@ -9,14 +9,16 @@ use crate::domain::inventory::{Inventory, StoredDump};
 use crate::domain::key::{DumpId, Layout, ObjectKey};
 use crate::domain::prune_record::PruneRecord;
 use crate::domain::recovery_point::{Plane, PointState};
-use crate::domain::verification::{Level, Verdict, Verification};
+use crate::domain::verification::{EvidenceOfVerification, Level, Verdict, Verification};
 use crate::execute::Outcome;
 use crate::plan::Plan;
 use crate::plan::action::{Action, VerifyDump};
 use crate::policy::finding::Check;
 use crate::policy::verify::VerifyPolicy;
+use crate::ports::ErrorKind;
 use crate::testing::at;
 use crate::testing::fake_store::FakeObjectStore;
+use crate::testing::faults::Operation;
 
 const BEGIN: &str = "2026-11-01T00:00:00Z";
 /// By then the dump of the first was read back in both buckets.
@@ -249,4 +251,73 @@ async fn what_is_found_bad_meanwhile_is_not_lifted_by_an_older_look_nor_by_one_t
     world.pass_until(record.finished_at + SignedDuration::from_secs(1)).await;
     let done = verified(&world, &dump, Level::L2).await;
     assert!(matches!(done, Outcome::Verified(_)), "a look that began later lifts it: {done:?}");
+}
+
+/// What was ever verified, in the order of the chain.
+fn evidence(world: &World) -> Vec<EvidenceOfVerification> {
+    let layout = layout(world);
+    let keys = world.store.keys().into_iter().filter(|key| layout.evidence_number(key).is_some());
+    let mut chain: Vec<EvidenceOfVerification> =
+        keys.map(|key| serde_json::from_slice(&world.store.bytes(&key).unwrap()).unwrap()).collect();
+    chain.sort_by_key(|evidence| evidence.number);
+    chain
+}
+
+/// One after the other: what is written down first, then the record, then what could not be written down before.
+#[rstest]
+#[case::at_once(&[])]
+#[case::after_an_outage(&[ErrorKind::Transient])]
+#[case::after_a_longer_one(&[ErrorKind::Transient, ErrorKind::Throttled])]
+#[tokio::test(start_paused = true)]
+async fn that_a_dump_is_bad_is_evidence_once(#[case] outages: &[ErrorKind]) {
+    let world = world();
+    live(&world, MADE).await;
+    let dump = stored(&world.look().await, Plane::Primary);
+    let before = evidence(&world).len();
+    world.store.flip_bit(&objects(&world, &dump.dump).await.0, 40);
+    let daemon = world.daemon("pod-3");
+    outages.iter().for_each(|kind| daemon.faults.fail_next_of(Operation::Put, "/evidence/", *kind));
+    let action = Action::Verify(Box::new(VerifyDump { stored: dump, level: Level::L2 }));
+    let done = daemon.executor.execute(action, std::sync::Arc::default(), CancellationToken::new()).await;
+    assert!(matches!(done, Outcome::Verified(_)), "{done:?}");
+    let chain = evidence(&world);
+    assert_eq!(chain.len(), before + 1);
+    assert!(matches!(chain.last().unwrap().verification.verdict, Verdict::Bad { .. }), "{chain:?}");
+}
+
+/// A dump must not count as read back while nobody could show it.
+#[tokio::test(start_paused = true)]
+async fn a_good_dump_is_recorded_with_its_evidence_or_not_at_all() {
+    let world = world();
+    live(&world, MADE).await;
+    let dump = stored(&world.look().await, Plane::Primary);
+    let before = (dump.point.verified_at, evidence(&world).len());
+    world.pass_until(world.clock.true_now() + SignedDuration::from_mins(1)).await;
+    let daemon = world.daemon("pod-3");
+    daemon.faults.fail_next_of(Operation::Put, "/evidence/", ErrorKind::PermissionDenied);
+    let action = Action::Verify(Box::new(VerifyDump { stored: dump, level: Level::L2 }));
+    let done = daemon.executor.execute(action, std::sync::Arc::default(), CancellationToken::new()).await;
+    assert!(matches!(done, Outcome::Failed { .. }), "{done:?}");
+    let after = stored(&world.look().await, Plane::Primary);
+    assert_eq!((after.point.verified_at, evidence(&world).len()), before);
+}
+
+/// The chain goes on when its end cannot be read, from the last that can.
+#[tokio::test(start_paused = true)]
+async fn evidence_that_cannot_be_read_does_not_end_the_chain() {
+    let world = world();
+    live(&world, MADE).await;
+    let dump = stored(&world.look().await, Plane::Primary);
+    world.pass_until(world.clock.true_now() + SignedDuration::from_mins(1)).await;
+    let before = evidence(&world);
+    let daemon = world.daemon("pod-3");
+    let newest = layout(&world).evidence(&dump.dump.source, before.len() as u64);
+    daemon.faults.fail_next_of(Operation::Get, newest.as_str(), ErrorKind::PermissionDenied);
+    let action = Action::Verify(Box::new(VerifyDump { stored: dump.clone(), level: Level::L2 }));
+    let done = daemon.executor.execute(action, std::sync::Arc::default(), CancellationToken::new()).await;
+    assert!(matches!(done, Outcome::Verified(_)), "{done:?}");
+    let chain = evidence(&world);
+    assert_eq!(chain.len(), before.len() + 1);
+    let last_but_one = layout(&world).evidence(&dump.dump.source, before.len() as u64 - 1);
+    assert_eq!(chain.last().unwrap().previous.as_ref().unwrap().key, last_but_one.as_str());
 }
