@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
 use tokio_util::sync::CancellationToken;
 
-use super::{Ended, World};
+use super::{Daemon, Ended, World};
 use crate::domain::inventory::{Inventory, StoredDump};
 use crate::domain::key::{DumpId, Layout, ObjectKey};
 use crate::domain::prune_record::PruneRecord;
@@ -166,9 +166,12 @@ async fn verify(world: &World, stored: &StoredDump, level: Level) {
 
 /// What comes of verifying what was seen, by another daemon than the one that lives here.
 async fn verified(world: &World, stored: &StoredDump, level: Level) -> Outcome {
+    verified_by(&world.daemon("pod-3"), stored, level).await
+}
+
+async fn verified_by(daemon: &Daemon, stored: &StoredDump, level: Level) -> Outcome {
     let action = Action::Verify(Box::new(VerifyDump { stored: stored.clone(), level }));
-    let executor = world.daemon("pod-3").executor;
-    executor.execute(action, std::sync::Arc::default(), CancellationToken::new()).await
+    daemon.executor.execute(action, std::sync::Arc::default(), CancellationToken::new()).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -277,8 +280,7 @@ async fn that_a_dump_is_bad_is_evidence_once(#[case] outages: &[ErrorKind]) {
     world.store.flip_bit(&objects(&world, &dump.dump).await.0, 40);
     let daemon = world.daemon("pod-3");
     outages.iter().for_each(|kind| daemon.faults.fail_next_of(Operation::Put, "/evidence/", *kind));
-    let action = Action::Verify(Box::new(VerifyDump { stored: dump, level: Level::L2 }));
-    let done = daemon.executor.execute(action, std::sync::Arc::default(), CancellationToken::new()).await;
+    let done = verified_by(&daemon, &dump, Level::L2).await;
     assert!(matches!(done, Outcome::Verified(_)), "{done:?}");
     let chain = evidence(&world);
     assert_eq!(chain.len(), before + 1);
@@ -295,8 +297,7 @@ async fn a_good_dump_is_recorded_with_its_evidence_or_not_at_all() {
     world.pass_until(world.clock.true_now() + SignedDuration::from_mins(1)).await;
     let daemon = world.daemon("pod-3");
     daemon.faults.fail_next_of(Operation::Put, "/evidence/", ErrorKind::PermissionDenied);
-    let action = Action::Verify(Box::new(VerifyDump { stored: dump, level: Level::L2 }));
-    let done = daemon.executor.execute(action, std::sync::Arc::default(), CancellationToken::new()).await;
+    let done = verified_by(&daemon, &dump, Level::L2).await;
     assert!(matches!(done, Outcome::Failed { .. }), "{done:?}");
     let after = stored(&world.look().await, Plane::Primary);
     assert_eq!((after.point.verified_at, evidence(&world).len()), before);
@@ -313,8 +314,7 @@ async fn evidence_that_cannot_be_read_does_not_end_the_chain() {
     let daemon = world.daemon("pod-3");
     let newest = layout(&world).evidence(&dump.dump.source, before.len() as u64);
     daemon.faults.fail_next_of(Operation::Get, newest.as_str(), ErrorKind::PermissionDenied);
-    let action = Action::Verify(Box::new(VerifyDump { stored: dump.clone(), level: Level::L2 }));
-    let done = daemon.executor.execute(action, std::sync::Arc::default(), CancellationToken::new()).await;
+    let done = verified_by(&daemon, &dump, Level::L2).await;
     assert!(matches!(done, Outcome::Verified(_)), "{done:?}");
     let chain = evidence(&world);
     assert_eq!(chain.len(), before.len() + 1);
