@@ -8,6 +8,7 @@
 
 mod error;
 pub mod journal;
+mod led;
 mod rename;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::RecoverError;
 pub use journal::Journal;
+pub use led::Asking;
 pub use verify::{Difference, Verified, Verify};
 
 use crate::domain::key::Layout;
@@ -85,13 +87,20 @@ pub struct Recovering<'a> {
     tools: &'a Tools,
     journal: Journal,
     token: &'a CancellationToken,
+    asking: Option<Asking>,
 }
 
 impl<'a> Recovering<'a> {
     /// Goes on with what a journal says.
     #[must_use]
     pub fn new(tools: &'a Tools, journal: Journal, token: &'a CancellationToken) -> Recovering<'a> {
-        Recovering { tools, journal, token }
+        Recovering { tools, journal, token, asking: None }
+    }
+
+    /// The same with a way to ask the servers behind names who they are, so that nothing is started before they lead right.
+    #[must_use]
+    pub fn asking(self, asking: Option<Asking>) -> Recovering<'a> {
+        Recovering { asking, ..self }
     }
 
     /// The journal.
@@ -231,11 +240,13 @@ impl<'a> Recovering<'a> {
         }
     }
 
-    /// Starts what was stopped, with as many replicas as it had, and restarts what only reads.
+    /// Starts what was stopped, with as many replicas as it had, and restarts what only reads: once the name that was switched
+    /// leads where it should.
     ///
     /// # Errors
-    /// The cluster refuses.
+    /// It does not, or the cluster refuses.
     pub async fn start_writers(&mut self, tell: &mut impl FnMut(String)) -> Result<(), RecoverError> {
+        self.until_led(tell).await?;
         let recovery = self.journal.recovery();
         for Writer { deployment, replicas } in &recovery.writers {
             let Some(replicas) = *replicas else { continue };

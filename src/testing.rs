@@ -116,6 +116,7 @@ pub(crate) fn with_drills(mut policy: Policy) -> Policy {
             suspended: false,
             recovery_time_max: Some(SignedDuration::from_mins(30)),
             data_loss_max: None,
+            fewer_rows_max_percent: None,
             assertions: Vec::new(),
         });
     }

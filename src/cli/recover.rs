@@ -5,6 +5,8 @@ mod begin;
 mod end;
 mod told;
 
+use std::sync::Arc;
+
 use clap::{Args, Subcommand};
 
 use self::begin::Begin;
@@ -13,11 +15,13 @@ use super::restore::NotBegun;
 use super::restore::setup::option_for;
 use super::{Exit, assemble, complain, say};
 use crate::config::Config;
+use crate::daemon::Assembly;
 use crate::domain::id::SourceId;
 use crate::domain::recovery::Scenario;
+use crate::policy::SourcePolicy;
 use crate::ports::Chain;
 use crate::ports::instances::Refusal;
-use crate::recover::RecoverError;
+use crate::recover::{Asking, RecoverError};
 use crate::restore::instance::InstanceError;
 
 /// What has happened, or what is to become of a recovery that was begun.
@@ -52,6 +56,16 @@ impl Recover {
             What::Abandon(end) => end.abandon(&assembly).await,
         }
     }
+}
+
+/// How the servers behind names are asked who they are; without a database nobody can be asked.
+fn asking(assembly: &Assembly, source: &SourcePolicy) -> Option<Asking> {
+    Some(Asking {
+        postgres: Arc::clone(&assembly.ports.postgres),
+        credentials: Arc::clone(&assembly.ports.credentials),
+        source: source.id.clone(),
+        database: source.databases.first()?.clone(),
+    })
 }
 
 fn not_read(error: RecoverError) -> NotBegun {
@@ -92,6 +106,7 @@ fn failed(error: &RecoverError, source: &SourceId, next: &str) -> Exit {
         | RecoverError::NameTaken { .. }
         | RecoverError::Vanished { .. }
         | RecoverError::TooLate { .. }
+        | RecoverError::NotLed { .. }
         | RecoverError::Cancelled => {}
     }
     say(next);

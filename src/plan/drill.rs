@@ -269,6 +269,7 @@ impl View<'_> {
             source_endpoint: instance.endpoint.clone(),
             databases: self.source.databases.clone(),
             dumps_before: self.dumps(known_by).into_iter().map(|stored| stored.dump).collect(),
+            fewer_rows_max_percent: self.wanted.fewer_rows_max_percent,
             assertions: self.wanted.assertions.clone(),
             setup: self.setup.clone(),
             poll_interval: self.policy.cadence.poll_interval,

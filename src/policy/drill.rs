@@ -26,6 +26,8 @@ pub struct DrillPolicy {
     pub recovery_time_max: Option<SignedDuration>,
     /// How old the restored data may be.
     pub data_loss_max: Option<SignedDuration>,
+    /// How many percent fewer rows a table may have than in the dump before; `None`: any number. Of backups that RDS restores.
+    pub fewer_rows_max_percent: Option<u8>,
     /// What must be true of what came back.
     pub assertions: Vec<Assertion>,
 }

@@ -101,6 +101,17 @@ pub enum RecoverError {
         /// How long it was waited for.
         minutes: i64,
     },
+    /// The name was switched, and those who use it would still come to the wrong instance.
+    #[error(
+        "the name {name} does not lead to the instance that bears it now: {why}; nothing was started. See to what resolves the \
+         name (DNS caches, proxies)"
+    )]
+    NotLed {
+        /// The name.
+        name: InstanceId,
+        /// Where it leads.
+        why: String,
+    },
     /// Stopped by us.
     #[error("stopped")]
     Cancelled,

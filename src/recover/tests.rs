@@ -23,13 +23,13 @@ use crate::testing::faults::{FaultPlan, Faulty, Operation};
 use crate::testing::sim_clock::SimClock;
 use crate::testing::{instance_details, now};
 
-const OWN: &str = "bank-accounts";
+pub(super) const OWN: &str = "bank-accounts";
 const NEW: &str = "bank-accounts-recovery";
 const ASIDE: &str = "bank-accounts-before-20261129t010000z";
 
 /// AWS and a cluster: instances by name, two deployments, a secret.
-struct World {
-    clock: Arc<SimClock>,
+pub(super) struct World {
+    pub(super) clock: Arc<SimClock>,
     store: Arc<FakeObjectStore>,
     state: Mutex<State>,
 }
@@ -51,7 +51,7 @@ struct Reach {
 }
 
 impl World {
-    fn new() -> Arc<World> {
+    pub(super) fn new() -> Arc<World> {
         let clock = SimClock::starting_at(now());
         let state = State {
             instances: BTreeMap::from([(OWN.to_owned(), instance(OWN, "db-OLD"))]),
@@ -79,13 +79,13 @@ impl World {
     }
 
     /// Which instance bears a name.
-    fn bears(&self, name: &str) -> Option<String> {
+    pub(super) fn bears(&self, name: &str) -> Option<String> {
         self.settle();
         let state = self.state.lock().unwrap();
         state.instances.get(name).map(|own| own.instance.resource.to_string())
     }
 
-    fn replicas(&self, deployment: &str) -> u32 {
+    pub(super) fn replicas(&self, deployment: &str) -> u32 {
         self.state.lock().unwrap().replicas[deployment]
     }
 
@@ -244,7 +244,7 @@ fn by_secret() -> Switch {
     Switch::KubernetesSecret { secret: "bank/db".parse().unwrap(), keys }
 }
 
-fn recovery(switch: Switch) -> Recovery {
+pub(super) fn recovery(switch: Switch) -> Recovery {
     let writer = |name: &str| Writer { deployment: name.parse().unwrap(), replicas: None };
     Recovery {
         version: RECOVERY_VERSION,
@@ -285,15 +285,19 @@ fn request(tools: &Tools) -> Restore {
     }))
 }
 
-/// What the command does: goes on where the journal stands, step by step.
 async fn carry_out(tools: &Tools, switch: Switch) -> Result<(), RecoverError> {
+    carry_out_with(tools, switch, None).await
+}
+
+/// What the command does: goes on where the journal stands, step by step.
+pub(super) async fn carry_out_with(tools: &Tools, switch: Switch, asking: Option<Asking>) -> Result<(), RecoverError> {
     let token = CancellationToken::new();
     let source = "accounts".parse().unwrap();
     let journal = match Journal::current(tools, &source).await? {
         Some(journal) => journal,
         None => Journal::begin(tools, recovery(switch), None).await?,
     };
-    let mut own = Recovering::new(tools, journal, &token);
+    let mut own = Recovering::new(tools, journal, &token).asking(asking);
     let mut quiet = |_| {};
     while let Some(step) = own.journal().recovery().next() {
         own.approve(step, Approver::Option).await?;
@@ -318,7 +322,7 @@ async fn undo(tools: &Tools) -> Result<(), RecoverError> {
     Recovering::new(tools, journal, &token).undo(Approver::Option, &mut |_| {}).await
 }
 
-fn undisturbed(world: &Arc<World>) -> Tools {
+pub(super) fn undisturbed(world: &Arc<World>) -> Tools {
     world.tools(&FaultPlan::new(Arc::clone(&world.clock) as Arc<dyn Clock>, 1))
 }
 

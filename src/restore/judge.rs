@@ -13,6 +13,8 @@ pub struct Expected {
     pub is_exact: bool,
     /// Rows of each table in a dump from before the restored moment, if there is one.
     pub dumped: Option<BTreeMap<Name, u64>>,
+    /// How many percent fewer rows a table may have than in that dump; `None`: tables may lose rows.
+    pub fewer_rows_max_percent: Option<u8>,
 }
 
 /// What came back.
@@ -66,6 +68,15 @@ fn tables(expected: &Expected, found: &Found, judged: &mut Judged) {
         }
         let came_back = found.rows.get(name).copied().unwrap_or(0);
         let before = dumped.unwrap_or(0);
+        if let Some(percent) = expected.fewer_rows_max_percent
+            && is_short(came_back, before, percent)
+        {
+            let text = format!(
+                "table {name} has {came_back} rows, and had {before} in the dump before: more than {percent} % fewer"
+            );
+            judged.faults.push(text);
+            continue;
+        }
         if before == 0 || came_back > 0 || *rows_now == 0 {
             continue;
         }
@@ -73,6 +84,11 @@ fn tables(expected: &Expected, found: &Found, judged: &mut Judged) {
         // In a backup that is older than what the source has now it may have been empty just then.
         if expected.is_exact { judged.faults.push(text) } else { judged.notes.push(text) }
     }
+}
+
+/// Whether so many rows are fewer than before by more than a share.
+fn is_short(rows: u64, before: u64, percent: u8) -> bool {
+    u128::from(rows) * 100 < u128::from(before) * u128::from(100 - percent.min(100))
 }
 
 fn views(expected: &Expected, found: &Found, judged: &mut Judged) {
@@ -110,6 +126,8 @@ fn sequences(expected: &Expected, found: &Found, judged: &mut Judged) {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
 
     fn catalog() -> Catalog {
@@ -122,7 +140,7 @@ mod tests {
     }
 
     fn expected(is_exact: bool) -> Expected {
-        Expected { source: catalog(), is_exact, dumped: None }
+        Expected { source: catalog(), is_exact, dumped: None, fewer_rows_max_percent: None }
     }
 
     fn found() -> Found {
@@ -179,6 +197,30 @@ mod tests {
         assert_eq!((exact.faults, exact.notes), (vec![empty.to_owned()], Vec::new()));
         let older = judge(&Expected { dumped, ..expected(false) }, &restored);
         assert_eq!((older.faults, older.notes), (Vec::new(), vec![empty.to_owned()]));
+    }
+
+    /// Whoever declares it knows that the tables only grow: then a single row is enough.
+    #[rstest]
+    #[case::as_many(12, 0, true)]
+    #[case::one_row_is_missing(11, 0, false)]
+    #[case::one_row_of_twelve_may_be(11, 10, true)]
+    #[case::two_may_not(10, 10, false)]
+    #[case::all_may_go(0, 100, true)]
+    #[case::more(13, 0, true)]
+    fn rows_that_are_missing_beyond_what_is_declared_are_a_fault(
+        #[case] rows: u64,
+        #[case] percent: u8,
+        #[case] is_good: bool,
+    ) {
+        let restored = Found { rows: BTreeMap::from([("bank.accounts".to_owned(), rows)]), ..found() };
+        let dumped = Some(BTreeMap::from([("bank.accounts".to_owned(), 12)]));
+        for is_exact in [false, true] {
+            let wanted =
+                Expected { dumped: dumped.clone(), fewer_rows_max_percent: Some(percent), ..expected(is_exact) };
+            let faults = judge(&wanted, &restored).faults.into_iter().filter(|fault| fault.contains("% fewer"));
+            assert_eq!(faults.count() == 0, is_good);
+        }
+        assert!(is_short(u64::MAX - 1, u64::MAX, 0) && !is_short(u64::MAX, u64::MAX, 0));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use async_trait::async_trait;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::id::{DatabaseName, SourceId};
@@ -19,6 +19,7 @@ use crate::ports::postgres::{
 };
 use crate::ports::{ErrorKind, PortError};
 use crate::testing::archive::{archive_of_rows, row};
+use crate::testing::fake_rds::FakeRdsWorld;
 
 /// The password in every login: nothing that is written or printed may contain it.
 pub(crate) const PASSWORD: &str = "canary-4f1c-password";
@@ -30,6 +31,8 @@ pub(crate) struct FakePostgres {
     loses_sessions: AtomicBool,
     copied: Arc<AtomicBool>,
     activity: Arc<Mutex<Watched>>,
+    /// Where servers come from that were restored.
+    account: Mutex<Option<Arc<FakeRdsWorld>>>,
 }
 
 /// What a governor sees, and what it has done.
@@ -42,21 +45,36 @@ struct Watched {
 
 #[derive(Default)]
 struct Server {
-    databases: BTreeMap<DatabaseName, u64>,
+    /// How many rows each has, from when on.
+    databases: BTreeMap<DatabaseName, Vec<(Timestamp, u64)>>,
     unreachable: bool,
+}
+
+impl Server {
+    fn rows_at(&self, database: &DatabaseName, moment: Timestamp) -> Option<u64> {
+        let known = self.databases.get(database)?;
+        known.iter().rev().find(|(since, _)| *since <= moment).map(|(_, rows)| *rows)
+    }
 }
 
 impl FakePostgres {
     /// No server yet.
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Arc<FakePostgres> {
         let (loses_sessions, copied) = (AtomicBool::default(), Arc::default());
-        Arc::new(FakePostgres { clock, servers: Mutex::default(), loses_sessions, copied, activity: Arc::default() })
+        let (servers, activity, account) = (Mutex::default(), Arc::default(), Mutex::default());
+        Arc::new(FakePostgres { clock, servers, loses_sessions, copied, activity, account })
     }
 
     /// Sets how many rows a database has; it is created where it is not there.
     pub(crate) fn set_rows(&self, host: &str, database: &DatabaseName, rows: u64) {
         let mut servers = self.servers.lock().unwrap();
-        servers.entry(host.to_owned()).or_default().databases.insert(database.clone(), rows);
+        let databases = &mut servers.entry(host.to_owned()).or_default().databases;
+        databases.entry(database.clone()).or_default().push((self.clock.now(), rows));
+    }
+
+    /// Instances that are restored in an account have servers, too: with the data of those that they were restored from.
+    pub(crate) fn restored_in(&self, account: &Arc<FakeRdsWorld>) {
+        *self.account.lock().unwrap() = Some(Arc::clone(account));
     }
 
     /// Whether a server answers.
@@ -92,10 +110,14 @@ impl FakePostgres {
         let refused = |kind, cause: &str| {
             Err(PortError::new(format!("connect to {database} at {host}"), kind).because(cause.to_owned()))
         };
+        let account = self.account.lock().unwrap().clone();
+        let restored = account.and_then(|account| account.restored_from(host));
+        let (origin, data_of) = restored.unwrap_or_else(|| (host.clone(), self.clock.now()));
         let servers = self.servers.lock().unwrap();
-        match servers.get(host) {
-            Some(server) if !server.unreachable => match server.databases.get(database) {
-                Some(rows) => Ok(*rows),
+        match servers.get(&origin) {
+            Some(server) if *origin != *host => Ok(server.rows_at(database, data_of).unwrap_or(0)),
+            Some(server) if !server.unreachable => match server.rows_at(database, data_of) {
+                Some(rows) => Ok(rows),
                 None => refused(ErrorKind::Invalid, "3D000: database does not exist"),
             },
             Some(_) => refused(ErrorKind::Transient, "connection timed out"),
@@ -132,12 +154,14 @@ impl Postgres for FakePostgres {
         let rows = self.rows(login, database)?;
         let is_lost_after_copy = self.loses_sessions.load(Ordering::SeqCst);
         let (copied, activity) = (Arc::clone(&self.copied), Arc::clone(&self.activity));
-        Ok(Box::new(FakeSession { rows, copied, is_lost_after_copy, activity }))
+        let now = self.clock.now();
+        Ok(Box::new(FakeSession { now, rows, copied, is_lost_after_copy, activity }))
     }
 }
 
 /// A session in a database of one table; nothing is rewritten under its hands.
 struct FakeSession {
+    now: Timestamp,
     rows: u64,
     copied: Arc<AtomicBool>,
     is_lost_after_copy: bool,
@@ -156,6 +180,17 @@ impl Session for FakeSession {
         }
         if sql.contains("pg_terminate_backend") {
             self.activity.lock().unwrap().ended += 1;
+        }
+        let text = |fields: [&str; 4]| fields.map(|field| Some(field.to_owned())).to_vec();
+        if sql.contains("pg_stat_get_live_tuples") {
+            return Ok(vec![text(["public.t", "r", "true", &self.rows.to_string()])]);
+        }
+        if sql.contains("pg_relation_size(c.oid) DESC, 1, 2") {
+            return Ok(vec![text(["public", "t", "r", "0"])]);
+        }
+        if sql.contains("clock_timestamp() + interval '1 second'") {
+            let later = self.now + SignedDuration::from_secs(1);
+            return Ok(vec![vec![Some(later.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())]]);
         }
         let exported = sql.contains("pg_export_snapshot").then(|| vec![Some("00000003-0000001B-1".to_owned())]);
         Ok(exported.into_iter().collect())

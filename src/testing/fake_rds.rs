@@ -3,6 +3,7 @@
 //! What takes no time at RDS takes none here; what takes some takes as long as [`RdsSettings`] says. There are no automated
 //! snapshots and no clusters.
 
+mod instances;
 mod leases;
 mod port;
 mod state;
@@ -41,9 +42,11 @@ struct WorldState {
 pub(crate) struct RdsSettings {
     /// From the order of a snapshot to its end.
     pub(crate) snapshot_takes: SignedDuration,
+    /// From the order of a restore until the instance is available.
+    pub(crate) restore_takes: SignedDuration,
     /// From the order of a copy to its end.
     pub(crate) copy_takes: SignedDuration,
-    /// How long a snapshot is shown as `deleting`.
+    /// How long a snapshot, or an instance that was restored, is shown as `deleting`.
     pub(crate) delete_takes: SignedDuration,
     /// How long a new snapshot is not listed: lists are eventually consistent.
     pub(crate) lists_lag: SignedDuration,
@@ -57,6 +60,7 @@ impl Default for RdsSettings {
     fn default() -> RdsSettings {
         RdsSettings {
             snapshot_takes: SignedDuration::from_mins(5),
+            restore_takes: SignedDuration::from_mins(15),
             copy_takes: SignedDuration::from_mins(20),
             delete_takes: SignedDuration::from_secs(30),
             lists_lag: SignedDuration::ZERO,
@@ -76,6 +80,19 @@ impl FakeRdsWorld {
     pub(crate) fn region(self: &Arc<Self>, name: &RegionName) -> Arc<FakeRds> {
         self.state.lock().unwrap().regions.entry(name.clone()).or_default();
         Arc::new(FakeRds { world: Arc::clone(self), name: name.clone() })
+    }
+
+    /// The server whose data one has that was restored and is available, and the moment of that data.
+    pub(crate) fn restored_from(&self, host: &str) -> Option<(String, Timestamp)> {
+        let now = self.clock.now();
+        let mut state = self.state.lock().unwrap();
+        state.settle(now);
+        state.regions.values().find_map(|region| {
+            let is_it = |own: &&Instance| own.endpoint.as_ref().is_some_and(|endpoint| endpoint.host == host);
+            let own = region.instances.values().find(is_it)?;
+            let restored = region.restored.get(&lower(own.id.as_str()))?;
+            (restored.status(now) == "available").then(|| (restored.origin.clone(), restored.data_of))
+        })
     }
 
     /// Everything that has happened to snapshots so far, in all regions.
@@ -113,20 +130,14 @@ impl FakeRds {
 
     /// A new PostgreSQL instance, available at once. One that bears the name of a deleted one has an identity of its own.
     pub(crate) fn add_instance(&self, id: &InstanceId, kms_key: Option<&str>) -> ResourceId {
-        let number = {
-            let mut state = self.world.state.lock().unwrap();
-            state.instances_made += 1;
-            state.instances_made
-        };
-        let resource: ResourceId = format!("db-R{number:08}").parse().unwrap();
-        let endpoint = Endpoint { host: format!("{id}.{}.rds.test", self.name), port: 5432 };
+        let resource = self.new_resource();
         let facts = Instance {
             id: id.clone(),
             resource: resource.clone(),
             status: "available".to_owned(),
             engine: "postgres".to_owned(),
             engine_version: "15.18".to_owned(),
-            endpoint: Some(endpoint),
+            endpoint: Some(Endpoint { host: self.host(id), port: 5432 }),
             latest_restorable_at: None,
             automated_backup_days: 7,
             replica_of: None,
@@ -136,6 +147,16 @@ impl FakeRds {
         };
         self.with(|region, _| region.instances.insert(lower(id.as_str()), facts));
         resource
+    }
+
+    fn new_resource(&self) -> ResourceId {
+        let mut state = self.world.state.lock().unwrap();
+        state.instances_made += 1;
+        format!("db-R{:08}", state.instances_made).parse().unwrap()
+    }
+
+    fn host(&self, id: &InstanceId) -> String {
+        format!("{id}.{}.rds.test", self.name)
     }
 
     /// Deletes an instance. Its manual snapshots stay.
@@ -170,11 +191,17 @@ impl FakeRds {
         self.with(|region, _| region.copy_fates.push_back(fate));
     }
 
+    /// How the next instance that is restored will end.
+    pub(crate) fn next_restore(&self, fate: Fate) {
+        self.with(|region, _| region.restore_fates.push_back(fate));
+    }
+
     /// What is ordered from now on ends well.
     pub(crate) fn forget_fates(&self) {
         self.with(|region, _| {
             region.snapshot_fates.clear();
             region.copy_fates.clear();
+            region.restore_fates.clear();
         });
     }
 

@@ -3,6 +3,7 @@
 //! Each daemon has a plan of its own, so that one may be dead while another goes on. An *effect* is a call that has changed
 //! something outside; effects are counted from 1 over all ports that share a plan.
 
+mod instances;
 mod object_store;
 mod plan;
 mod postgres;

@@ -5,6 +5,7 @@
 //! world's own record of what was deleted. When the faults have stopped, everything must get done.
 
 mod crash_matrix;
+mod drill_matrix;
 mod model;
 mod script;
 mod standing;

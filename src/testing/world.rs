@@ -36,6 +36,7 @@ use crate::policy::Policy;
 use crate::policy::retention::Retention;
 use crate::ports::Ports;
 use crate::ports::clock::{Clock, Reference};
+use crate::ports::instances::{Instances, Leases};
 use crate::ports::object_store::ObjectStore;
 use crate::ports::postgres::Postgres;
 use crate::ports::rds::Rds;
@@ -105,11 +106,12 @@ impl World {
         let store = |store: &Arc<FakeObjectStore>| -> Arc<dyn ObjectStore> {
             Faulty::new(Arc::clone(store) as Arc<dyn ObjectStore>, &faults)
         };
+        let instances: Arc<dyn Instances> = Faulty::new(Arc::clone(&self.rds) as Arc<dyn Instances>, &faults);
         let ports = Ports {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             rds: rds(&self.rds),
-            instances: BTreeMap::new(),
-            leases: Arc::clone(&self.rds) as Arc<_>,
+            instances: BTreeMap::from([(self.policy.region.clone(), instances)]),
+            leases: Faulty::new(Arc::clone(&self.rds) as Arc<dyn Leases>, &faults),
             copies: self.copies.iter().map(|(region, fake)| (region.clone(), rds(fake))).collect(),
             store: store(&self.store),
             replica: self.replica.as_ref().map(store),

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::ask::Asker;
-use super::{failed, not_read, told};
+use super::{asking, failed, not_read, told};
 use crate::cli::restore::NotBegun;
 use crate::cli::restore::choice::{moment_meant, snapshot_meant};
 use crate::cli::restore::setup::{Found, Meant, SetupArgs, news_in_words, plan_in_words};
@@ -306,7 +306,7 @@ impl Begin {
             ended => Journal::begin(tools, recovery, ended).await,
         };
         let mut own = match begun {
-            Ok(journal) => Recovering::new(tools, journal, &token),
+            Ok(journal) => Recovering::new(tools, journal, &token).asking(asking(assembly, source)),
             Err(error) => return Ok(failed(&error, &source.id, &again)),
         };
         loop {

@@ -4,7 +4,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::ask::Asker;
-use super::{failed, not_read, told};
+use super::{asking, failed, not_read, told};
 use crate::cli::restore::NotBegun;
 use crate::cli::{Exit, complain, say, text, unknown_source, watched};
 use crate::daemon::Assembly;
@@ -55,7 +55,9 @@ impl End {
             return Ok(Exit::Refused);
         };
         let (tools, token) = (&assembly.recovery, CancellationToken::new());
-        let mut recovering = Recovering::new(tools, journal, &token);
+        let source = assembly.policy.sources.get(&self.source);
+        let asking = source.and_then(|source| asking(assembly, source));
+        let mut recovering = Recovering::new(tools, journal, &token).asking(asking);
         let mut tell = |line: String| say(&format!("  {line}"));
         let work = Box::pin(recovering.undo(by, &mut tell));
         let done = watched(tools.clock.as_ref(), &token, "stopping; the same command goes on", work, || {}).await;

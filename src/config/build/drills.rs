@@ -66,6 +66,11 @@ pub(super) fn template(
     let recovery_time_max = drill.rto.as_ref().map(|text| positive("rto", text));
     let data_loss_max = drill.rpo.as_ref().map(|text| positive("rpo", text));
     let paths = paths(key, drill, (makes_snapshots, makes_dumps), diagnosis);
+    let fewer = drill.fewer_rows_max_percent;
+    if fewer.is_some_and(|percent| percent > 100) {
+        let key = format!("{key}.fewer_rows_max_percent");
+        diagnosis.report(&key, "out of range", "write a number from 0 to 100, or leave it out");
+    }
     let assertions: Vec<Option<(String, Option<DatabaseName>, String)>> = drill
         .assertions
         .iter()
@@ -80,6 +85,7 @@ pub(super) fn template(
         suspended: drill.suspend,
         recovery_time_max: recovery_time_max.map_or(Some(None), |parsed| parsed.map(Some))?,
         data_loss_max: data_loss_max.map_or(Some(None), |parsed| parsed.map(Some))?,
+        fewer_rows_max_percent: fewer,
         assertions: assertions.into_iter().collect::<Option<_>>()?,
     })
 }
@@ -170,6 +176,7 @@ pub(super) fn of_source(
         suspended: suspended || template.suspended,
         recovery_time_max: template.recovery_time_max,
         data_loss_max: template.data_loss_max,
+        fewer_rows_max_percent: template.fewer_rows_max_percent,
         assertions,
     })
 }

@@ -41,6 +41,7 @@ pub(super) struct DrillTemplate {
     pub(super) suspended: bool,
     pub(super) recovery_time_max: Option<SignedDuration>,
     pub(super) data_loss_max: Option<SignedDuration>,
+    pub(super) fewer_rows_max_percent: Option<u8>,
     /// Name, database, query.
     pub(super) assertions: Vec<(String, Option<DatabaseName>, String)>,
 }

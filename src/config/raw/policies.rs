@@ -266,6 +266,10 @@ pub(in crate::config) struct Drill {
     /// Nothing is started.
     #[serde(default)]
     pub(in crate::config) suspend: bool,
+    /// How many percent fewer rows a table may have than in the newest dump from before the backup: 0 where tables only grow. Without
+    /// it only what is gone, or empty, is a fault.
+    #[schemars(range(max = 100))]
+    pub(in crate::config) fewer_rows_max_percent: Option<u8>,
     /// What must be true of what came back.
     #[serde(default)]
     pub(in crate::config) assertions: Vec<Assertion>,

@@ -98,7 +98,8 @@ impl Drilling<'_> {
                 dumped = Some(tables.map(|table| (format!("{}.{}", table.schema, table.name), table.rows)).collect());
             }
         }
-        Ok(Expected { source, is_exact: data_of >= seen.at, dumped })
+        let fewer_rows_max_percent = self.start.fewer_rows_max_percent;
+        Ok(Expected { source, is_exact: data_of >= seen.at, dumped, fewer_rows_max_percent })
     }
 }
 

@@ -39,6 +39,8 @@ pub struct StartDrill {
     pub databases: Vec<DatabaseName>,
     /// The newest good dump of each.
     pub dumps_before: Vec<DumpId>,
+    /// How many percent fewer rows than in that dump a table may have, if that is limited.
+    pub fewer_rows_max_percent: Option<u8>,
     /// What must be true.
     pub assertions: Vec<Assertion>,
     /// What is restored into.

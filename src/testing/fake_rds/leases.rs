@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use secrecy::SecretString;
 
-use super::{FakeRds, lower};
+use super::{FakeRds, Fate, lower};
 use crate::domain::diagnosis::Quota;
 use crate::domain::lease::LeaseId;
 use crate::domain::new_instance::EmptyInstance;
@@ -27,9 +27,27 @@ impl Leases for FakeRds {
     }
 
     async fn delete(&self, id: &LeaseId) -> Result<(), PortError> {
-        let gone = self.with(|region, _| region.instances.remove(&lower(id.as_instance().as_str())));
-        gone.map(drop).ok_or_else(|| missing(id))
+        self.with(|region, now| {
+            let name = lower(id.as_instance().as_str());
+            let until = now + region.settings.delete_takes;
+            let Some(restored) = region.restored.get_mut(&name) else {
+                return region.instances.remove(&name).map(drop).ok_or_else(|| missing(id));
+            };
+            match restored.status(now) {
+                // One that is stuck can be deleted; one that gets on, not before it is there.
+                "creating" if restored.fate != Fate::Sticks => Err(wrong_state(id)),
+                "deleting" => Err(wrong_state(id)),
+                _ => {
+                    restored.deleted_until = Some(until);
+                    Ok(())
+                }
+            }
+        })
     }
+}
+
+fn wrong_state(id: &LeaseId) -> PortError {
+    PortError::new(format!("delete instance {id}"), ErrorKind::WrongState)
 }
 
 fn missing(id: &LeaseId) -> PortError {

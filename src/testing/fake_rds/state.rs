@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{RdsSettings, lower};
 use crate::domain::id::{InstanceId, RegionName, SnapshotId};
 use crate::domain::inventory::{Instance, Snapshot};
+use crate::domain::new_instance::InstanceSetup;
 use crate::domain::run::RdsEvent;
 use crate::domain::tags::Tags;
 
@@ -49,12 +50,41 @@ pub(super) struct Region {
     pub(super) snapshots: BTreeMap<String, HeldSnapshot>,
     pub(super) events: Vec<(String, RdsEvent)>,
     pub(super) disabled_keys: BTreeSet<String>,
+    /// What a restore has made of instances, by identifier in lower case.
+    pub(super) restored: BTreeMap<String, RestoredInstance>,
+    pub(super) restore_fates: VecDeque<Fate>,
     /// Bytes by instance; of the others nothing is measured.
     pub(super) free_storage: BTreeMap<InstanceId, u64>,
     pub(super) snapshot_fates: VecDeque<Fate>,
     pub(super) copy_fates: VecDeque<Fate>,
     /// Somebody else deletes the next one first.
     pub(super) deleted_by_another: bool,
+}
+
+/// An instance that was restored.
+pub(super) struct RestoredInstance {
+    pub(super) setup: InstanceSetup,
+    pub(super) ordered_at: Timestamp,
+    pub(super) takes: SignedDuration,
+    pub(super) fate: Fate,
+    /// The server whose data it has.
+    pub(super) origin: String,
+    /// The moment of its data.
+    pub(super) data_of: Timestamp,
+    pub(super) deleted_until: Option<Timestamp>,
+}
+
+impl RestoredInstance {
+    /// Its status in RDS's words.
+    pub(super) fn status(&self, now: Timestamp) -> &'static str {
+        let is_made = self.ordered_at + self.takes <= now;
+        match self.fate {
+            _ if self.deleted_until.is_some() => "deleting",
+            Fate::Available if is_made => "available",
+            Fate::Fails if is_made => "incompatible-network",
+            Fate::Available | Fate::Fails | Fate::Sticks => "creating",
+        }
+    }
 }
 
 pub(super) struct HeldSnapshot {
@@ -91,6 +121,11 @@ impl Region {
     /// An instance as RDS shows it: `backing-up` while a snapshot is made of it.
     pub(super) fn shown_instance(&self, held: &Instance, now: Timestamp) -> Instance {
         let mut shown = held.clone();
+        if let Some(restored) = self.restored.get(&lower(held.id.as_str())) {
+            restored.status(now).clone_into(&mut shown.status);
+            // RDS shows none before it is there.
+            shown.endpoint = shown.endpoint.filter(|_| shown.status == "available");
+        }
         let backing_up = self.snapshots.values().any(|snapshot| {
             snapshot.is_being_made() && snapshot.copy_of.is_none() && snapshot.facts.instance == shown.id
         });
@@ -142,6 +177,11 @@ impl Region {
                 let event = RdsEvent { at, message: message.to_owned() };
                 self.events.push((lower(held.facts.instance.as_str()), event));
             }
+        }
+        let is_gone = |restored: &RestoredInstance| restored.deleted_until.is_some_and(|until| until <= now);
+        let gone = self.restored.extract_if(.., |_, restored| is_gone(restored));
+        for (id, _) in gone {
+            self.instances.remove(&id);
         }
         self.snapshots.retain(|_, held| {
             let Life::Deleting { until } = held.life else { return true };

@@ -39,7 +39,12 @@ pub(crate) enum Operation {
     Globals,
     Session,
     Details,
+    AutomatedBackups,
+    Quotas,
     Restore,
+    CreateInstance,
+    ResetPassword,
+    DeleteInstance,
     Rename,
     Scale,
     SetScale,
@@ -52,18 +57,19 @@ impl Operation {
     /// Whether it changes something outside.
     pub(crate) fn is_effect(self) -> bool {
         use Operation::{
-            AbortUpload, Address, Bucket, CompleteUpload, CopyFrom, CopySnapshot, CreateSnapshot, CreateUpload,
-            DatabaseFacts, DeleteSnapshot, DeleteVersions, Details, Get, Globals, Head, HeadVersion, InstanceEvents,
-            Instances, ListUploads, ListVersions, Put, ReadVersion, Rename, Restart, Restore, Scale, Session,
-            SetAddress, SetScale, Snapshot, Snapshots, UploadPart,
+            AbortUpload, Address, AutomatedBackups, Bucket, CompleteUpload, CopyFrom, CopySnapshot, CreateInstance,
+            CreateSnapshot, CreateUpload, DatabaseFacts, DeleteInstance, DeleteSnapshot, DeleteVersions, Details, Get,
+            Globals, Head, HeadVersion, InstanceEvents, Instances, ListUploads, ListVersions, Put, Quotas, ReadVersion,
+            Rename, ResetPassword, Restart, Restore, Scale, Session, SetAddress, SetScale, Snapshot, Snapshots,
+            UploadPart,
         };
         match self {
             CreateSnapshot | CopySnapshot | DeleteSnapshot | Put | CreateUpload | UploadPart | CompleteUpload
-            | AbortUpload | DeleteVersions | CopyFrom | Restore | Rename | SetScale | Restart | SetAddress => true,
+            | AbortUpload | DeleteVersions | CopyFrom | Restore | CreateInstance | ResetPassword | DeleteInstance
+            | Rename | SetScale | Restart | SetAddress => true,
             Instances | Snapshots | Snapshot | InstanceEvents | ListVersions | ListUploads | Get | Head
-            | HeadVersion | ReadVersion | Bucket | DatabaseFacts | Globals | Session | Details | Scale | Address => {
-                false
-            }
+            | HeadVersion | ReadVersion | Bucket | DatabaseFacts | Globals | Session | Details | AutomatedBackups
+            | Quotas | Scale | Address => false,
         }
     }
 }

@@ -112,6 +112,7 @@ impl WorldBuilder {
         let account = FakeRdsWorld::new(aws());
         let rds = account.region(&self.policy.region);
         let servers = FakePostgres::new(aws());
+        servers.restored_in(&account);
         for source in self.policy.sources.values() {
             rds.add_instance(&source.instance, self.kms_key(&self.policy.region).as_deref());
             for database in &source.databases {
