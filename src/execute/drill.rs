@@ -17,7 +17,7 @@ use super::claim::Claim;
 use super::hold::Stop;
 use super::{Executor, Outcome};
 use crate::domain::drill::{DRILL_RECORD_VERSION, DrillRecord, DrillState, Phase, Reached, Restored};
-use crate::domain::id::DatabaseName;
+use crate::domain::id::{DatabaseName, InstanceId};
 use crate::domain::inventory::Endpoint;
 use crate::domain::new_instance::{InstanceDetails, NewInstance, RestoreFrom};
 use crate::domain::progress::Progress;
@@ -44,7 +44,17 @@ enum DrillError {
     Port(#[from] PortError),
     /// There is no instance to look at.
     #[error(transparent)]
-    Instance(#[from] InstanceError),
+    Instance(InstanceError),
+    /// It was not there in time, or is in a status that it does not leave: the drill deletes it.
+    #[error("instance {id} was {status}{}", .meaning.map(|meaning| format!(": {meaning}")).unwrap_or_default())]
+    NoInstance {
+        /// The instance.
+        id: InstanceId,
+        /// Its last status, in RDS's words.
+        status: String,
+        /// What that means.
+        meaning: Option<&'static str>,
+    },
     /// It cannot be read.
     #[error(transparent)]
     Read(#[from] RestoreError),
@@ -57,6 +67,27 @@ enum DrillError {
     /// Another daemon has it.
     #[error("another daemon has taken the drill over")]
     ClaimLost,
+}
+
+impl From<InstanceError> for DrillError {
+    /// What a person is told to do with an instance of their own is not said of one that is deleted anyhow.
+    fn from(error: InstanceError) -> DrillError {
+        match error {
+            InstanceError::TooLate { id, status } => {
+                DrillError::NoInstance { id, status: format!("still {status} at the deadline"), meaning: None }
+            }
+            InstanceError::Trouble { id, status, meaning } => {
+                DrillError::NoInstance { id, status, meaning: Some(meaning) }
+            }
+            error @ (InstanceError::Refused(_)
+            | InstanceError::Port(_)
+            | InstanceError::Gone { .. }
+            | InstanceError::LoginRefused { .. }
+            | InstanceError::NoDatabase { .. }
+            | InstanceError::NotConnectable { .. }
+            | InstanceError::Cancelled { .. }) => DrillError::Instance(error),
+        }
+    }
 }
 
 /// What a drill found.

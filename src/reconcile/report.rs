@@ -57,6 +57,12 @@ pub(super) fn log(action: &Action, done: &Done) {
         Done::Outcome(Outcome::Failed { error }) if error.kind() == ErrorKind::Cancelled => {
             tracing::info!(source.id = %source, run.id = run, "{action}: stopped, the next start goes on");
         }
+        // One that is still being made cannot be deleted yet.
+        Done::Outcome(Outcome::Failed { error })
+            if error.kind() == ErrorKind::WrongState && matches!(action, Action::Reap(_)) =>
+        {
+            tracing::info!(source.id = %source, error = %Chain(error), "{action}: RDS does not take it yet");
+        }
         Done::Outcome(Outcome::Failed { error }) => {
             tracing::warn!(source.id = %source, run.id = run, error = %Chain(error), "{action}: failed, it is tried again");
         }

@@ -13,8 +13,9 @@ from urllib.error import HTTPError
 import pytest
 from botocore.exceptions import ClientError
 from case import YEARLY, Case, Config, quick
+from own_instance import Bank
 from postgres_tools import locked, psql, row_counts
-from sandbox_process import Sandbox
+from sandbox_process import BACKUP_PASSWORD, BACKUP_USER, CANARY, Sandbox
 from strongroom_process import Strongroom
 from waiting import wait_until
 
@@ -322,6 +323,25 @@ def test_a_drill_leaves_room_for_a_restore_in_earnest(case: Case) -> None:
     assert case.calls("RestoreDBInstanceFromDBSnapshot") == [] and instances(case) == []
     assert records(case)[0]["state"] == "errored"
     strongroom("drill", SOURCE, seconds=SECONDS)
+
+
+def test_a_login_that_is_newer_than_the_backup_gives_way_to_a_new_master_password(case: Case, bank: Bank) -> None:
+    secrets = case.sandbox.client("secretsmanager")
+    name, later = f"{case.name}/login", f"{CANARY}-later"
+    secrets.create_secret(Name=name, SecretString=json.dumps({"username": BACKUP_USER, "password": BACKUP_PASSWORD}))
+    own = {"instance": bank.instance, "policy": "p", "databases": [SOURCE], "credentials": {"secret": name}}
+    drill = {"schedule": YEARLY, "retry": RETRY, "paths": ["snapshot"]}
+    strongroom = case.configure(snapshot=quick(), drill=drill, sources={SOURCE: own}, drills=DRILLS)
+    strongroom("backup", "snapshot", SOURCE, seconds=SECONDS)
+    bank.sql(f"ALTER ROLE {BACKUP_USER} PASSWORD '{later}'")
+    secrets.put_secret_value(SecretId=name, SecretString=json.dumps({"username": BACKUP_USER, "password": later}))
+    ended = strongroom("drill", SOURCE, seconds=SECONDS)
+    assert "passed: drill " in ended.out, ended.err
+    (record,) = records(case)
+    assert record["state"] == "passed" and record["rows"] > 7, record
+    changed = case.calls("ModifyDBInstance")
+    assert [call["key"] for call in changed if call["status"] == 200] == [record["instance"]], "and no other instance's"
+    assert later not in ended.out + ended.err + json.dumps(record) and instances(case) == []
 
 
 def test_sigterm_in_a_drill_takes_its_instance_along(case: Case) -> None:

@@ -122,7 +122,7 @@ impl Model {
     }
 
     #[track_caller]
-    fn holds(&self, holds: bool, what: impl FnOnce() -> String) {
+    pub(super) fn holds(&self, holds: bool, what: impl FnOnce() -> String) {
         assert!(holds, "seed {} at {}: {}", self.seed, self.world.clock.true_now(), what());
     }
 
@@ -419,6 +419,7 @@ impl Model {
         let doubts = plan.findings.iter().filter(|own| matches!(own.check, Check::DumpBad | Check::DumpUnreadable));
         let doubts: Vec<&Finding> = doubts.collect();
         self.holds(doubts.is_empty(), || format!("after the calm there is doubt: {doubts:#?}"));
+        self.check_drills(&inventory, &plan);
         self.holds(self.world.store.open_uploads() == 0, || "uploads are open".to_owned());
         let running = self.world.pg_dump.running();
         self.holds(running.is_empty(), || format!("pg_dump runs: {running:?}"));
