@@ -1,6 +1,7 @@
 //! The outside world: implementations of the ports. The only place that names an SDK.
 
 pub mod aws;
+pub mod aws_account;
 pub mod aws_clock;
 pub mod aws_cloudwatch;
 pub mod aws_connection_secrets;

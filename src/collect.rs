@@ -1,5 +1,6 @@
 //! Looks: from the ports to an inventory. Only reads; failures are data, per section.
 
+mod account;
 mod cache;
 pub mod diagnosis;
 mod dumps;
@@ -15,6 +16,7 @@ use futures_util::StreamExt;
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
+use crate::domain::account::AccountFacts;
 use crate::domain::bucket::BucketFacts;
 use crate::domain::drill::DrillId;
 use crate::domain::encryption_key::{KeyFacts, KeyName, KeyState};
@@ -53,6 +55,7 @@ pub struct Collector {
     buckets: BTreeMap<Plane, (BucketFacts, Instant)>,
     /// `None` for a key that may not be asked for. One that cannot be used is asked for at each look.
     keys: BTreeMap<KeyName, (Option<KeyFacts>, Instant)>,
+    account: Option<(AccountFacts, Instant)>,
 }
 
 impl Collector {
@@ -65,6 +68,7 @@ impl Collector {
             retention: BTreeMap::new(),
             buckets: BTreeMap::new(),
             keys: BTreeMap::new(),
+            account: None,
         }
     }
 
@@ -109,6 +113,7 @@ impl Collector {
         let instances = observed(instances);
         Inventory {
             taken_at,
+            account: self.look_at_account(ports, policy, instances.as_ref().ok()).await,
             keys: self.look_at_keys(ports, policy, instances.as_ref().ok()).await,
             instances,
             snapshots: observed(snapshots),

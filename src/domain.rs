@@ -3,12 +3,14 @@
 //! Everything here can be built in a test without I/O. What may be done with these values is decided in
 //! [`crate::policy`] and [`crate::plan`].
 
+pub mod account;
 pub mod activity;
 pub mod bucket;
 pub mod diagnosis;
 pub mod drill;
 pub mod encryption_key;
 pub mod id;
+pub mod instance;
 pub mod inventory;
 pub mod key;
 pub mod lease;

@@ -23,10 +23,10 @@ use jiff::Timestamp;
 
 use crate::domain::inventory::{Inventory, Remains, Unseen};
 use crate::domain::recovery_point::RecoveryPoint;
-use crate::policy::Policy;
 use crate::policy::finding::Finding;
-use crate::policy::posture::{bucket_findings, key_findings, keys_in_use};
+use crate::policy::posture::{account_findings, bucket_findings, instance_findings, key_findings, keys_in_use};
 use crate::policy::prune::CYCLE;
+use crate::policy::{Policy, SourcePolicy};
 use action::Action;
 use decision::Decision;
 use drill::DrillDecision;
@@ -105,6 +105,7 @@ pub fn plan_in_mode(policy: &Policy, inventory: &Inventory, mode: Mode, now: Tim
     let uses = keys_in_use(policy, |source| inventory.instance(&source.instance).ok()?);
     findings.extend(key_findings(&uses, inventory.keys.as_ref().unwrap_or(&BTreeMap::new())));
     findings.extend(drills.findings);
+    findings.extend(posture(policy, inventory, now));
     findings.extend(pruning.findings);
     findings.sort_by(|a, b| (b.severity, &a.source, a.check).cmp(&(a.severity, &b.source, b.check)));
     Plan {
@@ -119,6 +120,17 @@ pub fn plan_in_mode(policy: &Policy, inventory: &Inventory, mode: Mode, now: Tim
         unseen: unseen_sections(inventory),
         wake_at,
     }
+}
+
+/// What RDS itself does for the instances, and what would stand in the way of a restore.
+fn posture(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Vec<Finding> {
+    let known = (&inventory.account, inventory.pg_dump.as_ref().ok().and_then(Option::as_ref));
+    let of_source = |source: &SourcePolicy| {
+        let instance = inventory.instance(&source.instance).ok().flatten()?;
+        Some(instance_findings(policy, source, instance, known, now))
+    };
+    let of_sources = policy.sources.values().filter_map(of_source).flatten();
+    account_findings(&inventory.account).into_iter().chain(of_sources).collect()
 }
 
 /// Names of the inventory's sections, as metric labels have them.

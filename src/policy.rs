@@ -15,6 +15,7 @@ pub mod verify;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
 
 use jiff::SignedDuration;
 
@@ -114,6 +115,8 @@ pub struct SourcePolicy {
     pub databases: Vec<DatabaseName>,
     /// The read replica that they are read from, if not on the instance itself.
     pub dump_from: Option<InstanceId>,
+    /// For how many days RDS is to keep its automated backups; `None` where its environment does not say.
+    pub automated_backup_days: Option<RangeInclusive<u32>>,
     /// How they are dumped; `None` where the policy makes no dumps.
     pub dump_settings: Option<DumpSettings>,
     /// Its restore drills.

@@ -1,5 +1,6 @@
 //! One trait per outside thing, in the words of the domain. Adapters implement them; nothing else names a vendor.
 
+pub mod account;
 pub mod clock;
 pub mod cluster;
 pub mod connection_secrets;
@@ -144,6 +145,8 @@ pub struct Ports {
     pub replica: Option<Arc<dyn object_store::ObjectStore>>,
     /// KMS keys.
     pub keys: Arc<dyn keys::Keys>,
+    /// Quotas and parameter groups.
+    pub account: Arc<dyn account::Account>,
     /// What is measured of the instances, in the sources' region.
     pub server_metrics: Arc<dyn server_metrics::ServerMetrics>,
     /// How far AWS's clock is from ours.

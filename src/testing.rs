@@ -23,11 +23,12 @@ use std::num::NonZeroU32;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::domain::account::AccountFacts;
 use crate::domain::drill::DrillPath;
 use crate::domain::id::{Kind, RegionName, RunId, Slot, SnapshotId};
 use crate::domain::inventory::{
-    Complete, Found, Instance, Inventory, KnownVerification, Remains, Snapshot, SourceStore, StoredDump, StoredRun,
-    ToolVersion,
+    Complete, Found, Instance, Inventory, KnownVerification, Protection, Remains, Snapshot, SourceStore, StoredDump,
+    StoredRun, ToolVersion,
 };
 use crate::domain::key::{DumpId, Layout};
 use crate::domain::manifest::Engine;
@@ -165,6 +166,7 @@ fn source(id: &str, databases: &[&str]) -> SourcePolicy {
         instance: format!("bank-{id}").parse().unwrap(),
         databases,
         dump_from: None,
+        automated_backup_days: None,
         dump_settings: Some(settings),
         obligations,
     }
@@ -201,6 +203,7 @@ pub(crate) fn inventory(policy: &Policy) -> Inventory {
         copies: BTreeMap::new(),
         buckets: BTreeMap::new(),
         keys: Ok(BTreeMap::new()),
+        account: AccountFacts::default(),
         clock_skew: Some(SignedDuration::ZERO),
         retention_known_for: policy.sources.keys().map(|id| (id.clone(), SignedDuration::from_hours(24))).collect(),
         deleted_lately: 0,
@@ -223,6 +226,7 @@ fn instance(source: &SourcePolicy) -> Instance {
         replica_of: None,
         storage_bytes: 100,
         kms_key: None,
+        protection: Protection::default(),
         tags: Tags::new(),
     }
 }

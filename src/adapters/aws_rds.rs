@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::aws::{CountRequests, date_time, has_code, port_error, timestamp};
 use super::aws_clock::{AwsClock, ReadDate};
 use crate::domain::id::{InstanceId, SnapshotId};
-use crate::domain::inventory::{Complete, Endpoint, Instance, Snapshot};
+use crate::domain::inventory::{Complete, Endpoint, Instance, Protection, Snapshot};
 use crate::domain::run::RdsEvent;
 use crate::domain::tags::Tags;
 use crate::ports::rds::{Rds, SnapshotCopyRequest};
@@ -168,6 +168,16 @@ pub(super) fn to_instance(instance: &DbInstance) -> Option<Instance> {
         replica_of: instance.read_replica_source_db_instance_identifier().map(str::to_owned),
         storage_bytes: gib(instance.allocated_storage()),
         kms_key: instance.kms_key_id().map(str::to_owned),
+        protection: Protection {
+            from_deletion: instance.deletion_protection().unwrap_or(false),
+            backup_window: instance.preferred_backup_window().map(str::to_owned),
+            certificate_until: instance.certificate_details().and_then(|own| own.valid_till()).and_then(timestamp),
+            parameter_group: instance
+                .db_parameter_groups()
+                .first()
+                .and_then(|group| group.db_parameter_group_name())
+                .map(str::to_owned),
+        },
         tags: tags_of(instance.tag_list()),
     })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::adapters::aws;
+use crate::adapters::aws_account::AwsAccount;
 use crate::adapters::aws_clock::AwsClock;
 use crate::adapters::aws_cloudwatch::CloudWatch;
 use crate::adapters::aws_connection_secrets::AwsConnectionSecrets;
@@ -94,7 +95,6 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
     });
     let own_instances = Arc::new(AwsInstances::new(&sdk, Arc::clone(&observer), Arc::clone(&reference)));
     let bin_dir = config.postgres.bin_dir.as_deref();
-    let credentials = AwsCredentials::new(&sdk, config.logins, config.postgres.ca_file, Arc::clone(&observer));
     let ports = Ports {
         clock,
         rds,
@@ -103,10 +103,11 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
         copies,
         replica,
         keys: Arc::new(AwsKeys::new(&sdk, Arc::clone(&observer))),
+        account: Arc::new(AwsAccount::new(&sdk, home, Arc::clone(&observer))),
         server_metrics: Arc::new(CloudWatch::new(&sdk, Arc::clone(&observer))),
         reference,
         store,
-        credentials: Arc::new(credentials),
+        credentials: Arc::new(AwsCredentials::new(&sdk, config.logins, config.postgres.ca_file, Arc::clone(&observer))),
         postgres: Arc::new(PgServers::new(config.postgres.connect_timeout)),
         pg_dump: Arc::new(StockPgDump::find(bin_dir)),
         pg_restore: Arc::new(StockPgRestore::find(bin_dir)),

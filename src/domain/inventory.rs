@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::account::AccountFacts;
 use super::bucket::BucketFacts;
 use super::drill::{DrillId, StoredDrill};
 use super::encryption_key::{KeyFacts, KeyName};
 use super::id::{InstanceId, RegionName, ResourceId, RunId, Slot, SnapshotId, SourceId};
+pub use super::instance::{Endpoint, Instance, Protection};
 use super::key::{DumpId, ObjectKey};
 use super::pin::Pin;
 use super::prune_record::{ObjectVersion, PruneRecord};
@@ -70,85 +72,6 @@ pub struct Unseen(pub String);
 
 /// A section of the inventory: seen whole, or not seen.
 pub type Observed<T> = Result<T, Unseen>;
-
-/// An RDS DB instance, as far as strongroom cares.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Instance {
-    /// Identifier.
-    pub id: InstanceId,
-    /// Identity.
-    pub resource: ResourceId,
-    /// Status, in RDS's words.
-    pub status: String,
-    /// `postgres`, or something that strongroom refuses.
-    pub engine: String,
-    /// Such as `15.18`.
-    pub engine_version: String,
-    /// Host and port; absent while the instance is being created.
-    pub endpoint: Option<Endpoint>,
-    /// Up to when point-in-time restore reaches; absent where automated backups are off.
-    pub latest_restorable_at: Option<Timestamp>,
-    /// Days that automated backups are kept.
-    pub automated_backup_days: u32,
-    /// Of a read replica: the instance that it replicates, by its identifier, or by its ARN where that is in another region.
-    pub replica_of: Option<String>,
-    /// Allocated storage in bytes.
-    pub storage_bytes: u64,
-    /// ARN of the KMS key that its storage is encrypted under; absent where it is not encrypted.
-    pub kms_key: Option<String>,
-    /// Tags.
-    pub tags: Tags,
-}
-
-/// Where an instance listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Host name.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-}
-
-impl Instance {
-    /// Whether RDS takes a snapshot now. `CreateDBSnapshot` wants `available` or `storage-optimization` (RDS API
-    /// reference); the latter can last for days and must not block a slot.
-    #[must_use]
-    pub fn takes_snapshots(&self) -> bool {
-        matches!(self.status.as_str(), "available" | "storage-optimization")
-    }
-
-    /// Whether the server can be expected to answer for long: RDS serves while it backs up, modifies or optimises. A status
-    /// that is not known to serve is waited out, because an attempt that fails costs more than one that waits.
-    #[must_use]
-    pub fn serves(&self) -> bool {
-        self.endpoint.is_some()
-            && matches!(
-                self.status.as_str(),
-                "available"
-                    | "backing-up"
-                    | "modifying"
-                    | "storage-optimization"
-                    | "storage-config-upgrade"
-                    | "storage-initialization"
-                    | "configuring-enhanced-monitoring"
-                    | "configuring-iam-database-auth"
-                    | "configuring-log-exports"
-                    | "resetting-master-credentials"
-            )
-    }
-
-    /// Whether this is its name. RDS compares names without case.
-    #[must_use]
-    pub fn is_called(&self, id: &InstanceId) -> bool {
-        self.id.as_str().eq_ignore_ascii_case(id.as_str())
-    }
-
-    /// The major version of the server: 15 of `15.18`.
-    #[must_use]
-    pub fn major_version(&self) -> Option<u32> {
-        self.engine_version.split('.').next()?.parse().ok()
-    }
-}
 
 /// A DB snapshot, ours or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -461,6 +384,8 @@ pub struct Inventory {
     pub buckets: BTreeMap<Plane, Observed<BucketFacts>>,
     /// The KMS keys that backups are encrypted under, as far as we may ask; looked at from time to time.
     pub keys: Observed<BTreeMap<KeyName, KeyFacts>>,
+    /// What the account allows, and how parameter groups are set; looked at from time to time.
+    pub account: AccountFacts,
     /// How far AWS's clock is ahead of ours, by its answers; absent where none said.
     pub clock_skew: Option<SignedDuration>,
     /// For how long this process has known the retention that is in force for a source, by its monotonic clock.

@@ -72,10 +72,20 @@ impl Check {
             | Check::DrillObjective
             | Check::ManagedKey
             | Check::KeyState
+            | Check::AutomatedBackups
+            | Check::RestorableLag
+            | Check::BackupWindow
+            | Check::StorageEncryption
+            | Check::DeletionProtection
+            | Check::ClientVersion
+            | Check::ForceTls
+            | Check::CertificateExpiry
+            | Check::ParameterGroup
             | Check::Replication
             | Check::FutureDated
             | Check::PruneHeld => true,
             Check::ClockSkew
+            | Check::SnapshotQuota
             | Check::RetentionShrink
             | Check::BucketVersioning
             | Check::BucketEncryption
@@ -117,6 +127,26 @@ checks! {
     DrillOverdue = "drill_overdue",
     /// Whether restores are as fast, and their data as new, as the policy wants.
     DrillObjective = "drill_objective",
+    /// Whether RDS keeps its automated backups for as long as the environment asks.
+    AutomatedBackups = "automated_backups",
+    /// Whether the newest moment that can be restored to is as new as it should be.
+    RestorableLag = "restorable_lag",
+    /// Whether snapshots are due while RDS makes its own backup.
+    BackupWindow = "backup_window",
+    /// Whether the instance's storage is encrypted.
+    StorageEncryption = "storage_encryption",
+    /// Whether one command can delete the instance.
+    DeletionProtection = "deletion_protection",
+    /// Whether the account may have more snapshots.
+    SnapshotQuota = "snapshot_quota",
+    /// Whether the dump client would be too old for the next version of the server.
+    ClientVersion = "client_version",
+    /// Whether the server refuses connections without TLS.
+    ForceTls = "force_tls",
+    /// Whether the server's certificate is about to end.
+    CertificateExpiry = "certificate_expiry",
+    /// Whether the second region has what a restore there needs.
+    ParameterGroup = "parameter_group",
     /// Whether recovery points carry dates that can be.
     FutureDated = "future_dated",
     /// Whether the bucket keeps versions.

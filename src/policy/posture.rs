@@ -3,6 +3,7 @@
 //!
 //! Nothing here is ever changed by the daemon: it says what is wrong, what that means, and what to do.
 
+mod instances;
 mod keys;
 
 use super::finding::{Check, Finding, Severity};
@@ -11,6 +12,7 @@ use super::{Policy, ReplicaMode, Task};
 use crate::domain::bucket::{BucketFacts, LifecycleRule, ReplicationRule};
 use crate::domain::recovery_point::Plane;
 
+pub use instances::{account_findings, instance_findings, parameter_groups_in_use};
 pub use keys::{KeyUse, key_findings, keys_in_use};
 
 /// Findings about one of the destination's buckets.

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::id::{InstanceId, RegionName, ResourceId, SnapshotId};
-use crate::domain::inventory::{Endpoint, Instance, Snapshot};
+use crate::domain::inventory::{Endpoint, Instance, Protection, Snapshot};
 use crate::domain::run::RdsEvent;
 use crate::domain::tags::Tags;
 use crate::ports::clock::Clock;
@@ -143,6 +143,7 @@ impl FakeRds {
             replica_of: None,
             storage_bytes: 100 << 30,
             kms_key: kms_key.map(str::to_owned),
+            protection: Protection::default(),
             tags: Tags::new(),
         };
         self.with(|region, _| region.instances.insert(lower(id.as_str()), facts));

@@ -116,6 +116,7 @@ impl World {
             store: store(&self.store),
             replica: self.replica.as_ref().map(store),
             keys: Arc::clone(&self.account) as Arc<_>,
+            account: Arc::clone(&self.account) as Arc<_>,
             server_metrics: Arc::clone(&self.rds) as Arc<_>,
             reference: Arc::clone(&reference) as Arc<dyn Reference>,
             credentials: Arc::clone(&self.credentials) as Arc<_>,

@@ -56,6 +56,8 @@ def seed() -> Seed:
     token_user = {"name": "token_user", "iam": True, "grants_sql": "GRANT pg_read_all_data TO token_user;"}
     return {
         "regions": [REGION],
+        # Many tests share it: that together they use up a quota is none of theirs.
+        "quotas": {"snapshots": 1000},
         "kms_keys": [{"alias": KMS_ALIAS.removeprefix("alias/")}],
         "buckets": [{"name": BUCKET, "versioning": True, "kms": KMS_ALIAS, "hardened": True}],
         "secrets": {"rds/malformed": {"username": BACKUP_USER, "passwort": f"{CANARY}-malformed"}},

@@ -45,7 +45,7 @@ def seed() -> Seed:
             {"name": REPLICA_BUCKET, "region": WEST, **bucket},
             {"name": LOCKED_BUCKET, "object_lock": lock, **bucket},
         ],
-        "quotas": {"copies": COPIES_AT_ONCE},
+        "quotas": {"copies": COPIES_AT_ONCE, "snapshots": 1000},
         "s3": {"replication_delay": 0.1},
         "instances": [
             {

@@ -1,6 +1,7 @@
 //! Sources: each with its policy's promises, in its own time zone.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use jiff::tz::TimeZone;
 
@@ -15,6 +16,9 @@ use crate::domain::lease::LeaseId;
 use crate::policy::schedule::{Schedule, parse_zone};
 use crate::policy::{Obligation, SourcePolicy, Task};
 use crate::ports::credentials::LoginRef;
+
+/// RDS's limit of days (RDS API reference, `BackupRetentionPeriod`).
+const DAYS_MAX: u32 = 35;
 
 /// The sources, and how to log in to those that are dumped.
 #[derive(Debug, Default)]
@@ -38,6 +42,7 @@ pub(super) fn build(
     for name in file.environments.keys() {
         check_name("environments", name, diagnosis);
     }
+    check_days(file, diagnosis);
     let mut sources = Sources::default();
     for (name, source) in &file.sources {
         let key = join("sources", name);
@@ -65,8 +70,18 @@ pub(super) fn build(
         let drill = drill.and_then(|drill| drills::of_source(&id, drill, &databases, source.suspend, &zone, diagnosis));
         let recover = recover::of_source(&key, &source.recover, diagnosis);
         let id_of = id.clone();
-        let source =
-            SourcePolicy { id: id_of, instance, databases, dump_from, dump_settings, drill, recover, obligations };
+        let automated_backup_days = automated_backup_days(source, file);
+        let source = SourcePolicy {
+            id: id_of,
+            instance,
+            databases,
+            dump_from,
+            automated_backup_days,
+            dump_settings,
+            drill,
+            recover,
+            obligations,
+        };
         sources.policies.insert(id, source);
     }
     sources
@@ -114,6 +129,30 @@ fn check_environment(source_key: &str, source: &raw::Source, file: &raw::File, d
     {
         diagnosis.report_unknown_name(&key, ("environment", "environments"), name, file.environments.keys());
     }
+}
+
+fn check_days(file: &raw::File, diagnosis: &mut Diagnosis) {
+    for (name, environment) in &file.environments {
+        let Some(days) = &environment.automated_backup_days else { continue };
+        let key = format!("{}.automated_backup_days", join("environments", name));
+        let advice = "give both, for example `{ min = 7, max = 35 }`";
+        let min = diagnosis.required(&format!("{key}.min"), days.min.as_ref(), advice);
+        let max = diagnosis.required(&format!("{key}.max"), days.max.as_ref(), advice);
+        let (Some(min), Some(max)) = (min, max) else { continue };
+        if min > max {
+            diagnosis.report(&format!("{key}.min"), format!("{min} is more than `max`, {max}"), "swap them");
+        }
+        if *max > DAYS_MAX {
+            let problem = format!("{max} is more than RDS keeps automated backups for");
+            diagnosis.report(&format!("{key}.max"), problem, format!("write at most {DAYS_MAX}"));
+        }
+    }
+}
+
+/// What the environment of a source says.
+fn automated_backup_days(source: &raw::Source, file: &raw::File) -> Option<RangeInclusive<u32>> {
+    let days = file.environments.get(source.environment.as_ref()?)?.automated_backup_days.as_ref()?;
+    Some(days.min?..=days.max?)
 }
 
 fn template<'a>(

@@ -128,7 +128,6 @@ fn what_is_accepted_and_not_carried_out_is_noted() {
     insta::assert_snapshot!(notes.join("\n"), @r"
     policies.critical.snapshot.schedule: `0 4 31 * *` skips months without a day 31: use `L` for the last day of each month
     policies.spare: no source has this policy
-    environments.production.automated_backup_days: the check of automated backups is not carried out by this version
     alerts.routes.database-team: this alert route is not carried out by this version
     ");
 }

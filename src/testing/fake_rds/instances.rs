@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::state::{Fate, Life, RestoredInstance};
 use super::{FakeRds, lower};
 use crate::domain::id::InstanceId;
-use crate::domain::inventory::{Complete, Endpoint, Instance};
+use crate::domain::inventory::{Complete, Endpoint, Instance, Protection};
 use crate::domain::new_instance::{AutomatedBackups, InstanceDetails, NewInstance, RestoreFrom};
 use crate::ports::instances::{Instances, NotRestored, Refusal};
 use crate::ports::{ErrorKind, PortError};
@@ -94,6 +94,7 @@ impl Instances for FakeRds {
             replica_of: None,
             storage_bytes: 100 << 30,
             kms_key: origin.kms_key,
+            protection: Protection::default(),
             tags: new.setup.tags.clone(),
         };
         let host = self.host(&origin.instance);

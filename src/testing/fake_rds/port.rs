@@ -5,11 +5,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::state::{ChangeKind, Fate, HeldSnapshot, Life, Order, arn};
 use super::{FakeRds, FakeRdsWorld, WorldState, lower};
+use crate::domain::account::{ParameterGroup, ParameterGroupName};
+use crate::domain::diagnosis::Quota;
 use crate::domain::encryption_key::{KeyFacts, KeyName, KeyState};
 use crate::domain::id::{InstanceId, RegionName, SnapshotId};
 use crate::domain::inventory::{Complete, Instance, Snapshot};
 use crate::domain::run::RdsEvent;
 use crate::domain::tags::Tags;
+use crate::ports::account::Account;
 use crate::ports::keys::Keys;
 use crate::ports::rds::{Rds, SnapshotCopyRequest};
 use crate::ports::server_metrics::ServerMetrics;
@@ -34,6 +37,17 @@ impl Keys for FakeRdsWorld {
             .is_some_and(|region| region.disabled_keys.contains(&name.key));
         let state = if disabled { KeyState::Disabled } else { KeyState::Enabled };
         Ok(Some(KeyFacts { managed_by_aws: false, state }))
+    }
+}
+
+#[async_trait]
+impl Account for FakeRdsWorld {
+    async fn quotas(&self) -> Result<Vec<Quota>, PortError> {
+        Ok(Vec::new())
+    }
+
+    async fn parameter_group(&self, _: &ParameterGroupName) -> Result<Option<ParameterGroup>, PortError> {
+        Ok(Some(ParameterGroup { forces_tls: true }))
     }
 }
 

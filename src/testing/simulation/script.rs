@@ -141,7 +141,10 @@ pub(super) fn world(seed: u64, began_at: Timestamp, random: &mut Random) -> Worl
 
 fn add_drills(policy: &mut Policy, random: &mut Random) {
     *policy = with_drills(policy.clone());
-    for drill in policy.sources.values_mut().filter_map(|source| source.drill.as_mut()) {
+    for source in policy.sources.values_mut() {
+        // As the configuration wants it: there is nothing to look at.
+        source.drill = source.drill.take().filter(|_| !source.databases.is_empty());
+        let Some(drill) = &mut source.drill else { continue };
         drill.schedule = "0 7 * * Wed".parse().unwrap();
         drill.paths = vec![DrillPath::Snapshot, DrillPath::Pitr];
         drill.completion_deadline = HOUR * (12 + few::<i32>(random, 20));

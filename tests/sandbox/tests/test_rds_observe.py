@@ -199,3 +199,21 @@ def test_the_server_can_be_taken_away_while_rds_says_available(sandbox: Sandbox)
     assert sandbox.side("start_postgres", id="main") == before
     assert sandbox.side("run_sql", id="main", sql="SELECT 41 + 1") == [["42"]]
     assert sandbox.rows("main", "SELECT 1") == [(1,)]
+
+
+def test_parameter_groups_say_whether_tls_is_forced(sandbox: Sandbox) -> None:
+    rds = sandbox.client()
+
+    def forced(group: str) -> str:
+        pages = rds.get_paginator("describe_db_parameters").paginate(DBParameterGroupName=group)
+        found = {each["ParameterName"]: each["ParameterValue"] for page in pages for each in page["Parameters"]}
+        return str(found["rds.force_ssl"])
+
+    assert (forced("default.postgres15"), forced("default.postgres14")) == ("1", "0")
+    name = unique("pg")
+    rds.create_db_parameter_group(DBParameterGroupName=name, DBParameterGroupFamily="postgres15", Description="no TLS")
+    off = {"ParameterName": "rds.force_ssl", "ParameterValue": "0", "ApplyMethod": "immediate"}
+    rds.modify_db_parameter_group(DBParameterGroupName=name, Parameters=[off])
+    assert forced(name) == "0"
+    with refused("DBParameterGroupNotFound"):
+        forced(unique("nowhere"))

@@ -63,6 +63,7 @@ HANDLERS: dict[str, Handler] = {
     "describe_db_log_files": logs.files,
     "download_db_log_file_portion": logs.portion,
     "describe_account_attributes": lambda backend, _: describe.account_attributes(backend),
+    "describe_db_parameters": describe.parameters,
     "describe_db_engine_versions": lambda _, params: describe.engine_versions(params),
     "describe_pending_maintenance_actions": lambda *_: {"PendingMaintenanceActions": []},
     "describe_certificates": lambda backend, _: describe.certificates(backend),

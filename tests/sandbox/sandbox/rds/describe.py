@@ -176,6 +176,21 @@ def account_attributes(backend: RDSBackend) -> dict[str, Any]:
     return {"AccountQuotas": [{"AccountQuotaName": name, "Used": used, "Max": most} for name, used, most in quotas]}
 
 
+def parameters(backend: RDSBackend, params: Any) -> dict[str, Any]:
+    """Of a group what matters here: its own values, and `rds.force_ssl`, which is on by default since version 15."""
+    name = params["DBParameterGroupName"]
+    group = backend.db_parameter_groups.get(name)
+    family = group.family if group else name.removeprefix("default.")
+    if not group and family == name:
+        raise errors.parameter_group_not_found(name)
+    major = int(str(family).removeprefix("postgres"))
+    values = {"rds.force_ssl": "1" if major >= 15 else "0"}
+    own = group.parameters if group else {}
+    values |= {each: value["ParameterValue"] for each, value in own.items() if "ParameterValue" in value}
+    items, marker = checks.page(sorted(values.items()), params, lambda each: str(each[0]))
+    return {"Parameters": [{"ParameterName": each, "ParameterValue": value} for each, value in items], "Marker": marker}
+
+
 def engine_versions(params: Any) -> dict[str, Any]:
     """The installed majors; a version nobody has is an empty list, as in AWS."""
     engine, version = params.get("Engine"), params.get("EngineVersion")

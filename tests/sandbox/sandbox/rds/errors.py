@@ -28,6 +28,10 @@ def instance_quota() -> RdsError:
     return RdsError("InstanceQuotaExceeded", "DB Instance quota exceeded")
 
 
+def parameter_group_not_found(name: str) -> RdsError:
+    return RdsError("DBParameterGroupNotFound", f"DBParameterGroup not found: {name}")
+
+
 def snapshot_not_found(identifier: str) -> RdsError:
     return RdsError("DBSnapshotNotFound", f"DBSnapshot {identifier} not found.")
 
