@@ -471,6 +471,8 @@ pub struct Inventory {
     pub in_flight: BTreeSet<(SourceId, RunId)>,
     /// Drills that it works on.
     pub drills_in_flight: BTreeSet<DrillId>,
+    /// Dumps that those will make of what they restore, or make already.
+    pub in_drills: BTreeSet<(SourceId, RunId)>,
 }
 
 impl Inventory {
