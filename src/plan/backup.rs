@@ -65,13 +65,16 @@ pub(super) fn plan_backups(
     for index in order {
         let Some(judgement) = judgements.get_mut(index) else { continue };
         let Some(candidate) = judgement.candidate.take() else { continue };
-        // Drills have limits of their own, and one after the other is all that a drill makes.
-        if let Some(dump) = candidate.in_drill() {
-            in_drills.push(DueInDrill { decision: index, dump, data_since: candidate.data_since });
-            continue;
-        }
+        let action = match start(policy, &candidate, now) {
+            Start::Now(action) => action,
+            // Drills have limits of their own, and each makes one dump after the other.
+            Start::InDrill(dump) => {
+                in_drills.push(DueInDrill { decision: index, dump, data_since: candidate.data_since });
+                continue;
+            }
+        };
         match room.take(&judgement.decision.source, judgement.decision.kind) {
-            Ok(()) => actions.extend(start(policy, &candidate, now)),
+            Ok(()) => actions.push(action),
             Err(behind) => {
                 judgement.decision.reason = Reason::Queued { slot: candidate.run.slot, behind };
             }
@@ -116,40 +119,36 @@ impl Room {
     }
 }
 
-/// `None` where a drill has to do it.
-fn start(policy: &Policy, candidate: &Candidate<'_>, now: Timestamp) -> Option<Action> {
-    let read_from = candidate.read_from.clone()?;
-    Some(match candidate.task {
-        Task::Snapshot => {
-            create_snapshot(policy, candidate.source, candidate.instance, candidate.run.clone(), Claimed::NotYet)
-        }
-        Task::Dump { database, settings } => Action::StartDump(Box::new(StartDump {
-            dump: candidate.dump(database),
-            run: candidate.run.clone(),
-            instance: candidate.instance.id.clone(),
-            resource: candidate.instance.resource.clone(),
-            read_from,
-            settings: settings.clone(),
-            deadline: now.saturating_add(candidate.source.completion_deadline(Kind::Dump)).unwrap_or(Timestamp::MAX),
-        })),
-    })
+/// How a run begins.
+enum Start {
+    /// By itself.
+    Now(Action),
+    /// In a drill, which makes this dump of what it restores.
+    InDrill(DumpOfDrill),
 }
 
-impl Candidate<'_> {
-    fn dump(&self, database: &DatabaseName) -> DumpId {
-        DumpId { source: self.source.id.clone(), database: database.clone(), slot: self.run.slot }
-    }
-
-    /// The dump, where a drill makes it.
-    fn in_drill(&self) -> Option<DumpOfDrill> {
-        let Task::Dump { database, settings } = self.task else { return None };
-        self.read_from.is_none().then(|| DumpOfDrill {
-            run: self.run.clone(),
-            dump: self.dump(database),
-            settings: settings.clone(),
-            within: self.source.completion_deadline(Kind::Dump),
-        })
-    }
+fn start(policy: &Policy, candidate: &Candidate<'_>, now: Timestamp) -> Start {
+    let (run, source) = (candidate.run.clone(), candidate.source);
+    let (database, settings) = match candidate.task {
+        Task::Snapshot => {
+            return Start::Now(create_snapshot(policy, source, candidate.instance, run, Claimed::NotYet));
+        }
+        Task::Dump { database, settings } => (database.clone(), settings.clone()),
+    };
+    let dump = DumpId { source: source.id.clone(), database, slot: run.slot };
+    let within = source.completion_deadline(Kind::Dump);
+    let Some(read_from) = candidate.read_from.clone() else {
+        return Start::InDrill(DumpOfDrill { run, dump, settings, within });
+    };
+    Start::Now(Action::StartDump(Box::new(StartDump {
+        dump,
+        run,
+        instance: candidate.instance.id.clone(),
+        resource: candidate.instance.resource.clone(),
+        read_from,
+        settings,
+        deadline: now.saturating_add(within).unwrap_or(Timestamp::MAX),
+    })))
 }
 
 fn create_snapshot(
@@ -245,11 +244,13 @@ pub fn manual(
     let run = RunId { slot, kind: task.kind(), database: task.database().cloned(), attempt: 1 };
     // Whoever asks takes what there is; it is told of which moment that is.
     let candidate = Candidate { source, task, instance, read_from, data_since: Timestamp::MIN, run, due_at: now };
-    if let Some(dump) = candidate.in_drill() {
-        let due = DueInDrill { decision: 0, dump, data_since: candidate.data_since };
-        return super::drill::manual_dump(policy, inventory, &due, now).map_err(Refusal::NotNow);
+    match start(policy, &candidate, now) {
+        Start::Now(action) => Ok(action),
+        Start::InDrill(dump) => {
+            let due = DueInDrill { decision: 0, dump, data_since: candidate.data_since };
+            super::drill::manual_dump(policy, inventory, &due, now).map_err(Refusal::NotNow)
+        }
     }
-    start(policy, &candidate, now).ok_or(Refusal::NotNow(Reason::NotDueYet))
 }
 
 /// What the planner would do about one run that is under way: the part of the plan that a command waits with.

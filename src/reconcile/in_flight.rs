@@ -109,20 +109,8 @@ impl InFlight {
 
     /// Dumps that drills make, from when the drill begins.
     fn in_drills(&self) -> BTreeSet<(SourceId, RunId)> {
-        let drills = self.running.values().filter_map(|running| match &running.action {
-            Action::Drill(start) => Some(start),
-            Action::CreateSnapshot(_)
-            | Action::StartDump(_)
-            | Action::CloseRun(_)
-            | Action::AbortUpload(_)
-            | Action::CopySnapshot(_)
-            | Action::DeleteSnapshot(_)
-            | Action::CopyDump(_)
-            | Action::Verify(_)
-            | Action::DeleteDump(_)
-            | Action::Sweep(_)
-            | Action::Reap(_) => None,
-        });
+        let actions = self.running.values().map(|running| &running.action);
+        let drills = actions.filter_map(|action| if let Action::Drill(start) = action { Some(start) } else { None });
         let dumps = drills.flat_map(|start| &start.dumps);
         dumps.map(|dump| (dump.dump.source.clone(), dump.run.clone())).collect()
     }
