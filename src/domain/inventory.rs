@@ -3,6 +3,8 @@
 //! An inventory is evidence: the planner believes nothing else. A section that could not be read is [`Unseen`], never
 //! an empty list.
 
+mod old_record;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::bucket::BucketFacts;
 use super::drill::{DrillId, StoredDrill};
 use super::encryption_key::{KeyFacts, KeyName};
-use super::id::{InstanceId, RegionName, ResourceId, RunId, Slot, SnapshotId, SourceId};
+use super::id::{InstanceId, RegionName, ResourceId, RunId, SnapshotId, SourceId};
 use super::key::{DumpId, ObjectKey};
 use super::pin::Pin;
 use super::prune_record::{ObjectVersion, PruneRecord};
@@ -18,6 +20,7 @@ use super::recovery_point::{Plane, RecoveryPoint};
 use super::run::{OwnerState, RunRecord};
 use super::tags::Tags;
 use super::verification::Level;
+pub use old_record::{OldRecord, RecordOf};
 
 /// A listing whose last page was read. Only a reader that has seen the end of a listing makes one, so a function that
 /// takes it cannot be given a partial one.
@@ -384,39 +387,6 @@ pub struct SourceStore {
     pub old_records: Complete<OldRecord>,
     /// Manifests and records that the store refused to show: nothing of the source is deleted then; it is backed up all the same.
     pub refused: Option<Unseen>,
-}
-
-/// What a record is about.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RecordOf {
-    /// A run that has ended.
-    Run(RunId),
-    /// The deletion of a dump in a plane, which has ended.
-    Deletion(DumpId, Plane),
-    /// A verification of a dump in a plane.
-    Verification(DumpId, Plane),
-}
-
-/// A record of ours that is older than evidence is kept, with every version of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OldRecord {
-    /// What it is about.
-    pub of: RecordOf,
-    /// When its newest version was written, by S3's clock.
-    pub written_at: Timestamp,
-    /// Its versions, the newest first.
-    pub versions: Vec<ObjectVersion>,
-}
-
-impl OldRecord {
-    /// The slot that it tells of.
-    #[must_use]
-    pub fn slot(&self) -> Slot {
-        match &self.of {
-            RecordOf::Run(run) => run.slot,
-            RecordOf::Deletion(dump, _) | RecordOf::Verification(dump, _) => dump.slot,
-        }
-    }
 }
 
 /// A version of the `pg_dump` on this machine.
