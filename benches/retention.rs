@@ -96,6 +96,7 @@ fn point(index: u32, groups: NonZeroU32, now: Timestamp) -> anyhow::Result<Recov
         resource: Some(format!("db-ABCDEFGHIJKLMNOPQR{group:08}").parse()?),
         slot,
         run: None,
+        from_snapshot: None,
         plane: Plane::Primary,
         region: "us-east-1".parse()?,
         created_at: Some(created_at),

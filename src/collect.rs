@@ -42,6 +42,8 @@ pub struct OwnWork {
     pub in_flight: BTreeSet<(SourceId, RunId)>,
     /// Drills that it works on.
     pub drills_in_flight: BTreeSet<DrillId>,
+    /// Dumps that those make of what they restore.
+    pub in_drills: BTreeSet<(SourceId, RunId)>,
     /// Deletions of recovery points that it began within the last cycle.
     pub deleted_lately: usize,
 }
@@ -126,6 +128,7 @@ impl Collector {
             deleted_lately: own.deleted_lately,
             in_flight: own.in_flight,
             drills_in_flight: own.drills_in_flight,
+            in_drills: own.in_drills,
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod claim;
 mod copy;
 mod drill;
+mod drilled;
 mod dump;
 mod govern;
 mod hold;
@@ -27,12 +28,12 @@ use crate::domain::id::{InstallationId, RegionName, RunId, SourceId};
 use crate::domain::inventory::StoredRun;
 use crate::domain::key::{Layout, ObjectKey};
 use crate::domain::memory::MemoryUse;
-use crate::domain::progress::Progress;
+use crate::domain::progress::{Progress, ProgressCount};
 use crate::domain::recovery_point::Plane;
 use crate::domain::run::{Failure, RunRecord, RunState};
 use crate::domain::verification::Verification;
 use crate::dump::memory::MemoryPool;
-use crate::plan::action::{Action, CloseRun, Ending};
+use crate::plan::action::{Action, CloseRun, Ending, StartDump};
 use crate::policy::ReplicaPolicy;
 use crate::ports::object_store::ObjectStore;
 use crate::ports::rds::Rds;
@@ -114,6 +115,13 @@ pub enum Outcome {
     },
     /// A drill has ended, and its record says how.
     DrillEnded(Box<DrillRecord>),
+    /// A drill with dumps of what it has restored.
+    WithDumps {
+        /// What came of the drill itself.
+        drill: Box<Outcome>,
+        /// What came of each dump that was begun.
+        dumps: Vec<DumpEnd>,
+    },
     /// An instance of a drill is being deleted, or is gone.
     Reaped,
     /// Looking once more, just before, spoke against it: nothing was changed that was not before.
@@ -133,6 +141,17 @@ pub enum Outcome {
         /// Why.
         error: PortError,
     },
+}
+
+/// What came of a dump that a drill has begun.
+#[derive(Debug)]
+pub struct DumpEnd {
+    /// The dump.
+    pub start: Box<StartDump>,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// How much was read and stored for it.
+    pub count: ProgressCount,
 }
 
 /// The end of a run.

@@ -67,7 +67,9 @@ pub fn plan(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Plan {
 /// The same, with what a person has confirmed.
 pub fn plan_in_mode(policy: &Policy, inventory: &Inventory, mode: Mode, now: Timestamp) -> Plan {
     let points = points::recovery_points(policy, inventory);
-    let backups = backup::plan_backups(policy, inventory, &points, now);
+    let mut backups = backup::plan_backups(policy, inventory, &points, now);
+    // They say what becomes of the dumps that wait for them.
+    let drills = drill::plan_drills(policy, inventory, &points, &mut backups, now);
     let copies = copy::plan_copies(policy, inventory, &points, now);
     let pruning = prune::plan_prune(policy, inventory, &points, &backups.decisions, mode, now);
     let mut actions = backups.actions;
@@ -75,7 +77,6 @@ pub fn plan_in_mode(policy: &Policy, inventory: &Inventory, mode: Mode, now: Tim
     actions.extend(copies.actions);
     let verifications = verify::plan_verifications(policy, inventory, now);
     actions.extend(verifications.actions);
-    let drills = drill::plan_drills(policy, inventory, &points, now);
     actions.extend(drills.actions);
     // Last: of several actions on one recovery point the first is carried out, and a deletion can wait.
     actions.extend(pruning.actions);

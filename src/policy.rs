@@ -113,8 +113,8 @@ pub struct SourcePolicy {
     pub instance: InstanceId,
     /// The databases that are dumped.
     pub databases: Vec<DatabaseName>,
-    /// The read replica that they are read from, if not on the instance itself.
-    pub dump_from: Option<InstanceId>,
+    /// Where they are read.
+    pub dump_from: DumpFrom,
     /// For how many days RDS is to keep its automated backups; `None` where its environment does not say.
     pub automated_backup_days: Option<RangeInclusive<u32>>,
     /// How they are dumped; `None` where the policy makes no dumps.
@@ -125,6 +125,29 @@ pub struct SourcePolicy {
     pub recover: RecoverPolicy,
     /// What is owed to it: at most one obligation for snapshots, one per database for dumps.
     pub obligations: Vec<Obligation>,
+}
+
+/// Where the dumps of a source are read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum DumpFrom {
+    /// On the source's own instance.
+    #[default]
+    Instance,
+    /// On this read replica of it.
+    Replica(InstanceId),
+    /// On what a restore drill has restored of a snapshot of it.
+    Drill,
+}
+
+impl DumpFrom {
+    /// The read replica, where it is one.
+    #[must_use]
+    pub fn replica(&self) -> Option<&InstanceId> {
+        match self {
+            DumpFrom::Replica(replica) => Some(replica),
+            DumpFrom::Instance | DumpFrom::Drill => None,
+        }
+    }
 }
 
 /// How long a run may take where the configuration does not say: a day, because RDS gives no bound on a snapshot, and a

@@ -14,8 +14,9 @@ use crate::collect::Collector;
 use crate::domain::id::{DatabaseName, Kind, RunId, SourceId};
 use crate::domain::inventory::Inventory;
 use crate::domain::progress::ProgressCount;
-use crate::execute::{Executor, Outcome, RunEnd};
+use crate::execute::{DumpEnd, Executor, Outcome, RunEnd};
 use crate::plan::Plan;
+use crate::plan::action::Action;
 use crate::policy::Policy;
 use crate::ports::Ports;
 pub use in_flight::InFlight;
@@ -182,13 +183,17 @@ impl Reconciler {
         if let Some((source, database, delta)) = progress {
             self.observer.dumped(&source, &database, delta);
         }
+        let (done, dumps) = done.without_dumps();
+        for DumpEnd { start, outcome, count } in dumps {
+            self.observer.dumped(&start.dump.source, &start.dump.database, count);
+            let (action, done) = (Action::StartDump(start), Done::Outcome(outcome));
+            report::log(&action, &done);
+            self.count_end(&action, &done);
+        }
         report::log(&action, &done);
+        self.count_end(&action, &done);
         match &done {
-            Done::Outcome(Outcome::RunEnded(end)) => {
-                if let Some(run) = action.run() {
-                    self.observer.run_ended(action.source(), run, end);
-                }
-            }
+            Done::Outcome(Outcome::RunEnded(_)) => {}
             // What was begun and has to come to its end elsewhere is not begun again soon; nor is what failed without a mark.
             Done::Outcome(Outcome::CopyBegun | Outcome::Held { .. } | Outcome::Overtaken { .. }) => {
                 self.in_flight.back_off(&action)
@@ -200,6 +205,12 @@ impl Reconciler {
         }
         if let (Some(kind), Some(outcome)) = (action.deleted_kind(), report::deletion(&done)) {
             self.observer.pruned(action.source(), kind, outcome);
+        }
+    }
+
+    fn count_end(&self, action: &Action, done: &Done) {
+        if let (Done::Outcome(Outcome::RunEnded(end)), Some(run)) = (done, action.run()) {
+            self.observer.run_ended(action.source(), run, end);
         }
     }
 

@@ -46,7 +46,9 @@ use crate::policy::retention::{Retention, RetentionPolicy};
 use crate::policy::retry::RetryPolicy;
 use crate::policy::schedule::Schedule;
 use crate::policy::verify::VerifyPolicy;
-use crate::policy::{Cadence, DestinationPolicy, DumpSettings, Limits, Obligation, Policy, SourcePolicy, Task};
+use crate::policy::{
+    Cadence, DestinationPolicy, DumpFrom, DumpSettings, Limits, Obligation, Policy, SourcePolicy, Task,
+};
 
 /// A Monday noon: the weekly slot of the 22nd and the monthly one of the 1st have passed.
 pub(crate) fn now() -> Timestamp {
@@ -165,7 +167,7 @@ fn source(id: &str, databases: &[&str]) -> SourcePolicy {
         id: id.parse().unwrap(),
         instance: format!("bank-{id}").parse().unwrap(),
         databases,
-        dump_from: None,
+        dump_from: DumpFrom::Instance,
         automated_backup_days: None,
         dump_settings: Some(settings),
         obligations,
@@ -209,6 +211,7 @@ pub(crate) fn inventory(policy: &Policy) -> Inventory {
         deleted_lately: 0,
         in_flight: BTreeSet::new(),
         drills_in_flight: BTreeSet::new(),
+        in_drills: BTreeSet::new(),
     }
 }
 
@@ -329,6 +332,7 @@ pub(crate) fn dump(source: &str, slot: &str, size_bytes: u64, state: PointState)
         database: Some(source.parse().unwrap()),
         resource: Some("db-ABC".parse().unwrap()),
         run: None,
+        from_snapshot: None,
         slot: Slot::at(at(slot)),
         plane: Plane::Primary,
         region: region(),

@@ -13,14 +13,15 @@ use super::{Exit, assemble, complain, interrupted, say, text, unknown_source, wa
 use crate::collect::OwnWork;
 use crate::config::Config;
 use crate::daemon::Assembly;
+use crate::domain::drill::DrillState;
 use crate::domain::id::{DatabaseName, Kind, RunId, SourceId};
 use crate::domain::inventory::Inventory;
 use crate::domain::progress::Progress;
 use crate::domain::run::{Failure, RunState};
 use crate::execute::{Outcome, RunEnd};
-use crate::plan::action::Action;
+use crate::plan::action::{Action, DrillPoint};
 use crate::plan::backup::{Refusal, advance_run, manual};
-use crate::policy::Task;
+use crate::policy::{DumpFrom, SourcePolicy, Task};
 use crate::ports::Chain;
 
 /// What to back up.
@@ -44,23 +45,31 @@ enum What {
         /// The database; may be left out where the source has only one.
         #[arg(long)]
         database: Option<DatabaseName>,
+        /// Read the instance itself, as it is now, whatever `dump_from` of the source says.
+        #[arg(long)]
+        from_instance: bool,
     },
 }
 
 impl Backup {
     pub(super) async fn run(self, config: Config) -> anyhow::Result<Exit> {
         let mut assembly = assemble(config).await;
+        let mut policy = Arc::clone(&assembly.policy);
         let (source, task) = match self.what {
             What::Snapshot { source } => (source, Task::Snapshot),
-            What::Dump { source, database } => match dump_task(&assembly, &source, database) {
-                Ok(task) => (source, task),
+            What::Dump { source, database, from_instance } => match dump_task(&assembly, &source, database) {
+                Ok(task) => {
+                    if from_instance && let Some(own) = Arc::make_mut(&mut policy).sources.get_mut(&source) {
+                        own.dump_from = DumpFrom::Instance;
+                    }
+                    (source, task)
+                }
                 Err(problem) => {
                     complain(&problem);
                     return Ok(Exit::Usage);
                 }
             },
         };
-        let policy = Arc::clone(&assembly.policy);
         let inventory = assembly.collector.collect(&assembly.ports, &policy, OwnWork::default()).await;
         let action = match manual(&policy, &inventory, &source, &task, assembly.ports.clock.now()) {
             Ok(action) => action,
@@ -73,10 +82,20 @@ impl Backup {
                 return Ok(Exit::Refused);
             }
         };
-        let Some(run) = action.run().cloned() else { anyhow::bail!("a backup is a run: this is a bug in strongroom") };
+        let Some(run) = run_of(&action) else { anyhow::bail!("a backup is a run: this is a bug in strongroom") };
         say(&format!("begins: {action}"));
+        if let Action::Drill(start) = &action
+            && let DrillPoint::Snapshot { data_of, .. } = &start.point
+        {
+            let moment = text::utc(*data_of);
+            say(&format!("the dump will have the data of {moment}; --from-instance dumps what the instance has now"));
+        }
         let token = CancellationToken::new();
         let outcome = carry_out(&assembly, action, &token).await;
+        let outcome = match in_drill(outcome, assembly.policy.sources.get(&source))? {
+            Ok(outcome) => outcome,
+            Err(exit) => return Ok(exit),
+        };
         let outcome = wait_for_end(&mut assembly, &source, &run, outcome, &token).await;
         Ok(report(&source, &run, &outcome)?)
     }
@@ -93,6 +112,41 @@ fn dump_task(assembly: &Assembly, source: &SourceId, database: Option<DatabaseNa
     let settings = policy.dump_settings.clone();
     let settings = settings.ok_or_else(|| format!("source {source} makes no dumps: give its policy a `dump` table"))?;
     Ok(Task::Dump { database, settings })
+}
+
+/// The run that an action makes, itself or in a drill.
+fn run_of(action: &Action) -> Option<RunId> {
+    if let Action::Drill(start) = action {
+        return start.dumps.first().map(|dump| dump.run.clone());
+    }
+    action.run().cloned()
+}
+
+/// What came of the dump itself, where a drill has made it, or was to make it; what came of the drill is printed first.
+fn in_drill(outcome: Outcome, source: Option<&SourcePolicy>) -> std::io::Result<Result<Outcome, Exit>> {
+    let (drill, dump) = match without_dumps(outcome) {
+        (drill @ Outcome::DrillEnded(_), dump) | (drill, dump @ Some(_)) => (drill, dump),
+        (outcome, None) => return Ok(Ok(outcome)),
+    };
+    let mut exit = Exit::Failed;
+    if let (Outcome::DrillEnded(record), Some(wanted)) = (&drill, source.and_then(|source| source.drill.as_ref())) {
+        text::print(&super::drill::report(record, wanted))?;
+        if let DrillState::BackupBad { .. } = record.state {
+            exit = Exit::Findings;
+        }
+    }
+    if let Some(dump) = dump {
+        return Ok(Ok(dump));
+    }
+    complain("no dump was made, for the drill did not get that far");
+    Ok(Err(exit))
+}
+
+fn without_dumps(outcome: Outcome) -> (Outcome, Option<Outcome>) {
+    if let Outcome::WithDumps { drill, mut dumps } = outcome {
+        return (*drill, dumps.pop().map(|end| end.outcome));
+    }
+    (outcome, None)
 }
 
 async fn carry_out(assembly: &Assembly, action: Action, token: &CancellationToken) -> Outcome {
@@ -130,6 +184,7 @@ async fn wait_for_end(
             | Outcome::Held { .. }
             | Outcome::Overtaken { .. }
             | Outcome::DrillEnded(_)
+            | Outcome::WithDumps { .. }
             | Outcome::Reaped
             | Outcome::Stopped => return outcome,
         }
@@ -212,6 +267,7 @@ fn report(source: &SourceId, run: &RunId, outcome: &Outcome) -> std::io::Result<
         | Outcome::Held { .. }
         | Outcome::Overtaken { .. }
         | Outcome::DrillEnded(_)
+        | Outcome::WithDumps { .. }
         | Outcome::Reaped
         | Outcome::Stopped => Exit::Failed,
     };

@@ -112,6 +112,8 @@ async fn online(config: Config) -> Vec<String> {
             Reason::Satisfied { .. }
             | Reason::NotDueYet
             | Reason::Starts { .. }
+            | Reason::StartsInDrill { .. }
+            | Reason::WaitsForDrill { .. }
             | Reason::Running { .. }
             | Reason::BackingOff { .. }
             | Reason::Missed { .. }
@@ -131,7 +133,7 @@ async fn online(config: Config) -> Vec<String> {
 /// Logs in to every database that is to be dumped: on the instance, and on the replica that it is read from.
 async fn logins(ports: &Ports, inventory: &Inventory, source: &SourcePolicy) -> Vec<String> {
     let mut findings = Vec::new();
-    for id in [Some(&source.instance), source.dump_from.as_ref()].into_iter().flatten() {
+    for id in [Some(&source.instance), source.dump_from.replica()].into_iter().flatten() {
         let endpoint = inventory.instance(id).ok().flatten().and_then(|instance| instance.endpoint.clone());
         let Some(endpoint) = endpoint else { continue };
         for task in source.obligations.iter().map(|obligation| &obligation.task) {

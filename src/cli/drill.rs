@@ -104,6 +104,7 @@ impl Drill {
             Outcome::SnapshotBegun
             | Outcome::Deferred { .. }
             | Outcome::RunEnded(_)
+            | Outcome::WithDumps { .. }
             | Outcome::UploadAborted
             | Outcome::CopyBegun
             | Outcome::DumpCopied { .. }
@@ -143,7 +144,8 @@ fn worse(one: Exit, other: Exit) -> Exit {
     if rank(other) > rank(one) { other } else { one }
 }
 
-fn report(record: &DrillRecord, wanted: &DrillPolicy) -> String {
+/// What a drill has shown.
+pub(super) fn report(record: &DrillRecord, wanted: &DrillPolicy) -> String {
     let mut lines = Vec::new();
     if let Some(restored) = &record.restored {
         lines.push(format!(

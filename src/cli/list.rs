@@ -55,7 +55,10 @@ fn render(points: &[&RecoveryPoint]) -> String {
             point.created_at.map_or_else(|| "-".to_owned(), text::utc),
             size,
             point.state.to_string(),
-            point.id.clone(),
+            match &point.from_snapshot {
+                Some(snapshot) => format!("{} (from {snapshot})", point.id),
+                None => point.id.clone(),
+            },
         ]);
     }
     table.render()

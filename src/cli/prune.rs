@@ -110,6 +110,7 @@ async fn carry_out(assembly: &Assembly, deletions: Vec<Action>) -> Exit {
             | Outcome::DumpCopied { .. }
             | Outcome::Verified(_)
             | Outcome::DrillEnded(_)
+            | Outcome::WithDumps { .. }
             | Outcome::Reaped
             | Outcome::Stopped => exit = Exit::Failed,
         }

@@ -75,8 +75,17 @@ fn restorable(source: &SourceStatus, now: Timestamp) -> String {
     let ways = source.restorable.iter().map(|way| {
         let of = way.database.as_ref().map_or_else(String::new, |database| format!(" of {database}"));
         let from = way.from.as_ref().map_or_else(String::new, |from| format!(", from {from}"));
+        let of_snapshot = way
+            .from_snapshot
+            .as_ref()
+            .map_or_else(String::new, |snapshot| format!(", which is of snapshot {snapshot}"));
         let region = way.region.as_ref().map_or_else(String::new, |region| format!(" in {region}"));
-        format!("    by {}{of}{region} to {} ({}){from}\n", way.path, text::utc(way.to), text::relative(way.to, now))
+        format!(
+            "    by {}{of}{region} to {} ({}){from}{of_snapshot}\n",
+            way.path,
+            text::utc(way.to),
+            text::relative(way.to, now)
+        )
     });
     let ways: String = ways.collect();
     let readings: String = source.read_back.iter().map(|own| read_back(own, now)).collect();

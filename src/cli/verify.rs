@@ -175,6 +175,7 @@ fn report(stored: &StoredDump, outcome: &Outcome) -> std::io::Result<Exit> {
         | Outcome::PointDeleted
         | Outcome::Swept { .. }
         | Outcome::DrillEnded(_)
+        | Outcome::WithDumps { .. }
         | Outcome::Reaped
         | Outcome::Stopped => Ok(Exit::Failed),
     }

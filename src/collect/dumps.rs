@@ -167,6 +167,7 @@ impl Side<'_> {
             resource: manifest.map(|manifest| manifest.resource.clone()),
             slot: dump.slot,
             run: manifest.map(|manifest| manifest.run.clone()),
+            from_snapshot: manifest.and_then(|manifest| manifest.from_snapshot.clone()),
             plane: self.plane,
             region: self.region.clone(),
             created_at: manifest.map(|manifest| manifest.snapshot_at),

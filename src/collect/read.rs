@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::store::Look;
 use crate::domain::drill::{DRILL_RECORD_BYTES_MAX, DRILL_RECORD_VERSION, DrillId, DrillRecord};
-use crate::domain::id::{InstallationId, Kind, ResourceId, RunId, SourceId};
+use crate::domain::id::{InstallationId, Kind, ResourceId, RunId, SnapshotId, SourceId};
 use crate::domain::key::{DumpId, ObjectKey};
 use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use crate::domain::pin::{PIN_BYTES_MAX, PIN_VERSION, Pin};
@@ -24,6 +24,7 @@ pub(super) struct KnownManifest {
     pub(super) resource: ResourceId,
     pub(super) run: RunId,
     pub(super) snapshot_at: Timestamp,
+    pub(super) from_snapshot: Option<SnapshotId>,
     pub(super) stored_bytes: u64,
     pub(super) objects: Vec<KnownObject>,
 }
@@ -124,6 +125,7 @@ fn check(manifest: Manifest, installation: &InstallationId, object: &ListedObjec
         resource: manifest.resource,
         run: manifest.run,
         snapshot_at: manifest.snapshot_at,
+        from_snapshot: manifest.from_snapshot,
         stored_bytes: manifest.stored_bytes,
         objects: manifest
             .objects

@@ -411,8 +411,8 @@ pub(super) struct Source {
     pub(super) policy: Option<String>,
     /// The databases that are dumped. Must be given when the policy has a dump.
     pub(super) databases: Option<Vec<String>>,
-    /// Identifier of a read replica of the instance, in the same region, that dumps are read from; without it they are read from
-    /// the instance itself.
+    /// Identifier of a read replica of the instance, in the same region, that dumps are read from; or `drill`: dumps are taken of
+    /// what a restore drill has restored of a snapshot. Without it they are read from the instance itself.
     pub(super) dump_from: Option<String>,
     /// The login for dumps, in one of its forms. Must be given when the policy has a dump.
     pub(super) credentials: Option<Credentials>,

@@ -3,6 +3,8 @@
 //! An inventory is evidence: the planner believes nothing else. A section that could not be read is [`Unseen`], never
 //! an empty list.
 
+mod old_record;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
@@ -20,6 +22,7 @@ use super::recovery_point::{Plane, RecoveryPoint};
 use super::run::{OwnerState, RunRecord};
 use super::tags::Tags;
 use super::verification::Level;
+pub use old_record::{OldRecord, RecordOf};
 
 /// A listing whose last page was read. Only a reader that has seen the end of a listing makes one, so a function that
 /// takes it cannot be given a partial one.
@@ -309,39 +312,6 @@ pub struct SourceStore {
     pub refused: Option<Unseen>,
 }
 
-/// What a record is about.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RecordOf {
-    /// A run that has ended.
-    Run(RunId),
-    /// The deletion of a dump in a plane, which has ended.
-    Deletion(DumpId, Plane),
-    /// A verification of a dump in a plane.
-    Verification(DumpId, Plane),
-}
-
-/// A record of ours that is older than evidence is kept, with every version of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OldRecord {
-    /// What it is about.
-    pub of: RecordOf,
-    /// When its newest version was written, by S3's clock.
-    pub written_at: Timestamp,
-    /// Its versions, the newest first.
-    pub versions: Vec<ObjectVersion>,
-}
-
-impl OldRecord {
-    /// The slot that it tells of.
-    #[must_use]
-    pub fn slot(&self) -> Slot {
-        match &self.of {
-            RecordOf::Run(run) => run.slot,
-            RecordOf::Deletion(dump, _) | RecordOf::Verification(dump, _) => dump.slot,
-        }
-    }
-}
-
 /// A version of the `pg_dump` on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolVersion {
@@ -396,6 +366,8 @@ pub struct Inventory {
     pub in_flight: BTreeSet<(SourceId, RunId)>,
     /// Drills that it works on.
     pub drills_in_flight: BTreeSet<DrillId>,
+    /// Dumps that those will make of what they restore, or make already.
+    pub in_drills: BTreeSet<(SourceId, RunId)>,
 }
 
 impl Inventory {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::id::{InstallationId, InstanceId, ResourceId, RunId};
+use super::id::{InstallationId, InstanceId, ResourceId, RunId, SnapshotId};
 use super::key::{DumpId, ObjectKey};
 
 /// Version of the manifest that this code writes.
@@ -61,6 +61,10 @@ pub struct Manifest {
     /// The read replica that the data was read from, if not the instance itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_from: Option<InstanceId>,
+    /// The snapshot out of which a restore drill made the instance that the data was read from, if it was not the instance
+    /// itself. The moment of the data is the snapshot's then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_snapshot: Option<SnapshotId>,
     /// How the archive was made.
     pub engine: Engine,
     /// Versions of everything that took part.
@@ -74,7 +78,8 @@ pub struct Manifest {
     /// The moment of the data: it is no older than this. Taken just before the database's snapshot.
     #[schemars(with = "String")]
     pub snapshot_at: Timestamp,
-    /// WAL position at [`Manifest::snapshot_at`], as `pg_current_wal_lsn()` prints it; absent where the instance is a read replica itself.
+    /// WAL position at [`Manifest::snapshot_at`], as `pg_current_wal_lsn()` prints it; absent where the instance is a read replica itself,
+    /// and where the data is that of a snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_lsn: Option<String>,
     /// Bytes of the archive before compression.
@@ -95,7 +100,7 @@ pub struct Manifest {
     pub extensions: Vec<Extension>,
     /// Roles that own or are granted something; `globals.sql` creates them, without passwords.
     pub roles: Vec<String>,
-    /// What pg_dump wrote to standard error although it succeeded, and what a replica did not have: parts of the database that
+    /// What pg_dump wrote to standard error although it succeeded, and what a replica or snapshot did not have: parts of the database that
     /// are missing are named here and nowhere else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warnings: Option<String>,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::id::{DatabaseName, Kind, RegionName, ResourceId, RunId, Slot, SourceId};
+use super::id::{DatabaseName, Kind, RegionName, ResourceId, RunId, Slot, SnapshotId, SourceId};
 use super::pin::Pin;
 
 /// Where a recovery point lives.
@@ -88,6 +88,9 @@ pub struct RecoveryPoint {
     /// The run that made it, for dumps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<RunId>,
+    /// The snapshot that it was taken from, for dumps of what a restore drill has restored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_snapshot: Option<SnapshotId>,
     /// Where it lives.
     pub plane: Plane,
     /// The region that it lives in.

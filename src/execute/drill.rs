@@ -3,10 +3,12 @@
 //! The record is written before RDS is asked for anything, and names the instance: whoever comes after a crash finds it. What
 //! a drill has made is deleted at its end whatever it came to; where that fails, the planner sees to it.
 
+mod dump_of_it;
 mod dumps;
 mod ending;
 mod inspect;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -97,6 +99,16 @@ struct Findings {
     notes: Vec<String>,
     tables: u64,
     rows: u64,
+    /// What can be dumped of it.
+    came_back: Option<CameBack>,
+}
+
+/// An instance that has come back, and what was read there.
+#[derive(Debug)]
+struct CameBack {
+    server: Server,
+    /// Rows of each table that a dump has to have, by database, schema and name.
+    counted: BTreeMap<DatabaseName, BTreeMap<String, u64>>,
 }
 
 impl Findings {
@@ -127,25 +139,20 @@ impl Executor {
         let Some(claim) = self.claim_drill(start).await? else { return Ok(Outcome::ClaimedElsewhere) };
         let stop = token.child_token();
         let drilling = Drilling { executor: self, start, claim: Mutex::new(claim), progress, stop };
-        let finished = CancellationToken::new();
-        let work = async {
-            let found = drilling.work().await;
-            finished.cancel();
-            found
-        };
-        let hold = self.hold_claim(&drilling.claim, start.deadline, &finished, &drilling.stop);
-        let (found, stopped) = tokio::join!(work, hold);
-        if stopped == Some(Stop::ClaimLost) || matches!(found, Err(DrillError::ClaimLost)) {
-            return Ok(Outcome::ClaimedElsewhere);
+        let (mut found, mut stopped) = Box::pin(drilling.held(start.deadline, drilling.work())).await;
+        let mut dumps = Vec::new();
+        if let (Ok(findings), None) = (&mut found, stopped)
+            && drilling.has_to_dump(findings)
+        {
+            // The verdict waits for them: nobody deletes the instance of a drill that is not over.
+            (dumps, stopped) = Box::pin(drilling.held(Timestamp::MAX, drilling.dump_all(findings))).await;
         }
-        // First of all what was found: it took hours. The instance is gone later, whoever sees to it.
-        let closed = drilling.close(found, stopped, &token).await?;
-        if !closed {
-            return Ok(Outcome::ClaimedElsewhere);
+        let drill = drilling.end(found, stopped, &token).await;
+        if dumps.is_empty() {
+            return drill;
         }
-        // A stop is no reason to leave the instance standing, only not to wait until it is gone.
-        drilling.tear_down(&token).await;
-        Ok(Outcome::DrillEnded(Box::new(drilling.claim.into_inner().record().clone())))
+        let drill = drill.unwrap_or_else(|error| Outcome::Failed { error });
+        Ok(Outcome::WithDumps { drill: Box::new(drill), dumps })
     }
 
     /// Takes the drill: its record is new, or on top of that of the attempt before.
@@ -211,6 +218,37 @@ impl Executor {
 }
 
 impl Drilling<'_> {
+    /// Does `work` while the claim is held, until `deadline`.
+    async fn held<T>(&self, deadline: Timestamp, work: impl Future<Output = T>) -> (T, Option<Stop>) {
+        let finished = CancellationToken::new();
+        let work = async {
+            let done = work.await;
+            finished.cancel();
+            done
+        };
+        tokio::join!(work, self.executor.hold_claim(&self.claim, deadline, &finished, &self.stop))
+    }
+
+    /// Evidence, and then the instance.
+    async fn end(
+        self,
+        found: Result<Findings, DrillError>,
+        stopped: Option<Stop>,
+        token: &CancellationToken,
+    ) -> Result<Outcome, PortError> {
+        if stopped == Some(Stop::ClaimLost) || matches!(found, Err(DrillError::ClaimLost)) {
+            return Ok(Outcome::ClaimedElsewhere);
+        }
+        // First of all what was found: it took hours. The instance is gone later, whoever sees to it.
+        let closed = self.close(found, stopped, token).await?;
+        if !closed {
+            return Ok(Outcome::ClaimedElsewhere);
+        }
+        // A stop is no reason to leave the instance standing, only not to wait until it is gone.
+        self.tear_down(token).await;
+        Ok(Outcome::DrillEnded(Box::new(self.claim.into_inner().record().clone())))
+    }
+
     /// From the order to the comparison.
     async fn work(&self) -> Result<Findings, DrillError> {
         match &self.start.point {
@@ -309,6 +347,7 @@ impl Drilling<'_> {
             }
         }
         self.reached(Phase::FullyRead).await?;
+        let mut counted = BTreeMap::new();
         for (database, expected, tables) in read {
             let assertions = start.assertions_of(database);
             let found = look(server, database, assertions, expected.is_exact, &self.stop).await?;
@@ -316,8 +355,10 @@ impl Drilling<'_> {
             let judged = judge::judge(&expected, &judge::Found { catalog: found.catalog, rows });
             findings.add(database, judged.faults, judged.notes);
             findings.add(database, found.faults, found.notes);
+            counted.insert(database.clone(), self.rows_to_dump(server, database, tables).await?);
         }
         self.reached(Phase::Verified).await?;
+        findings.came_back = Some(CameBack { server: server.clone(), counted });
         Ok(findings)
     }
 

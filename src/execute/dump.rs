@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::claim::Claim;
+use super::drilled::differences;
 use super::hold::Stop;
 use super::patient_store::PatientStore;
 use super::{Executor, Outcome, restore_md};
@@ -181,6 +182,11 @@ impl Executor {
             return Err(DumpError::Cancelled);
         }
         let globals_object = self.store_new(store, start, GLOBALS, globals.sql.clone().into_bytes()).await?;
+        if let Some(other) = start.read_from.restored.as_ref().and_then(|drilled| differences(drilled, &archive.tables))
+        {
+            let doing = format!("take the dump from {}", start.read_from.instance);
+            return Err(PortError::new(doing, ErrorKind::Damaged).because(other).into());
+        }
         let versions = Versions {
             strongroom: env!("CARGO_PKG_VERSION").to_owned(),
             server: facts.server_version.clone(),
@@ -233,11 +239,12 @@ impl Executor {
         let login = self.ports.credentials.login(&start.dump.source, instance).await?;
         let facts = self.ports.postgres.facts(&login, &start.dump.database).await?;
         let (primary, left_out) = match &read_from.replica_of {
+            None if read_from.restored.is_some() => (None, self.left_out(start, "snapshot").await?),
             None => (None, None),
             Some(instance) => {
                 let primary = self.primary(start, instance).await?;
                 self.await_replay(start, &primary, stop).await?;
-                (Some(primary), self.left_out_by_replica(start).await?)
+                (Some(primary), self.left_out(start, "replica").await?)
             }
         };
         let login = self.ports.credentials.login(&start.dump.source, &read_from.endpoint).await?;
@@ -369,6 +376,7 @@ impl Executor {
         versions: Versions,
         archive: StoredArchive,
     ) -> Manifest {
+        let drilled = start.read_from.restored.as_ref();
         Manifest {
             version: MANIFEST_VERSION,
             installation: self.settings.installation.clone(),
@@ -377,12 +385,13 @@ impl Executor {
             instance: start.instance.clone(),
             resource: start.resource.clone(),
             read_from: start.read_from.replica_of.is_some().then(|| start.read_from.instance.clone()),
+            from_snapshot: drilled.map(|drilled| drilled.snapshot.clone()),
             engine: start.settings.engine,
             versions,
             started_at,
             finished_at: started_at,
-            snapshot_at: facts.at,
-            snapshot_lsn: facts.lsn,
+            snapshot_at: drilled.map_or(facts.at, |drilled| drilled.data_of),
+            snapshot_lsn: facts.lsn.filter(|_| drilled.is_none()),
             uncompressed_bytes: archive.uncompressed_bytes,
             stored_bytes: 0,
             rows: archive.rows,

@@ -88,13 +88,14 @@ impl Executor {
         Ok(found)
     }
 
-    /// What the dump will not have, as a warning; `None` if there is nothing of that kind.
-    pub(super) async fn left_out_by_replica(&self, start: &StartDump) -> Result<Option<String>, PortError> {
+    /// What the dump will not have because a replica, or a snapshot, has it not, as a warning; `None` if there is nothing of that
+    /// kind.
+    pub(super) async fn left_out(&self, start: &StartDump, by: &str) -> Result<Option<String>, PortError> {
         let mut session = self.session_of(start, &start.read_from.endpoint).await?;
         let left_out = on_a_thread(move || unlogged(session.as_mut())).await?;
         let left_out = Some(left_out.join(", ")).filter(|left_out| !left_out.is_empty());
         Ok(left_out
-            .map(|left_out| format!("no replica has the data of what is unlogged, and so not this dump: {left_out}")))
+            .map(|left_out| format!("no {by} has the data of what is unlogged, and so not this dump: {left_out}")))
     }
 
     /// A session of a server in the dump's name.

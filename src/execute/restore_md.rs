@@ -32,6 +32,14 @@ fn major(version: &str) -> Option<u32> {
     version.split(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty())?.parse().ok()
 }
 
+/// The moment of the data, and of what it is that.
+fn moment(manifest: &Manifest) -> String {
+    match &manifest.from_snapshot {
+        Some(snapshot) => format!("{}, the moment of snapshot `{snapshot}`", manifest.snapshot_at),
+        None => manifest.snapshot_at.to_string(),
+    }
+}
+
 /// The instructions for one dump.
 pub(super) fn restore_md(manifest: &Manifest, bucket: &str) -> String {
     let archive = manifest.objects.first();
@@ -59,7 +67,7 @@ pub(super) fn restore_md(manifest: &Manifest, bucket: &str) -> String {
     format!(
         "# How to restore this dump without strongroom
 
-Database `{database}` of instance `{instance}` (`{resource}`), as it was at {snapshot_at}.
+Database `{database}` of instance `{instance}` (`{resource}`), as it was at {moment}.
 {rows} rows in {tables} tables, {large_objects} large objects, {uncompressed} bytes before compression.
 
 | made by | version |
@@ -106,7 +114,7 @@ psql --host HOST --username MASTER --dbname TARGET --command 'ANALYZE'
         database = manifest.dump.database,
         instance = manifest.instance,
         resource = manifest.resource,
-        snapshot_at = manifest.snapshot_at,
+        moment = moment(manifest),
         rows = manifest.rows,
         tables = manifest.tables.len(),
         large_objects = manifest.large_objects.count,

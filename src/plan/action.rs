@@ -1,23 +1,22 @@
 //! Actions: everything already chosen, so that carrying one out twice, or late, does no harm.
 
 mod drill;
+mod dump;
 
 use std::fmt;
 
-use jiff::Timestamp;
-
 use crate::domain::drill::DrillId;
-use crate::domain::id::{InstanceId, Kind, RegionName, ResourceId, RunId, SnapshotId, SourceId};
-use crate::domain::inventory::{Endpoint, OpenUpload, StoredDump, StoredRun};
+use crate::domain::id::{InstanceId, Kind, RegionName, RunId, SnapshotId, SourceId};
+use crate::domain::inventory::{OpenUpload, StoredDump, StoredRun};
 use crate::domain::key::DumpId;
 use crate::domain::lease::LeaseId;
 use crate::domain::prune_record::{ObjectVersion, PruneRecord};
 use crate::domain::recovery_point::Plane;
 use crate::domain::tags::Tags;
 use crate::domain::verification::Level;
-use crate::policy::DumpSettings;
 use crate::policy::retention::Expired;
 pub use drill::{DrillPoint, ReapInstance, StartDrill};
+pub use dump::{DumpOfDrill, FromSnapshot, ReadFrom, StartDump};
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,36 +101,6 @@ pub enum Claimed {
     NotYet,
     /// By this record; the action is a repetition.
     Already(Box<StoredRun>),
-}
-
-/// Dump a database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StartDump {
-    /// The run.
-    pub run: RunId,
-    /// Source, database and slot.
-    pub dump: DumpId,
-    /// The instance.
-    pub instance: InstanceId,
-    /// Its identity.
-    pub resource: ResourceId,
-    /// Where it is read.
-    pub read_from: ReadFrom,
-    /// How to dump.
-    pub settings: DumpSettings,
-    /// When the run must have ended.
-    pub deadline: Timestamp,
-}
-
-/// Where a dump is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReadFrom {
-    /// The instance that is read.
-    pub instance: InstanceId,
-    /// Where it listens.
-    pub endpoint: Endpoint,
-    /// The endpoint of the source's instance, where another one is read that is a replica of it.
-    pub replica_of: Option<Endpoint>,
 }
 
 /// Write the end of a run.
@@ -392,16 +361,6 @@ impl fmt::Display for Subject {
             Subject::Point { region, id, .. } => write!(f, "{id} in {region}"),
             Subject::Drill(drill) => write!(f, "drill {drill}"),
             Subject::Lease { lease, .. } => write!(f, "instance {lease}"),
-        }
-    }
-}
-
-impl fmt::Display for StartDump {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "dump database {} of source {} as run {}", self.dump.database, self.dump.source, self.run)?;
-        match &self.read_from.replica_of {
-            Some(_) => write!(f, ", read from replica {}", self.read_from.instance),
-            None => Ok(()),
         }
     }
 }

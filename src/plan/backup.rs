@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::action::{AbortUpload, Action, Claimed, CreateSnapshot, StartDump};
+use super::action::{AbortUpload, Action, Claimed, CreateSnapshot, DumpOfDrill, StartDump};
 use super::decision::{Decision, Queue, Reason};
 use super::points::of_source;
 use super::slot_clock::SlotClock;
@@ -26,6 +26,18 @@ pub(super) struct Backups {
     pub(super) actions: Vec<Action>,
     pub(super) decisions: Vec<Decision>,
     pub(super) wake_at: Vec<Timestamp>,
+    /// What is due and waits for a drill.
+    pub(super) in_drills: Vec<DueInDrill>,
+}
+
+/// A dump that is due, and that a drill makes of what it has restored.
+#[derive(Debug)]
+pub(super) struct DueInDrill {
+    /// Where its decision stands among all.
+    pub(super) decision: usize,
+    pub(super) dump: DumpOfDrill,
+    /// What is older than this would be no dump of its slot, but of the one before.
+    pub(super) data_since: Timestamp,
 }
 
 pub(super) fn plan_backups(
@@ -49,11 +61,20 @@ pub(super) fn plan_backups(
     let mut order: Vec<usize> = (0..judgements.len()).collect();
     order.sort_by_key(|index| judgements.get(*index)?.candidate.as_ref().map(|candidate| candidate.due_at));
     let mut room = Room::new(policy, inventory);
+    let mut in_drills = Vec::new();
     for index in order {
         let Some(judgement) = judgements.get_mut(index) else { continue };
         let Some(candidate) = judgement.candidate.take() else { continue };
+        let action = match start(policy, &candidate, now) {
+            Start::Now(action) => action,
+            // Drills have limits of their own, and each makes one dump after the other.
+            Start::InDrill(dump) => {
+                in_drills.push(DueInDrill { decision: index, dump, data_since: candidate.data_since });
+                continue;
+            }
+        };
         match room.take(&judgement.decision.source, judgement.decision.kind) {
-            Ok(()) => actions.push(start(policy, &candidate, now)),
+            Ok(()) => actions.push(action),
             Err(behind) => {
                 judgement.decision.reason = Reason::Queued { slot: candidate.run.slot, behind };
             }
@@ -66,7 +87,7 @@ pub(super) fn plan_backups(
         }
     }
     let decisions = judgements.into_iter().map(|judgement| judgement.decision).collect();
-    Backups { actions, decisions, wake_at }
+    Backups { actions, decisions, wake_at, in_drills }
 }
 
 /// How many more runs may start.
@@ -98,21 +119,36 @@ impl Room {
     }
 }
 
-fn start(policy: &Policy, candidate: &Candidate<'_>, now: Timestamp) -> Action {
-    match candidate.task {
+/// How a run begins.
+enum Start {
+    /// By itself.
+    Now(Action),
+    /// In a drill, which makes this dump of what it restores.
+    InDrill(DumpOfDrill),
+}
+
+fn start(policy: &Policy, candidate: &Candidate<'_>, now: Timestamp) -> Start {
+    let (run, source) = (candidate.run.clone(), candidate.source);
+    let (database, settings) = match candidate.task {
         Task::Snapshot => {
-            create_snapshot(policy, candidate.source, candidate.instance, candidate.run.clone(), Claimed::NotYet)
+            return Start::Now(create_snapshot(policy, source, candidate.instance, run, Claimed::NotYet));
         }
-        Task::Dump { database, settings } => Action::StartDump(Box::new(StartDump {
-            dump: DumpId { source: candidate.source.id.clone(), database: database.clone(), slot: candidate.run.slot },
-            run: candidate.run.clone(),
-            instance: candidate.instance.id.clone(),
-            resource: candidate.instance.resource.clone(),
-            read_from: candidate.read_from.clone(),
-            settings: settings.clone(),
-            deadline: now.saturating_add(candidate.source.completion_deadline(Kind::Dump)).unwrap_or(Timestamp::MAX),
-        })),
-    }
+        Task::Dump { database, settings } => (database.clone(), settings.clone()),
+    };
+    let dump = DumpId { source: source.id.clone(), database, slot: run.slot };
+    let within = source.completion_deadline(Kind::Dump);
+    let Some(read_from) = candidate.read_from.clone() else {
+        return Start::InDrill(DumpOfDrill { run, dump, settings, within });
+    };
+    Start::Now(Action::StartDump(Box::new(StartDump {
+        dump,
+        run,
+        instance: candidate.instance.id.clone(),
+        resource: candidate.instance.resource.clone(),
+        read_from,
+        settings,
+        deadline: now.saturating_add(within).unwrap_or(Timestamp::MAX),
+    })))
 }
 
 fn create_snapshot(
@@ -206,8 +242,15 @@ pub fn manual(
         return Err(Refusal::NotNow(Reason::Running { run: run.clone(), percent: None }));
     }
     let run = RunId { slot, kind: task.kind(), database: task.database().cloned(), attempt: 1 };
-    let candidate = Candidate { source, task, instance, read_from, run, due_at: now };
-    Ok(start(policy, &candidate, now))
+    // Whoever asks takes what there is; it is told of which moment that is.
+    let candidate = Candidate { source, task, instance, read_from, data_since: Timestamp::MIN, run, due_at: now };
+    match start(policy, &candidate, now) {
+        Start::Now(action) => Ok(action),
+        Start::InDrill(dump) => {
+            let due = DueInDrill { decision: 0, dump, data_since: candidate.data_since };
+            super::drill::manual_dump(policy, inventory, &due, now).map_err(Refusal::NotNow)
+        }
+    }
 }
 
 /// What the planner would do about one run that is under way: the part of the plan that a command waits with.

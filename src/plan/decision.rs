@@ -4,7 +4,9 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::id::{DatabaseName, InstanceId, Kind, RunId, Slot, SourceId};
+use super::drill::DrillReason;
+use crate::domain::drill::DrillId;
+use crate::domain::id::{DatabaseName, InstanceId, Kind, RunId, Slot, SnapshotId, SourceId};
 use crate::domain::inventory::Unseen;
 
 /// What was decided about one obligation.
@@ -49,6 +51,22 @@ pub enum Reason {
     Starts {
         /// The run.
         run: RunId,
+    },
+    /// A drill starts now, and makes the dump of what it restores.
+    StartsInDrill {
+        /// The run.
+        run: RunId,
+        /// The drill.
+        drill: DrillId,
+        /// The snapshot that is restored.
+        snapshot: SnapshotId,
+    },
+    /// The drill that has to make the dump does not start now.
+    WaitsForDrill {
+        /// The slot.
+        slot: Slot,
+        /// Why not.
+        why: DrillReason,
     },
     /// A run is being worked on.
     Running {
@@ -155,10 +173,12 @@ impl Reason {
             Reason::Satisfied { .. }
             | Reason::NotDueYet
             | Reason::Starts { .. }
+            | Reason::StartsInDrill { .. }
             | Reason::Running { .. }
             | Reason::Queued { .. }
             | Reason::NotListedYet { .. }
             | Reason::Suspended => false,
+            Reason::WaitsForDrill { why, .. } => why.is_trouble(),
             // RDS backs up every night, and for as long takes no other snapshot.
             Reason::InstanceNotReady { status, .. } => status != "backing-up",
             Reason::BackingOff { .. }
@@ -180,6 +200,10 @@ impl fmt::Display for Reason {
             Reason::Satisfied { slot } => write!(f, "slot {slot} is filled"),
             Reason::NotDueYet => f.write_str("no slot has come due yet"),
             Reason::Starts { run } => write!(f, "starts now as run {run}"),
+            Reason::StartsInDrill { run, drill, snapshot } => {
+                write!(f, "run {run} is taken from drill {drill} of snapshot {snapshot}, which starts now")
+            }
+            Reason::WaitsForDrill { slot, why } => write!(f, "slot {slot} waits for a drill of a snapshot: {why}"),
             Reason::Running { run, percent: Some(percent) } => write!(f, "run {run} is under way, {percent} %"),
             Reason::Running { run, percent: None } => write!(f, "run {run} is under way"),
             Reason::BackingOff { slot, failed, until, last_failure } => {
@@ -272,6 +296,8 @@ mod tests {
     #[case::starting(Reason::Starts { run: run() })]
     #[case::running(Reason::Running { run: run(), percent: Some(40) })]
     #[case::queued(Reason::Queued { slot: slot(), behind: Queue::SameSource })]
+    #[case::no_room_for_its_drill(Reason::WaitsForDrill { slot: slot(), why: DrillReason::Queued { limit: 1 } })]
+    #[case::after_another_dump(Reason::WaitsForDrill { slot: slot(), why: DrillReason::AfterDump(run()) })]
     #[case::not_listed_yet(Reason::NotListedYet { run: run(), finished_at: at("2026-11-22T03:05:00Z") })]
     #[case::switched_off_on_purpose(Reason::Suspended)]
     #[case::rds_makes_its_own_backup(Reason::InstanceNotReady { slot: slot(), status: "backing-up".to_owned(), replica: None })]
@@ -281,6 +307,8 @@ mod tests {
 
     #[rstest]
     #[case::failing(Reason::BackingOff { slot: slot(), failed: 1, until: slot().instant(), last_failure: None })]
+    #[case::nothing_to_drill(Reason::WaitsForDrill { slot: slot(), why: DrillReason::Impossible("no".to_owned()) })]
+    #[case::no_drills(Reason::WaitsForDrill { slot: slot(), why: DrillReason::Suspended })]
     #[case::missed(Reason::Missed { slot: slot(), deadline: at("2026-11-22T09:00:00Z") })]
     #[case::stopped(Reason::InstanceNotReady { slot: slot(), status: "stopped".to_owned(), replica: None })]
     #[case::lost(Reason::InstanceMissing)]

@@ -1,17 +1,19 @@
 //! Restore drills: which are due, which are done, and which instances of theirs have to go.
 
+mod dumps;
+mod reap;
 mod telling;
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::action::{Action, DrillPoint, ReapInstance, StartDrill};
+use super::action::{Action, DrillPoint, StartDrill};
+use super::backup::{Backups, DueInDrill};
 use super::points::of_source;
 use super::slot_clock::SlotClock;
 use crate::domain::drill::{DrillId, DrillPath, DrillRecord, DrillState, StoredDrill};
-use crate::domain::id::{DatabaseName, Kind, Slot, SourceId};
+use crate::domain::id::{DatabaseName, Kind, RunId, Slot, SourceId};
 use crate::domain::inventory::{Instance, Inventory, StoredDump, Unseen};
 use crate::domain::lease::LeaseId;
 use crate::domain::recovery_point::{Plane, RecoveryPoint};
@@ -20,6 +22,7 @@ use crate::policy::drill::{DrillPolicy, DrillSetup};
 use crate::policy::finding::Finding;
 use crate::policy::retry::Readiness;
 use crate::policy::{Policy, SourcePolicy};
+pub(super) use dumps::manual_dump;
 pub use telling::DrillStatus;
 
 /// How long after its drill's deadline an instance may stand: RDS takes some minutes to delete it.
@@ -74,8 +77,30 @@ pub enum DrillReason {
         /// How many there may be at once.
         limit: usize,
     },
+    /// A dump of the source is under way, and those that are due are made in drills: this one would come too early for the
+    /// next.
+    AfterDump(RunId),
     /// What must be known is not.
     Unseen(Unseen),
+}
+
+impl DrillReason {
+    /// Whether a person may have to act before anything that waits for the drill goes on.
+    #[must_use]
+    pub fn is_trouble(&self) -> bool {
+        match self {
+            DrillReason::Starts(_)
+            | DrillReason::Running(_)
+            | DrillReason::Done { .. }
+            | DrillReason::NotDueYet
+            | DrillReason::Queued { .. }
+            | DrillReason::AfterDump(_) => false,
+            DrillReason::Suspended
+            | DrillReason::BackingOff { .. }
+            | DrillReason::Impossible(_)
+            | DrillReason::Unseen(_) => true,
+        }
+    }
 }
 
 /// What was planned about drills.
@@ -87,30 +112,37 @@ pub(super) struct Drills {
     pub(super) wake_at: Vec<Timestamp>,
 }
 
-pub(super) fn plan_drills(policy: &Policy, inventory: &Inventory, points: &[RecoveryPoint], now: Timestamp) -> Drills {
+pub(super) fn plan_drills(
+    policy: &Policy,
+    inventory: &Inventory,
+    points: &[RecoveryPoint],
+    backups: &mut Backups,
+    now: Timestamp,
+) -> Drills {
     let mut drills = Drills { actions: Vec::new(), decisions: Vec::new(), findings: Vec::new(), wake_at: Vec::new() };
-    drills.actions.extend(reap(policy, inventory, now));
+    drills.actions.extend(reap::reap(policy, inventory, now));
+    dumps::wait_for_none(backups);
     let Some(setup) = &policy.drills else { return drills };
     let slots_now = SlotClock::of(policy, inventory).shows(now);
     let mut room = setup.instances_max.saturating_sub(standing(policy, inventory));
     for source in policy.sources.values() {
         let Some(wanted) = &source.drill else { continue };
         for path in &wanted.paths {
-            let view = View { policy, inventory, source, wanted, setup, path: *path, now, slots_now };
-            let (mut decision, action) = view.judge(of_source(points, &source.id));
-            match (action, room.checked_sub(1)) {
-                (Some(action), Some(left)) => {
-                    room = left;
-                    drills.actions.push(Action::Drill(Box::new(action)));
-                }
-                (Some(_), None) => decision.reason = DrillReason::Queued { limit: setup.instances_max },
+            let due = dumps::due_on(&backups.in_drills, source, *path);
+            let view = View { policy, inventory, source, wanted, setup, path: *path, due, now, slots_now };
+            let points = of_source(points, &source.id);
+            let mut judged = view.judge(points);
+            match (&judged.action, room.checked_sub(1)) {
+                (Some(_), Some(left)) => room = left,
+                (Some(_), None) => judged.is_put_off(DrillReason::Queued { limit: setup.instances_max }),
                 (None, _) => {}
             }
-            drills.wake_at.extend(decision.next_due_at);
-            if let DrillReason::BackingOff { until, .. } = decision.reason {
-                drills.wake_at.push(until);
-            }
-            drills.decisions.push(decision);
+            let reasons = view.reasons_of_dumps(points, &judged);
+            dumps::tell(&mut backups.decisions, reasons);
+            drills.wake_at.extend(judged.decision.next_due_at);
+            drills.wake_at.extend(judged.tried_again_at());
+            drills.actions.extend(judged.action.map(|action| Action::Drill(Box::new(action))));
+            drills.decisions.push(judged.decision);
         }
     }
     drills.findings = telling::findings(policy, inventory, &drills.decisions);
@@ -128,6 +160,17 @@ pub fn manual(
     (source, path): (&SourceId, DrillPath),
     now: Timestamp,
 ) -> Result<Action, DrillReason> {
+    by_hand(policy, inventory, points, (source, path), Vec::new(), now).map(|start| Action::Drill(Box::new(start)))
+}
+
+fn by_hand(
+    policy: &Policy,
+    inventory: &Inventory,
+    points: &[RecoveryPoint],
+    (source, path): (&SourceId, DrillPath),
+    due: Vec<&DueInDrill>,
+    now: Timestamp,
+) -> Result<StartDrill, DrillReason> {
     let nothing = |what: &str| DrillReason::Impossible(what.to_owned());
     let source = policy.sources.get(source).ok_or_else(|| nothing("there is no such source"))?;
     let wanted = source.drill.as_ref().ok_or_else(|| nothing("its policy has no `drill`"))?;
@@ -145,13 +188,20 @@ pub fn manual(
         return Err(DrillReason::Running(running.record.id()));
     }
     let slots_now = SlotClock::of(policy, inventory).shows(now);
-    let view = View { policy, inventory, source, wanted, setup, path, now, slots_now };
+    let view = View { policy, inventory, source, wanted, setup, path, due, now, slots_now };
     // Two in one second would be one.
     let is_taken = |slot: &Slot| store.drills.iter().any(|own| own.record.id() == view.drill(*slot));
     let asked = Slot::at(slots_now);
     let drill = view.drill(asked.and_following().find(|slot| !is_taken(slot)).unwrap_or(asked));
-    let action = view.start(of_source(points, &source.id), drill, None)?;
-    Ok(Action::Drill(Box::new(action)))
+    view.start(of_source(points, &source.id), drill, None)
+}
+
+/// What was judged about one path of one source.
+struct Judged {
+    decision: DrillDecision,
+    action: Option<StartDrill>,
+    /// Why the dumps that are due wait, where no drill starts for them.
+    dumps_wait: DrillReason,
 }
 
 /// One path of one source.
@@ -162,6 +212,8 @@ struct View<'a> {
     wanted: &'a DrillPolicy,
     setup: &'a DrillSetup,
     path: DrillPath,
+    /// Dumps that are due, and that a drill along this path has to make.
+    due: Vec<&'a DueInDrill>,
     now: Timestamp,
     /// What the clock shows by which slots come due.
     slots_now: Timestamp,
@@ -172,7 +224,7 @@ impl View<'_> {
         DrillId { source: self.source.id.clone(), slot, path: self.path }
     }
 
-    fn judge(&self, points: &[RecoveryPoint]) -> (DrillDecision, Option<StartDrill>) {
+    fn judge(&self, points: &[RecoveryPoint]) -> Judged {
         let schedule = &self.wanted.schedule;
         let due = schedule.latest_due(self.slots_now);
         let next = schedule.next_after(due.map_or(self.slots_now, Slot::instant));
@@ -188,8 +240,8 @@ impl View<'_> {
         let store = match self.inventory.store(&self.source.id) {
             Ok(store) => store,
             Err(unseen) => {
-                decision.reason = DrillReason::Unseen(unseen);
-                return (decision, None);
+                decision.reason = DrillReason::Unseen(unseen.clone());
+                return Judged { decision, action: None, dumps_wait: DrillReason::Unseen(unseen) };
             }
         };
         // A slot in the future was filled while the clock was wrong: it must not silence the schedule until then.
@@ -214,14 +266,21 @@ impl View<'_> {
             },
         };
         decision.reason = reason;
-        (decision, action)
+        self.or_for_dumps(points, store, decision, action)
     }
 
     fn attempt(&self, points: &[RecoveryPoint], own: &[&StoredDrill], slot: Slot) -> Result<StartDrill, DrillReason> {
         if let Some(running) = own.iter().find(|stored| is_worked_on(self.inventory, stored)) {
             return Err(DrillReason::Running(running.record.id()));
         }
+        self.no_dump_is_open()?;
         let before = own.iter().find(|stored| stored.record.slot == slot).copied();
+        self.may_retry(before)?;
+        self.start(points, self.drill(slot), before)
+    }
+
+    /// Applies back-off after an attempt at the same drill that came to no verdict.
+    fn may_retry(&self, before: Option<&StoredDrill>) -> Result<(), DrillReason> {
         if let Some(StoredDrill { record, .. }) = before {
             // A drill that a dead process left is no failure the first time: it is done again at once.
             let (failed, ended_at, error) = match &record.state {
@@ -235,7 +294,7 @@ impl View<'_> {
                 return Err(DrillReason::BackingOff { until, error });
             }
         }
-        self.start(points, self.drill(slot), before)
+        Ok(())
     }
 
     fn start(
@@ -250,9 +309,12 @@ impl View<'_> {
         let attempt = before.map_or(1, |stored| stored.record.attempt.saturating_add(1));
         let deadline = self.now.saturating_add(self.wanted.completion_deadline).unwrap_or(Timestamp::MAX);
         let lease = LeaseId::for_drill(&self.policy.snapshot_prefix, &drill, attempt);
-        let expires_at = deadline.saturating_add(EXPIRES_AFTER).unwrap_or(Timestamp::MAX);
-        let marks = tags::for_lease(&self.policy.installation, &lease, &drill, &instance.resource, expires_at);
         let point = self.point(points, instance)?;
+        let dumps = self.dumps_of(&point);
+        let dumped_by =
+            dumps.iter().fold(deadline, |by, dump| by.saturating_add(dump.within).unwrap_or(Timestamp::MAX));
+        let expires_at = dumped_by.saturating_add(EXPIRES_AFTER).unwrap_or(Timestamp::MAX);
+        let marks = tags::for_lease(&self.policy.installation, &lease, &drill, &instance.resource, expires_at);
         let known_by = match &point {
             DrillPoint::Snapshot { data_of, .. } => *data_of,
             DrillPoint::Latest | DrillPoint::Dumps(_) => Timestamp::MAX,
@@ -274,6 +336,7 @@ impl View<'_> {
             setup: self.setup.clone(),
             poll_interval: self.policy.cadence.poll_interval,
             deadline,
+            dumps,
             drill,
         })
     }
@@ -290,8 +353,10 @@ impl View<'_> {
                 };
                 let newest = points.iter().filter(of_instance).max_by_key(|point| point.created_at);
                 let found = newest.and_then(|point| Some((point.id.parse().ok()?, point.created_at?)));
-                let (snapshot, data_of) =
-                    found.ok_or_else(|| DrillReason::Impossible("there is no good snapshot".to_owned()))?;
+                let (snapshot, data_of) = found.ok_or_else(|| {
+                    let why = dumps::newest_bad(points, &instance.resource, None);
+                    DrillReason::Impossible(format!("there is no good snapshot{}", why.unwrap_or_default()))
+                })?;
                 Ok(DrillPoint::Snapshot { snapshot, data_of })
             }
             DrillPath::Pitr if instance.automated_backup_days == 0 => {
@@ -354,50 +419,6 @@ fn standing(policy: &Policy, inventory: &Inventory) -> usize {
     instances_standing(policy, inventory).max(inventory.drills_in_flight.len())
 }
 
-/// Instances of drills on which nobody works any more.
-///
-/// What its name does not say to be ours is none of these. Beyond that it takes a mark of ours on the instance, or a record
-/// in the store that names it: RDS shows tags late, and records can be lost.
-fn reap(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Vec<Action> {
-    let Ok(instances) = &inventory.instances else { return Vec::new() };
-    let sources: BTreeSet<&str> = policy.sources.values().map(|source| source.instance.as_str()).collect();
-    let mut actions = Vec::new();
-    for instance in instances {
-        let installation = &policy.installation;
-        // Where the prefix was changed since, its own mark says whose it is.
-        let of_old_prefix = || {
-            let lease: LeaseId = instance.id.as_str().parse().ok()?;
-            tags::prove_lease(&instance.tags, installation, &lease).then_some(lease)
-        };
-        let Some(lease) = LeaseId::of(&policy.snapshot_prefix, &instance.id).or_else(of_old_prefix) else { continue };
-        let is_anothers = !tags::may_be_lease(&instance.tags, installation, &lease);
-        if is_anothers || sources.contains(instance.id.as_str()) || instance.status == "deleting" {
-            continue;
-        }
-        let named_by =
-            inventory.stores.values().flat_map(|store| store.iter()).find_map(|store| {
-                store.drills.iter().find(|stored| stored.record.instances().any(|own| *own == lease))
-            });
-        let marked = tags::prove_lease(&instance.tags, installation, &lease);
-        let source = named_by.map(|stored| stored.record.source.clone());
-        let source = source.or_else(|| instance.tags.get(tags::SOURCE)?.parse().ok());
-        let is_over = match named_by {
-            Some(stored) => !(stored.record.instance == lease && is_worked_on(inventory, stored)),
-            // Its record is not seen, or lost: whoever works on it has ended by then.
-            None => marked && has_expired(instance, now),
-        };
-        if let (Some(source), true) = (source, is_over) {
-            actions.push(Action::Reap(ReapInstance { source, lease }));
-        }
-    }
-    actions
-}
-
-fn has_expired(instance: &Instance, now: Timestamp) -> bool {
-    let expires: Option<Timestamp> = instance.tags.get(tags::EXPIRES).and_then(|text| text.parse().ok());
-    expires.is_some_and(|expires| expires <= now)
-}
-
 impl fmt::Display for DrillDecision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} drill by {}: {}", self.source, self.path, self.reason)
@@ -416,6 +437,9 @@ impl fmt::Display for DrillReason {
             DrillReason::Impossible(what) => f.write_str(what),
             DrillReason::Queued { limit } => {
                 write!(f, "waits until fewer instances of drills stand than `drills.instances_max`, {limit}")
+            }
+            DrillReason::AfterDump(run) => {
+                write!(f, "waits until run {run} has ended, for dumps that are due then are made of what it restores")
             }
             DrillReason::Unseen(unseen) => write!(f, "not seen: {}", unseen.0),
         }

@@ -80,6 +80,7 @@ fn own_snapshot(
         resource: snapshot.resource.clone(),
         slot,
         run: None,
+        from_snapshot: None,
         plane,
         region: region.clone(),
         // RDS dates no snapshot that has failed; it is as old as what it was to fill, and counts as nothing anyway.

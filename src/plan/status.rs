@@ -8,7 +8,7 @@ use super::decision::{Decision, Reason};
 use super::drill::DrillStatus;
 use super::points::of_source;
 use super::verify::Readings;
-use crate::domain::id::{DatabaseName, InstanceId, Kind, RegionName, SourceId};
+use crate::domain::id::{DatabaseName, InstanceId, Kind, RegionName, SnapshotId, SourceId};
 use crate::domain::inventory::{Inventory, Unseen};
 use crate::domain::recovery_point::{Plane, RecoveryPoint};
 use crate::policy::finding::{Finding, Severity};
@@ -98,6 +98,9 @@ pub struct WayBack {
     /// What is restored from; absent for point-in-time recovery.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// The snapshot that a dump was taken from, where a drill has made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_snapshot: Option<SnapshotId>,
     /// The region that it is restored in; absent where that is the instance's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<RegionName>,
@@ -132,7 +135,8 @@ fn source_status(source: &SourcePolicy, inventory: &Inventory, plan: &Plan) -> S
     let instance = inventory.instance(&source.instance).ok().flatten();
     let decisions = plan.decisions.iter().filter(|decision| decision.source == source.id);
     let pitr = instance.and_then(|instance| instance.latest_restorable_at);
-    let pitr = pitr.map(|to| WayBack { path: "pitr", database: None, to, from: None, region: None });
+    let pitr =
+        pitr.map(|to| WayBack { path: "pitr", database: None, to, from: None, from_snapshot: None, region: None });
     let newest = newest_points(source, plan).into_iter().filter_map(to_way_back);
     SourceStatus {
         source: source.id.clone(),
@@ -191,6 +195,7 @@ fn to_way_back(point: &RecoveryPoint) -> Option<WayBack> {
         database: point.database.clone(),
         to: point.created_at?,
         from: Some(point.id.clone()),
+        from_snapshot: point.from_snapshot.clone(),
         region: (point.plane == Plane::Replica).then(|| point.region.clone()),
     })
 }

@@ -13,7 +13,7 @@ use tracing::Instrument;
 use crate::collect::OwnWork;
 use crate::domain::id::{DatabaseName, RunId, SourceId};
 use crate::domain::progress::{Progress, ProgressCount};
-use crate::execute::{Executor, Outcome};
+use crate::execute::{DumpEnd, Executor, Outcome};
 use crate::plan::action::{Action, Subject};
 use crate::policy::prune::CYCLE;
 
@@ -27,6 +27,16 @@ const BACK_OFF_MAX: Duration = Duration::from_hours(1);
 pub(super) enum Done {
     Outcome(Outcome),
     Panicked,
+}
+
+impl Done {
+    /// What came of the action itself, and of the dumps that it made besides.
+    pub(super) fn without_dumps(self) -> (Done, Vec<DumpEnd>) {
+        match self {
+            Done::Outcome(Outcome::WithDumps { drill, dumps }) => (Done::Outcome(*drill), dumps),
+            done @ (Done::Outcome(_) | Done::Panicked) => (done, Vec::new()),
+        }
+    }
 }
 
 /// A dump's progress since it was last told.
@@ -86,6 +96,7 @@ impl InFlight {
         OwnWork {
             in_flight: self.runs(),
             drills_in_flight: drills_in_flight.collect(),
+            in_drills: self.in_drills(),
             deleted_lately: self.deletions.len(),
         }
     }
@@ -94,6 +105,14 @@ impl InFlight {
         let actions = self.running.values().map(|running| &running.action);
         let works = actions.filter(|action| !matches!(action, Action::AbortUpload(_) | Action::Sweep(_)));
         works.filter_map(|action| Some((action.source().clone(), action.run()?.clone()))).collect()
+    }
+
+    /// Dumps that drills make, from when the drill begins.
+    fn in_drills(&self) -> BTreeSet<(SourceId, RunId)> {
+        let actions = self.running.values().map(|running| &running.action);
+        let drills = actions.filter_map(|action| if let Action::Drill(start) = action { Some(start) } else { None });
+        let dumps = drills.flat_map(|start| &start.dumps);
+        dumps.map(|dump| (dump.dump.source.clone(), dump.run.clone())).collect()
     }
 
     /// Whether nothing is under way.

@@ -98,7 +98,9 @@ fn log_point(action: &Action, outcome: &Outcome) {
         Outcome::DrillEnded(record) => log_drill(record),
         Outcome::Reaped => tracing::info!(source.id = %source, "{action}: done"),
         Outcome::Stopped => tracing::info!(source.id = %source, "{action}: stopped, the next start goes on"),
-        Outcome::RunEnded(_)
+        // Told one by one.
+        Outcome::WithDumps { .. }
+        | Outcome::RunEnded(_)
         | Outcome::SnapshotBegun
         | Outcome::UploadAborted
         | Outcome::Deferred { .. }

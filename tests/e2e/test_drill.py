@@ -248,7 +248,7 @@ def test_a_daemon_that_is_killed_in_a_drill_leaves_no_instance_and_comes_to_the_
                 daemon.wait_for(lambda: reached(case) == phase, "its server has answered", seconds=SECONDS)
                 daemon.kill()
         elif phase == "verified":
-            daemon.wait_for(lambda: reached(case) == phase, "it is looked at", seconds=SECONDS)
+            daemon.wait_for(lambda: case.calls("DeleteDBInstance"), "it is deleted", seconds=SECONDS)
         daemon.kill()
     again = strongroom.start()
     if phase != "verified":

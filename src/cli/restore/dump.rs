@@ -285,7 +285,13 @@ impl Dump {
         let RestoreRequest { manifest, server, target, .. } = request;
         let Endpoint { host, port } = &server.endpoint;
         let mut lines = vec![
-            format!("dump      {}, data of {}", manifest.dump, text::utc(manifest.snapshot_at)),
+            match &manifest.from_snapshot {
+                Some(snapshot) => {
+                    let moment = text::utc(manifest.snapshot_at);
+                    format!("dump      {}, data of {moment}, that of snapshot {snapshot}", manifest.dump)
+                }
+                None => format!("dump      {}, data of {}", manifest.dump, text::utc(manifest.snapshot_at)),
+            },
             format!(
                 "          {} rows in {} tables, {} stored, engine {}",
                 manifest.rows,

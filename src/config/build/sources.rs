@@ -11,10 +11,11 @@ use crate::config::diagnosis::{Diagnosis, join};
 use crate::config::environment::Environment;
 use crate::config::nearest::nearest;
 use crate::config::{raw, secret};
+use crate::domain::drill::DrillPath;
 use crate::domain::id::{DatabaseName, InstanceId, SourceId};
 use crate::domain::lease::LeaseId;
 use crate::policy::schedule::{Schedule, parse_zone};
-use crate::policy::{Obligation, SourcePolicy, Task};
+use crate::policy::{DumpFrom, Obligation, SourcePolicy, Task};
 use crate::ports::credentials::LoginRef;
 
 /// RDS's limit of days (RDS API reference, `BackupRetentionPeriod`).
@@ -59,12 +60,12 @@ pub(super) fn build(
         let reads = if dumps { Some("dumps") } else { template.drill.as_ref().map(|_| "drills") };
         let databases = databases(&key, source, reads, diagnosis);
         let login = login(&key, source, reads, environment, diagnosis);
-        let dump_from = dump_from(&key, source, dumps, diagnosis);
+        let dump_from = dump_from(&key, source, template, diagnosis);
         let (Some(id), Some(instance), Some(zone), Some(dump_from)) = (id, instance, zone, dump_from) else { continue };
         if let Some(login) = login {
             sources.logins.insert(id.clone(), login);
         }
-        let obligations = obligations(&id, template, &databases, source.suspend, &zone, diagnosis);
+        let obligations = obligations(&id, (template, &dump_from), &databases, source.suspend, &zone, diagnosis);
         let dump_settings = template.dump.as_ref().map(|(_, settings)| settings.clone());
         let drill = template.drill.as_ref();
         let drill = drill.and_then(|drill| drills::of_source(&id, drill, &databases, source.suspend, &zone, diagnosis));
@@ -192,23 +193,51 @@ fn databases(
     distinct(&key, names, "list each database once", diagnosis)
 }
 
-/// `Some(None)`: dumps are read from the instance itself.
+/// The word for dumps of what a drill has restored. No replica is called so here.
+const DRILL: &str = "drill";
+
 fn dump_from(
     source_key: &str,
     source: &raw::Source,
-    dumps: bool,
+    template: &PolicyTemplate,
     diagnosis: &mut Diagnosis,
-) -> Option<Option<InstanceId>> {
+) -> Option<DumpFrom> {
     let key = format!("{source_key}.dump_from");
-    let Some(given) = &source.dump_from else { return Some(None) };
-    if !dumps {
+    let Some(given) = &source.dump_from else { return Some(DumpFrom::Instance) };
+    if template.dump.is_none() {
         diagnosis.note(&key, "not used: the policy of this source makes no dumps");
+    }
+    if given.eq_ignore_ascii_case(DRILL) {
+        return (template.dump.is_none() || can_be_drilled(&key, source, template, diagnosis))
+            .then_some(DumpFrom::Drill);
     }
     if source.instance.as_ref().is_some_and(|instance| instance.eq_ignore_ascii_case(given)) {
         diagnosis.report(&key, "this is the source's instance itself", "name a replica of it, or leave it out");
         return None;
     }
-    diagnosis.parsed(&key, given.to_ascii_lowercase().parse(), "write the identifier of an instance").map(Some)
+    let replica = given.to_ascii_lowercase().parse();
+    diagnosis.parsed(&key, replica, "write the identifier of an instance, or \"drill\"").map(DumpFrom::Replica)
+}
+
+/// Whether the policy has snapshots, and drills that restore them: nothing else would ever make the dumps.
+fn can_be_drilled(key: &str, source: &raw::Source, template: &PolicyTemplate, diagnosis: &mut Diagnosis) -> bool {
+    let policy = join("policies", source.policy.as_deref().unwrap_or_default());
+    let drills = template.drill.as_ref().map(|drill| drill.paths.contains(&DrillPath::Snapshot));
+    let (lack, mend) = match (&template.snapshot, drills) {
+        (Some(_), Some(true)) => return true,
+        (None, _) => (
+            "the policy of this source makes no snapshots for a drill to restore",
+            format!("give `{policy}` a `snapshot`"),
+        ),
+        (Some(_), None) => ("the policy of this source has no drills", format!("give `{policy}` a `drill`")),
+        (Some(_), Some(false)) => {
+            ("the drills of this source restore no snapshots", format!("name \"snapshot\" in `{policy}.drill.paths`"))
+        }
+    };
+    if !diagnosis.doubts(&policy) {
+        diagnosis.report(key, lack, format!("{mend}, or leave `dump_from` out"));
+    }
+    false
 }
 
 fn login(
@@ -236,7 +265,7 @@ fn login(
 
 fn obligations(
     source: &SourceId,
-    template: &PolicyTemplate,
+    (template, dump_from): (&PolicyTemplate, &DumpFrom),
     databases: &[DatabaseName],
     suspended: bool,
     zone: &TimeZone,
@@ -255,7 +284,7 @@ fn obligations(
         let Some(schedule) = diagnosis.parsed(&join("sources", source.as_str()), schedule, "") else { continue };
         let Keeping { retention, replica_retention, copies } = keeping.in_zone(zone);
         obligations.push(Obligation {
-            schedule: schedule.with_jitter(timing.jitter, &jitter_key(source, &task)),
+            schedule: schedule.with_jitter(timing.jitter, &jitter_key(source, &task, dump_from)),
             task,
             retry: timing.retry,
             start_deadline: timing.start_deadline,
@@ -270,8 +299,10 @@ fn obligations(
 }
 
 /// What a share of jitter follows from: it must never change, or all start times would.
-fn jitter_key(source: &SourceId, task: &Task) -> String {
+fn jitter_key(source: &SourceId, task: &Task, dump_from: &DumpFrom) -> String {
     match task.database() {
+        // One drill makes the dumps of all databases: they come due together.
+        Some(_) if *dump_from == DumpFrom::Drill => format!("{source}/{}", task.kind()),
         Some(database) => format!("{source}/{}/{database}", task.kind()),
         None => format!("{source}/{}", task.kind()),
     }

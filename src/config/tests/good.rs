@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::*;
 use crate::policy::recover::RecoverPolicy;
 use crate::policy::retention::Retention;
-use crate::policy::{DEFAULT_COMPLETION_DEADLINE, Obligation, SnapshotCopies, Task};
+use crate::policy::{DEFAULT_COMPLETION_DEADLINE, DumpFrom, Obligation, SnapshotCopies, Task};
 
 const LEDGER: &[(&str, &str)] = &[("LEDGER_PASSWORD", "x")];
 
@@ -60,8 +60,8 @@ fn every_key_reaches_the_policy_and_its_part() {
             writeln!(seen, "    kept in {region} (key {kms_key:?}) {}", in_words(retention)).unwrap();
         }
     }
-    let from = config.policy.sources.values().filter_map(|source| Some((&source.id, source.dump_from.as_ref()?)));
-    from.for_each(|(id, replica)| writeln!(seen, "{id} is dumped from {replica:?}").unwrap());
+    let from = config.policy.sources.values().filter(|source| source.dump_from != DumpFrom::Instance);
+    from.for_each(|source| writeln!(seen, "{} is dumped from {:?}", source.id, source.dump_from).unwrap());
     writeln!(seen, "{:#?}\n{:#?}", config.policy.destination.replica, config.policy.prune).unwrap();
     writeln!(seen, "{:#?}", config.policy.verify).unwrap();
     writeln!(seen, "{:#?}", config.logins).unwrap();

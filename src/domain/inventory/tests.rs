@@ -2,6 +2,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::domain::id::Kind;
+use crate::domain::id::Slot;
 use crate::domain::recovery_point::PointState;
 use crate::testing::{at, dump, inventory, policy, snapshot, store, stored_dump, verified};
 

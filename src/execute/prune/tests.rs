@@ -137,6 +137,7 @@ fn told(outcome: &Outcome) -> String {
         | Outcome::DumpCopied { .. }
         | Outcome::Verified(_)
         | Outcome::DrillEnded(_)
+        | Outcome::WithDumps { .. }
         | Outcome::Reaped => panic!("{outcome:?}"),
     }
 }

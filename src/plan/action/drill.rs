@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::dump::DumpOfDrill;
 use crate::domain::drill::{Assertion, DrillId, StoredDrill};
 use crate::domain::id::{DatabaseName, InstanceId, ResourceId, SnapshotId, SourceId};
 use crate::domain::inventory::{Endpoint, StoredDump};
@@ -47,8 +48,10 @@ pub struct StartDrill {
     pub setup: DrillSetup,
     /// Between two looks at the instance.
     pub poll_interval: SignedDuration,
-    /// When it must have ended.
+    /// When it must have come to what it finds.
     pub deadline: Timestamp,
+    /// Dumps that are then made of what was restored, one after the other.
+    pub dumps: Vec<DumpOfDrill>,
 }
 
 /// What a drill restores.
@@ -95,6 +98,7 @@ impl fmt::Display for StartDrill {
                 write!(f, "dumps {}", dumps.join(", "))?;
             }
         }
-        write!(f, " as {}", self.lease)
+        write!(f, " as {}", self.lease)?;
+        self.dumps.iter().try_for_each(|dump| write!(f, ", and {dump}"))
     }
 }

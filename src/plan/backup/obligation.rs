@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::running;
-use crate::domain::id::{ATTEMPT_MAX, ResourceId, RunId, Slot};
+use crate::domain::id::{ATTEMPT_MAX, Kind, ResourceId, RunId, Slot};
 use crate::domain::inventory::{Endpoint, Instance, Inventory, SourceStore, Unseen};
 use crate::domain::key::DumpId;
 use crate::domain::recovery_point::{Plane, RecoveryPoint};
@@ -12,7 +12,7 @@ use crate::plan::action::ReadFrom;
 use crate::plan::decision::{Decision, Freshness, Reason};
 use crate::plan::slot_clock::SlotClock;
 use crate::policy::retry::Readiness;
-use crate::policy::{Obligation, Policy, SourcePolicy, Task};
+use crate::policy::{DumpFrom, Obligation, Policy, SourcePolicy, Task};
 
 /// A point that is not listed this long after its run has succeeded is not there.
 const SETTLING: SignedDuration = SignedDuration::from_mins(15);
@@ -23,7 +23,10 @@ pub(super) struct Candidate<'a> {
     pub(super) source: &'a SourcePolicy,
     pub(super) task: &'a Task,
     pub(super) instance: &'a Instance,
-    pub(super) read_from: ReadFrom,
+    /// `None`: in a drill.
+    pub(super) read_from: Option<ReadFrom>,
+    /// What data would not be of the slot any more, but of the one before.
+    pub(super) data_since: Timestamp,
     pub(super) run: RunId,
     pub(super) due_at: Timestamp,
 }
@@ -146,7 +149,9 @@ fn attempt<'a>(
     }
     let run =
         RunId { slot, kind: obligation.task.kind(), database: obligation.task.database().cloned(), attempt: number };
-    Ok(Candidate { source, task: &obligation.task, instance, read_from, run, due_at: start_at })
+    let before = start_at.saturating_sub(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MIN);
+    let data_since = obligation.schedule.latest_due(before).map_or(Timestamp::MIN, Slot::instant);
+    Ok(Candidate { source, task: &obligation.task, instance, read_from, data_since, run, due_at: start_at })
 }
 
 /// The slot, or the first second after it whose manifest's key is free.
@@ -221,13 +226,14 @@ fn may_retry(obligation: &Obligation, attempts: &[&RunRecord], slot: Slot, now: 
     }
 }
 
-/// The instance and its endpoint, if a run of the task could start on it now.
+/// The instance and where it is read, if a run of the task could start on it now; a drill looks at the instance, too, before
+/// it restores a snapshot.
 pub(super) fn startable<'a>(
     inventory: &'a Inventory,
     source: &SourcePolicy,
     task: &Task,
     slot: Slot,
-) -> Result<(&'a Instance, ReadFrom), Reason> {
+) -> Result<(&'a Instance, Option<ReadFrom>), Reason> {
     let instance = startable_at_all(inventory, source, task)?;
     let ready = match task {
         Task::Snapshot => {
@@ -243,7 +249,7 @@ pub(super) fn startable<'a>(
     }
 }
 
-/// Where a task reads: on the instance itself, unless dumps are to come from a replica.
+/// Where a task reads: on the instance itself, unless dumps are to come from a replica; `None`: out of a drill.
 fn read_from(
     inventory: &Inventory,
     source: &SourcePolicy,
@@ -251,15 +257,18 @@ fn read_from(
     slot: Slot,
     instance: &Instance,
     endpoint: &Endpoint,
-) -> Result<ReadFrom, Reason> {
+) -> Result<Option<ReadFrom>, Reason> {
+    let from = |instance: &Instance, endpoint: &Endpoint, replica_of| {
+        let (instance, endpoint) = (instance.id.clone(), endpoint.clone());
+        Some(ReadFrom { instance, endpoint, replica_of, restored: None })
+    };
     let Some(replica) = replica(inventory, source, task)? else {
-        return Ok(ReadFrom { instance: instance.id.clone(), endpoint: endpoint.clone(), replica_of: None });
+        let in_drill = source.dump_from == DumpFrom::Drill && task.kind() == Kind::Dump;
+        return Ok(if in_drill { None } else { from(instance, endpoint, None) });
     };
     let id = replica.id.clone();
     match (&replica.endpoint, replica.serves()) {
-        (Some(there), true) => {
-            Ok(ReadFrom { instance: id, endpoint: there.clone(), replica_of: Some(endpoint.clone()) })
-        }
+        (Some(there), true) => Ok(from(replica, there, Some(endpoint.clone()))),
         (_, _) => Err(Reason::InstanceNotReady { slot, status: replica.status.clone(), replica: Some(id) }),
     }
 }
@@ -272,7 +281,7 @@ fn replica<'a>(inventory: &'a Inventory, source: &SourcePolicy, task: &Task) -> 
     if let Some(of) = own.and_then(|own| own.replica_of.clone()) {
         return Err(Reason::InstanceIsReplica { of });
     }
-    let Some(id) = &source.dump_from else { return Ok(None) };
+    let Some(id) = source.dump_from.replica() else { return Ok(None) };
     let found = inventory.instance(id).map_err(Reason::Unseen)?;
     let replica = found.ok_or_else(|| Reason::ReplicaMissing { replica: id.clone() })?;
     if replica.replica_of.as_deref() == Some(source.instance.as_str()) {

@@ -64,7 +64,8 @@ pub(super) fn advance_all(policy: &Policy, inventory: &Inventory, now: Timestamp
         let Ok(store) = inventory.store(&source.id) else { continue };
         for stored in &store.runs {
             let running = stored.record.state == RunState::Running;
-            if running && !inventory.in_flight.contains(&(source.id.clone(), stored.record.run.clone())) {
+            let own = (source.id.clone(), stored.record.run.clone());
+            if running && !inventory.in_flight.contains(&own) && !inventory.in_drills.contains(&own) {
                 actions.extend(match stored.record.run.kind {
                     Kind::Snapshot => advance_snapshot(policy, source, stored, inventory, now),
                     Kind::Dump => close_if_left(source, stored, store),

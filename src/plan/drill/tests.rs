@@ -1,5 +1,7 @@
 //! Which drills start, and which instances go.
 
+mod dumps;
+
 use rstest::rstest;
 
 use super::*;
@@ -7,6 +9,7 @@ use crate::domain::drill::{DRILL_RECORD_VERSION, Phase, Reached};
 use crate::domain::inventory::Complete;
 use crate::domain::run::{OwnerState, ProcessIdentity};
 use crate::domain::tags::Tags;
+use crate::plan::backup::plan_backups;
 use crate::testing::{at, inventory, now, policy as promises, with_drills};
 
 /// The quarter's slot before now.
@@ -80,7 +83,8 @@ fn marks(lease: &LeaseId, expires_at: Timestamp) -> Tags {
 
 fn planned(policy: &Policy, inventory: &Inventory) -> Drills {
     let points = crate::plan::points::recovery_points(policy, inventory);
-    plan_drills(policy, inventory, &points, now())
+    let mut backups = plan_backups(policy, inventory, &points, now());
+    plan_drills(policy, inventory, &points, &mut backups, now())
 }
 
 fn only_reason(policy: &Policy, inventory: &Inventory) -> String {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::inventory::Endpoint;
+use crate::policy::DumpFrom;
 
 fn endpoint(host: &str) -> Endpoint {
     Endpoint { host: host.to_owned(), port: 5432 }
@@ -11,7 +12,7 @@ fn endpoint(host: &str) -> Endpoint {
 fn world() -> World {
     let mut world = World::new();
     for source in world.policy.sources.values_mut() {
-        source.dump_from = Some("accounts-replica".parse().unwrap());
+        source.dump_from = DumpFrom::Replica("accounts-replica".parse().unwrap());
     }
     world
 }
