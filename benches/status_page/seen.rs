@@ -137,17 +137,17 @@ impl Look<'_> {
         }
         let monthly = self.owed(Kind::Dump)?.schedule.slots_until(self.now, 12);
         for (age, slot) in monthly.iter().rev().enumerate() {
-            let is_running = age == 0 && self.index % 97 == 3;
-            let mut run = self.run(Kind::Dump, *slot, false)?;
-            if is_running {
-                run.record.state = RunState::Running;
-                run.record.started_at = self.now - MINUTE * 25;
-                runs.push(run);
-                continue;
-            }
+            let run = self.run(Kind::Dump, *slot, false)?;
             let is_bad = self.trouble == Trouble::BadDump && age == 0;
             dumps.push(self.dump(*slot, &run, age, Plane::Primary, is_bad)?);
             replica.push(self.dump(*slot, &run, age, Plane::Replica, false)?);
+            runs.push(run);
+        }
+        if self.index % 97 == 3 {
+            // Somebody has asked for another dump.
+            let began_at = self.now - MINUTE * 25;
+            let mut run = self.run(Kind::Dump, Slot::at(began_at), false)?;
+            (run.record.started_at, run.record.state) = (began_at, RunState::Running);
             runs.push(run);
         }
         let store = SourceStore {

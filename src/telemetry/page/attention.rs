@@ -78,7 +78,7 @@ fn tasks<'a>(status: &'a Status, one: Option<&SourceId>) -> Vec<Task<'a>> {
         text: format!("Could not be seen, so nothing is decided by it: {unseen}"),
         commands: vec!["strongroom check --online".to_owned()],
     });
-    let own = status.sources.iter().flat_map(of_source);
+    let own = status.sources.iter().flat_map(|source| of_source(source, status.unseen.is_empty()));
     let findings = status.findings.iter().map(of_finding);
     let all = unseen.chain(own).chain(findings);
     // On the page of one source also what concerns all of them.
@@ -89,12 +89,17 @@ fn tasks<'a>(status: &'a Status, one: Option<&SourceId>) -> Vec<Task<'a>> {
     tasks
 }
 
-fn of_source(source: &SourceStatus) -> Vec<Task<'_>> {
+fn of_source(source: &SourceStatus, all_seen: bool) -> Vec<Task<'_>> {
     let id = &source.source;
     let nothing = source.restorable.is_empty().then(|| Task {
         severity: Severity::Critical,
         source: Some(id),
-        text: "There is nothing to restore it from: make a backup now.".to_owned(),
+        text: match all_seen {
+            true => "There is nothing to restore it from: make a backup now.".to_owned(),
+            false => {
+                "Nothing to restore it from was seen; but not everything could be seen: see to that first.".to_owned()
+            }
+        },
         commands: vec![format!("strongroom diagnose {id}"), format!("strongroom backup snapshot {id}")],
     });
     nothing.into_iter().chain(source.obligations.iter().filter_map(|own| of_obligation(id, own))).collect()

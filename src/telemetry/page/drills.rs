@@ -11,8 +11,8 @@ use crate::telemetry::words;
 
 /// Width of a bar in its own units.
 const WIDTH: i64 = 1000;
-/// Width of the line of the target.
-const LINE: i64 = 4;
+/// Room beside the longest bar, in parts of it, so that a target as long as that can be seen.
+const MARGIN: i64 = 25;
 
 /// All paths of a source.
 pub(super) fn section(source: &SourceStatus, now: Timestamp) -> Markup {
@@ -99,6 +99,7 @@ fn chart(own: &DrillView) -> Markup {
     let total = |phases: &[PhaseTime]| phases.iter().map(|time| time.seconds).sum::<i64>();
     let longest =
         timed.iter().map(|(_, phases)| total(phases)).chain(own.recovery_seconds_max).max().unwrap_or(0).max(1);
+    let longest = longest + longest / MARGIN;
     let Some((_, newest)) = timed.first() else { return html! {} };
     html! {
         figure .phases {
@@ -119,7 +120,7 @@ fn chart(own: &DrillView) -> Markup {
                     }
                     @if let Some(most) = own.recovery_seconds_max {
                         li {
-                            svg .swatch viewBox="0 0 10 10" aria-hidden="true" focusable="false" { rect .target x="4" width="3" height="10" {} }
+                            svg .swatch viewBox="0 0 10 10" aria-hidden="true" focusable="false" { line .target x1="5" x2="5" y1="0" y2="10" {} }
                             " wanted " (length(most))
                         }
                     }
@@ -146,7 +147,7 @@ fn bar(phases: &[PhaseTime], most: Option<i64>, longest: i64) -> Markup {
     html! {
         svg viewBox=(format!("0 0 {WIDTH} 20")) preserveAspectRatio="none" role="img" aria-label=(told.join(", ")) {
             @for (phase, from, width) in spans { rect .(class(phase)) x=(from) width=(width) height="20" {} }
-            @if let Some(most) = most { rect .target x=(scaled(most).min(WIDTH - LINE)) width=(LINE) height="20" {} }
+            @if let Some(most) = most { line .target x1=(scaled(most)) x2=(scaled(most)) y1="0" y2="20" {} }
         }
     }
 }

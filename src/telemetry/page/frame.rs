@@ -147,7 +147,7 @@ fn of_source(source: &SourceStatus) -> (Mood, String, Markup) {
         SourceState::Critical => (Mood::Critical, format!("{name} is in trouble")),
     };
     let explanation = match source.restorable.is_empty() {
-        true => html! { p { "There is nothing to restore it from." } },
+        true => html! { p { "Nothing to restore it from was seen." } },
         false => html! { p { "It can be restored in " (count(source.restorable.len(), "way", "ways")) "." } },
     };
     (mood, headline, explanation)
@@ -161,7 +161,7 @@ fn of_fleet(status: &Status) -> (Mood, String, Markup) {
     let restorable = html! {
         p {
             @if lost == 0 { (if all == 1 { "The source can".to_owned() } else { format!("All {all} sources can") }) " be restored." }
-            @else { strong { (count(lost, "source has", "sources have")) " nothing to restore from." } }
+            @else { strong { "For " (count(lost, "source", "sources")) " nothing to restore from was seen." } }
         }
     };
     if status.well {

@@ -32,7 +32,7 @@ fn ways_back(own: &SourceStatus, now: Timestamp) -> Markup {
     html! {
         h4 { "Could it be restored today?" }
         @if own.restorable.is_empty() {
-            p { strong { "No: there is nothing to restore from." } }
+            p { strong { "No: nothing to restore from was seen." } }
         } @else {
             ul .ways { @for way in &own.restorable { (way_back(way, now)) } }
         }

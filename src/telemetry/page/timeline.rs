@@ -32,7 +32,7 @@ pub(super) fn slots(own: &ObligationStatus, now: Timestamp) -> Markup {
                     }
                 }
                 @if let (Some(first), Some(last)) = (slots.first(), slots.last()) {
-                    span .ago { "from " (day(first)) " to " (day(last)) }
+                    @if slots.len() > 1 { span .ago { "from " (day(first)) " to " (day(last)) } }
                 }
             }
         }
@@ -63,7 +63,7 @@ fn sizes(own: &ObligationStatus) -> Markup {
         return html! {};
     };
     let [.., before, newest] = kept.as_slice() else {
-        return html! { p .quiet { "It takes " (words::size(largest)) "." } };
+        return html! { p .quiet { "Size: " (words::size(largest)) "." } };
     };
     let change = change(*before, *newest);
     html! {
