@@ -117,7 +117,11 @@ pub(super) fn sources(status: &Status, now: Timestamp) -> Markup {
         section aria-labelledby="sources" {
             h2 #sources { "Sources" }
             @if ordered.is_empty() { p { "None is configured." } }
-            @for own in full { (source::card(own, now)) }
+            @if ordered.len() <= FEW {
+                @for own in full { (source::card(own, now)) }
+            } @else {
+                @for (index, own) in full.iter().enumerate() { (folded(own, index < FEW, now)) }
+            }
             @if rows.len() > ROWS_UNFOLDED {
                 details #rows {
                     summary { (count(rows.len(), "more source", "more sources")) }
@@ -126,6 +130,16 @@ pub(super) fn sources(status: &Status, now: Timestamp) -> Markup {
             } @else if !rows.is_empty() {
                 (table(rows, now))
             }
+        }
+    }
+}
+
+/// A source in full for whoever folds it out.
+fn folded(own: &SourceStatus, is_open: bool, now: Timestamp) -> Markup {
+    html! {
+        details .folded id=(format!("fold-{}", own.source)) open[is_open] {
+            summary { b { (own.source) } " " (marks::source(own.state)) }
+            (source::card(own, now))
         }
     }
 }
