@@ -155,6 +155,21 @@ fn a_page_about_thousands_in_trouble_is_bounded() {
     assert!(page.len() < 3 << 20, "{}", page.len());
 }
 
+/// Not to see a way back is not to have none: who cannot look must not be sent to make backups in the first place.
+#[test]
+fn where_not_everything_was_seen_nothing_is_said_to_be_lost() {
+    let policy = promises(&[("accounts", &["accounts"])]);
+    let mut inventory = inventory(&policy);
+    let denied = || Unseen("AccessDenied".to_owned());
+    (inventory.instances, inventory.snapshots) = (Err(denied()), Err(denied()));
+    inventory.stores.values_mut().for_each(|seen| *seen = Err(denied()));
+    let page = fleet(&status(&policy, &inventory), now());
+    assert!(page.contains("class=\"verdict critical\""), "{page}");
+    assert!(page.contains("Nothing to restore it from was seen; but not everything could be seen"), "{page}");
+    assert!(page.contains("Could not be seen, so nothing is decided by it: store: AccessDenied"), "{page}");
+    assert!(!page.contains("There is nothing to restore"), "{page}");
+}
+
 #[test]
 fn a_fleet_without_sources_is_told_as_what_it_is() {
     let policy = promises(&[]);
