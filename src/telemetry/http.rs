@@ -1,7 +1,7 @@
 //! The HTTP listener: metrics, probes, the status as JSON, and the page. It only reads; no verb changes anything.
 //!
 //! What the page and its document tell can be kept to those who have a token ([`guard`]). Every answer says that nothing but
-//! itself may be loaded, framed, stored or guessed at ([`headers`]).
+//! itself may be loaded, framed, stored or guessed at (`headers`).
 
 pub mod guard;
 mod headers;
