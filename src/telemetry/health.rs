@@ -88,7 +88,7 @@ impl Health {
         self.config_loaded.store(true, Ordering::Release);
     }
 
-    /// The HTTP listener takes connections. [`serve`] reports it.
+    /// The HTTP listener takes connections; it reports that itself.
     pub fn listener_bound(&self) {
         self.listener_bound.store(true, Ordering::Release);
     }
