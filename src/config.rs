@@ -39,7 +39,7 @@ pub use schema::schema;
 
 use crate::domain::id::{RegionName, SourceId};
 use crate::policy::Policy;
-use crate::ports::credentials::LoginRef;
+use crate::ports::credentials::{LoginRef, TokenRef};
 use diagnosis::{Diagnosis, FAULT};
 use layers::Layer;
 use schema::Shape;
@@ -57,6 +57,8 @@ pub struct Config {
     pub postgres: PostgresConfig,
     /// The daemon itself.
     pub daemon: DaemonConfig,
+    /// Who may read what it serves.
+    pub http: HttpConfig,
     /// The cluster that applications run in.
     pub kubernetes: KubernetesConfig,
     /// The login of each source that is dumped.
@@ -115,10 +117,21 @@ pub struct KubernetesConfig {
     pub context: Option<String>,
 }
 
+/// Who may read what the daemon serves.
+#[derive(Debug, Clone, Default)]
+pub struct HttpConfig {
+    /// What readers of the status have to show; `None`: nothing.
+    pub token: Option<TokenRef>,
+    /// Whether readers of the metrics have to show it, too.
+    pub token_for_metrics: bool,
+    /// Whether probes have to.
+    pub token_for_probes: bool,
+}
+
 /// The daemon itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DaemonConfig {
-    /// Where metrics, health and the status are served. Default `127.0.0.1:9187`: they have no login.
+    /// Where the page, metrics and health are served. Default `127.0.0.1:9187`: who may read them is said apart.
     pub listen: SocketAddr,
     /// How long runs may take to stop. Default 25 s: five less than Kubernetes gives.
     pub grace: Duration,
@@ -158,6 +171,7 @@ impl Config {
             destination: parts.destination,
             postgres: parts.postgres,
             daemon: parts.daemon,
+            http: parts.http,
             kubernetes: parts.kubernetes,
             logins: parts.logins,
             notes,

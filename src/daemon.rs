@@ -21,6 +21,7 @@ use crate::policy::Policy;
 use crate::ports::clock::Clock;
 use crate::ports::{Chain, ErrorKind, RequestObserver};
 use crate::reconcile::{Reconciler, Wakers};
+use crate::telemetry::http::guard::{Guard, TokenError};
 use crate::telemetry::http::{self, Health, HttpState};
 use crate::telemetry::metrics::Metrics;
 pub use assembly::{Assembly, assemble};
@@ -44,6 +45,9 @@ pub enum DaemonError {
     /// The metrics cannot be registered.
     #[error("cannot register metrics: this is a bug in strongroom")]
     Metrics(#[source] prometheus::Error),
+    /// The token of the status page cannot be used.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The bell cannot be hung up.
     #[error("cannot start the scheduler")]
     Bell(#[source] tokio_cron_scheduler::JobSchedulerError),
@@ -70,6 +74,12 @@ impl Daemon {
         let address = config.daemon.listen;
         let grace = SignedDuration::try_from(config.daemon.grace).unwrap_or(SignedDuration::MAX);
         sweep_password_files();
+        let guard = Guard {
+            token: config.http.token.clone(),
+            metrics: config.http.token_for_metrics,
+            probes: config.http.token_for_probes,
+        };
+        guard.check().await?;
         let metrics = Arc::new(Metrics::new(&config.policy).map_err(DaemonError::Metrics)?);
         let counted = Arc::clone(&metrics);
         let count: RequestObserver = Arc::new(move |service: &str, operation: &str, outcome: bool| {
@@ -84,12 +94,13 @@ impl Daemon {
         let health = Arc::new(Health::new(clock.now(), &assembly.policy.cadence));
         health.config_loaded();
         metrics.config_loaded(true, clock.now());
-        let (status, published) = watch::channel(serde_json::Value::Null);
+        let (status, published) = watch::channel(None);
         let http = HttpState {
             metrics: Arc::clone(&metrics),
             health: Arc::clone(&health),
             status: published,
             clock: Arc::clone(&clock),
+            guard: Arc::new(guard),
         };
         let observer = Telemetry::new(metrics, health, status, Arc::clone(&clock));
         let wakers = Wakers::default();

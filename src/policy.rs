@@ -270,6 +270,20 @@ pub struct Cadence {
     pub poll_interval: SignedDuration,
 }
 
+/// Looks that may fail to come before what was seen last counts as old.
+const MISSED_LOOKS: i32 = 3;
+/// Time that one look may take beside its interval, on top of missed looks: listings that AWS throttles are retried for
+/// minutes and are no reason to raise an alarm.
+const LOOK_GRACE: SignedDuration = SignedDuration::from_mins(5);
+
+impl Cadence {
+    /// How old a look may be before something is wrong with whoever looks.
+    #[must_use]
+    pub fn look_age_max(&self) -> SignedDuration {
+        self.reconcile_interval.saturating_mul(MISSED_LOOKS).saturating_add(LOOK_GRACE)
+    }
+}
+
 impl Policy {
     /// Every obligation with its source, in the order of the sources' names.
     pub fn obligations(&self) -> impl Iterator<Item = (&SourcePolicy, &Obligation)> {

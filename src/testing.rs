@@ -24,13 +24,16 @@ use std::num::NonZeroU32;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::account::AccountFacts;
-use crate::domain::drill::DrillPath;
+use crate::domain::drill::{
+    DRILL_RECORD_VERSION, DrillId, DrillPath, DrillRecord, DrillState, Phase, Reached, Restored, StoredDrill,
+};
 use crate::domain::id::{Kind, RegionName, RunId, Slot, SnapshotId};
 use crate::domain::inventory::{
     Complete, Found, Instance, Inventory, KnownVerification, Protection, Remains, Snapshot, SourceStore, StoredDump,
     StoredRun, ToolVersion,
 };
 use crate::domain::key::{DumpId, Layout};
+use crate::domain::lease::LeaseId;
 use crate::domain::manifest::Engine;
 use crate::domain::new_instance::{InstanceDetails, InstanceSetup, Network};
 use crate::domain::prune_record::ObjectVersion;
@@ -356,6 +359,39 @@ pub(crate) fn dump_run(source: &str, slot: &str, owner: OwnerState) -> StoredRun
         owner,
         unchanged_for: SignedDuration::ZERO,
     }
+}
+
+/// A restore drill of the newest snapshot that took a quarter of an hour, and was passed.
+pub(crate) fn passed_drill(source: &str) -> StoredDrill {
+    let ordered_at = at("2026-10-10T06:00:00Z");
+    let drill = DrillId { source: source.parse().unwrap(), slot: Slot::at(ordered_at), path: DrillPath::Snapshot };
+    let reached = |phase, seconds| Reached { phase, at: ordered_at + SignedDuration::from_secs(seconds) };
+    let record = DrillRecord {
+        version: DRILL_RECORD_VERSION,
+        installation: "bank-prod".parse().unwrap(),
+        instance: LeaseId::for_drill("strongroom", &drill, 1),
+        source: drill.source,
+        slot: drill.slot,
+        path: drill.path,
+        attempt: 1,
+        owner: ProcessIdentity { host: "pod-1".into(), pid_space: "b/1".into(), pid: 7, start_ticks: 9 },
+        started_at: ordered_at,
+        ordered_at: Some(ordered_at),
+        lease_until: ordered_at,
+        earlier_instances: Vec::new(),
+        earlier_errors: Vec::new(),
+        restored: Some(Restored {
+            point: "strongroom-accounts-20261004t030000z".to_owned(),
+            data_of: at("2026-10-04T03:05:00Z"),
+            recoverable_to: at("2026-10-04T03:05:00Z"),
+            class: "db.t3.large".to_owned(),
+        }),
+        phases: vec![reached(Phase::Accepted, 10), reached(Phase::Available, 300), reached(Phase::FullyRead, 900)],
+        notes: Vec::new(),
+        previous: None,
+        state: DrillState::Passed { finished_at: at("2026-10-10T06:30:00Z"), tables: 3, rows: 9 },
+    };
+    StoredDrill { record, etag: "e".to_owned(), owner: OwnerState::Dead, unchanged_for: SignedDuration::ZERO }
 }
 
 pub(crate) fn remains(source: &str, slot: &str, size_bytes: u64) -> Remains {

@@ -89,7 +89,7 @@ fn restorable(source: &SourceStatus, now: Timestamp) -> String {
     });
     let ways: String = ways.collect();
     let readings: String = source.read_back.iter().map(|own| read_back(own, now)).collect();
-    let drills: String = source.drills.iter().map(|own| drill(own, now)).collect();
+    let drills: String = source.drills.iter().map(|own| drill(&own.status, now)).collect();
     format!("{head}: restorable\n{ways}{readings}{drills}")
 }
 

@@ -3,6 +3,7 @@
 //! Each function reports what is wrong and returns `None`, so that one run finds everything.
 
 mod drills;
+mod http;
 mod memory;
 mod parts;
 mod policies;
@@ -18,7 +19,9 @@ use std::str::FromStr;
 
 use crate::config::diagnosis::{Diagnosis, join};
 use crate::config::environment::Environment;
-use crate::config::{AwsConfig, DaemonConfig, DestinationConfig, KubernetesConfig, PostgresConfig, human, raw};
+use crate::config::{
+    AwsConfig, DaemonConfig, DestinationConfig, HttpConfig, KubernetesConfig, PostgresConfig, human, raw,
+};
 use crate::domain::id::{InstallationId, InvalidId, SourceId};
 use crate::policy::{Cadence, DestinationPolicy, Policy};
 use crate::ports::credentials::LoginRef;
@@ -36,6 +39,7 @@ pub(super) struct Parts {
     pub(super) destination: DestinationConfig,
     pub(super) postgres: PostgresConfig,
     pub(super) daemon: DaemonConfig,
+    pub(super) http: HttpConfig,
     pub(super) kubernetes: KubernetesConfig,
     pub(super) logins: BTreeMap<SourceId, LoginRef>,
 }
@@ -48,6 +52,7 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
     let destination = parts::destination(file.destination.as_ref(), diagnosis);
     let replica = parts::replica(file.destination.as_ref(), diagnosis);
     let daemon = parts::daemon(&file.daemon, diagnosis);
+    let http = http::http(&file.http, daemon.as_ref().map(|daemon| daemon.listen), environment, diagnosis);
     let cadence = cadence(&file.daemon, diagnosis);
     let prune = retention::prune(&file.prune, diagnosis);
     let verify = retention::verify(&file.verify, diagnosis);
@@ -79,7 +84,16 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
         restore,
         drills,
     };
-    Some(Parts { policy, aws, destination, postgres: postgres?, daemon: daemon?, kubernetes, logins: sources.logins })
+    Some(Parts {
+        policy,
+        aws,
+        destination,
+        postgres: postgres?,
+        daemon: daemon?,
+        http: http?,
+        kubernetes,
+        logins: sources.logins,
+    })
 }
 
 fn installation(file: &raw::File, diagnosis: &mut Diagnosis) -> Option<InstallationId> {

@@ -4,6 +4,7 @@
 //! The doc comments here are the descriptions in `strongroom config schema`, so they speak to users. A key that must be
 //! there is an `Option` marked `schemars(required)`: a missing one is reported with all other problems, not alone.
 
+mod http;
 mod policies;
 mod recover;
 
@@ -13,6 +14,7 @@ use std::num::NonZeroU32;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use http::Http;
 pub(super) use policies::{Assertion, Drill, DrillPath, Dump, Engine, Governor, Policy, Retention, Retry, Snapshot};
 pub(super) use recover::{Kubernetes, Recover, SwitchBy};
 
@@ -28,7 +30,7 @@ const DEFAULT_PART_SIZE: &str = "16MiB";
 const DEFAULT_PARTS_IN_FLIGHT: usize = 4;
 /// A server that does not answer within ten seconds is not busy but away.
 const DEFAULT_CONNECT_TIMEOUT: &str = "10s";
-/// The loopback: what is served has no login, so whoever opens it decides to.
+/// The loopback: what is served needs no token unless one is given, so whoever opens it decides to.
 const DEFAULT_LISTEN: &str = "127.0.0.1:9187";
 /// Five seconds less than the thirty that Kubernetes gives before it kills.
 const DEFAULT_GRACE: &str = "25s";
@@ -84,6 +86,9 @@ pub(super) struct File {
     /// The daemon itself.
     #[serde(default)]
     pub(super) daemon: Daemon,
+    /// Who may read what the daemon serves.
+    #[serde(default)]
+    pub(super) http: Http,
     /// How much may happen at once.
     #[serde(default)]
     pub(super) limits: Limits,
@@ -232,7 +237,7 @@ impl Default for Postgres {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Daemon {
-    /// Address and port of /metrics, /livez, /readyz and /api/status. They have no login.
+    /// Address and port of the status page, /api/status, /metrics, /livez and /readyz. Who may read them is said in `http`.
     pub(super) listen: String,
     /// How long runs may take to stop when the daemon is told to.
     pub(super) grace: String,

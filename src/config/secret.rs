@@ -30,12 +30,12 @@ pub(super) fn login_ref(
         (Some(id), None, None, false) if given.user.is_none() => secret(key, id, diagnosis),
         (None, Some(path), None, false) => {
             let user = user(key, given, diagnosis);
-            let path = password_file(key, path, diagnosis);
+            let path = file(&format!("{key}.password_file"), "password", path, diagnosis);
             Some(LoginRef::PasswordFile { user: user?, path: path? })
         }
         (None, None, Some(name), false) => {
             let user = user(key, given, diagnosis);
-            let password = password_env(key, name, environment, diagnosis);
+            let password = variable(&format!("{key}.password_env"), "password", name, environment, diagnosis);
             Some(LoginRef::Password { user: user?, password: password? })
         }
         (None, None, None, true) => iam_user(key, given, diagnosis),
@@ -76,34 +76,47 @@ fn iam_user(key: &str, given: &raw::Credentials, diagnosis: &mut Diagnosis) -> O
     Some(LoginRef::IamToken { user })
 }
 
-fn password_file(key: &str, path: &str, diagnosis: &mut Diagnosis) -> Option<PathBuf> {
+/// The file that holds a secret: `what` says which one.
+pub(super) fn file(key: &str, what: &str, path: &str, diagnosis: &mut Diagnosis) -> Option<PathBuf> {
     if path.starts_with('/') && !path.contains(['\0', '\n']) {
         return Some(PathBuf::from(path));
     }
-    let advice = "name the file that holds the password, for example \"/run/secrets/accounts\"";
-    diagnosis.report(&format!("{key}.password_file"), "not an absolute path", advice);
+    let advice = format!("name the file that holds the {what}, for example \"/run/secrets/{}\"", example(what));
+    diagnosis.report(key, "not an absolute path", advice);
     None
 }
 
-fn password_env(key: &str, name: &str, environment: &Environment, diagnosis: &mut Diagnosis) -> Option<SecretString> {
-    let key = format!("{key}.password_env");
+/// The secret in an environment variable: `what` says which one.
+pub(super) fn variable(
+    key: &str,
+    what: &str,
+    name: &str,
+    environment: &Environment,
+    diagnosis: &mut Diagnosis,
+) -> Option<SecretString> {
     if !is_word(name) {
-        let advice = "name the variable that holds the password, for example \"ACCOUNTS_PASSWORD\"";
-        diagnosis.report(&key, "not the name of an environment variable", advice);
+        let example = format!("{}_{what}", example(what)).to_uppercase();
+        let advice = format!("name the variable that holds the {what}, for example \"{example}\"");
+        diagnosis.report(key, "not the name of an environment variable", advice);
         return None;
     }
     match environment.get(name) {
-        Some(password) if !password.is_empty() => Some(SecretString::from(password)),
-        // The name is not repeated: it may be a password that was put in the wrong place.
+        Some(secret) if !secret.is_empty() => Some(SecretString::from(secret)),
+        // The name is not repeated: it may be a secret that was put in the wrong place.
         Some(_) => {
-            diagnosis.report(&key, "the environment variable that it names is empty", "set it before the start");
+            diagnosis.report(key, "the environment variable that it names is empty", "set it before the start");
             None
         }
         None => {
-            diagnosis.report(&key, "the environment variable that it names is not set", "set it before the start");
+            diagnosis.report(key, "the environment variable that it names is not set", "set it before the start");
             None
         }
     }
+}
+
+/// Whose secret it is in examples.
+fn example(what: &str) -> &'static str {
+    if what == "password" { "accounts" } else { "page" }
 }
 
 /// `^[A-Za-z_][A-Za-z0-9_]*$`

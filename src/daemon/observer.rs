@@ -22,7 +22,7 @@ use crate::telemetry::metrics::{Metrics, RunOutcome};
 pub(super) struct Telemetry {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
-    status: watch::Sender<serde_json::Value>,
+    status: watch::Sender<Option<Arc<Status>>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -30,7 +30,7 @@ impl Telemetry {
     pub(super) fn new(
         metrics: Arc<Metrics>,
         health: Arc<Health>,
-        status: watch::Sender<serde_json::Value>,
+        status: watch::Sender<Option<Arc<Status>>>,
         clock: Arc<dyn Clock>,
     ) -> Telemetry {
         Telemetry { metrics, health, status, clock }
@@ -44,12 +44,7 @@ impl Observer for Telemetry {
         if plan.unseen.is_empty() {
             self.health.inventory_seen();
         }
-        match serde_json::to_value(Status::of(policy, inventory, plan)) {
-            Ok(status) => {
-                self.status.send_replace(status);
-            }
-            Err(error) => tracing::error!(error = %error, "the status has no JSON form: this is a bug in strongroom"),
-        }
+        self.status.send_replace(Some(Arc::new(Status::of(policy, inventory, plan))));
     }
 
     fn turned(&self, now: Timestamp) {

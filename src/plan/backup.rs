@@ -18,6 +18,7 @@ use crate::domain::recovery_point::RecoveryPoint;
 use crate::domain::run::RunState;
 use crate::domain::tags;
 use crate::policy::{Policy, SourcePolicy, Task};
+pub(super) use obligation::counts_for;
 use obligation::{Candidate, Judgement};
 
 /// What was planned about backups.

@@ -401,7 +401,7 @@ impl View<'_> {
 }
 
 /// Whether somebody works on a drill.
-fn is_worked_on(inventory: &Inventory, stored: &StoredDrill) -> bool {
+pub(super) fn is_worked_on(inventory: &Inventory, stored: &StoredDrill) -> bool {
     let here = inventory.drills_in_flight.contains(&stored.record.id());
     let is_running = stored.record.state == DrillState::Running;
     here || is_running && !stored.owner.has_left(stored.unchanged_for)

@@ -33,12 +33,18 @@ pub struct DrillPolicy {
 }
 
 impl DrillPolicy {
+    /// How old the data may be that a path restores, if that path is to be judged by it. Snapshots and dumps are as old as
+    /// they are: how much is lost is a matter of the newest way back.
+    #[must_use]
+    pub fn data_loss_max_by(&self, path: DrillPath) -> Option<SignedDuration> {
+        let is_newest = path == DrillPath::Pitr || !self.paths.contains(&DrillPath::Pitr);
+        self.data_loss_max.filter(|_| is_newest)
+    }
+
     /// The objectives that a drill has missed, each in a sentence.
     #[must_use]
     pub fn missed_by(&self, record: &DrillRecord) -> Vec<String> {
-        // Snapshots and dumps are as old as they are: how much is lost is a matter of the newest way back.
-        let is_newest = record.path == DrillPath::Pitr || !self.paths.contains(&DrillPath::Pitr);
-        let data_loss_max = self.data_loss_max.filter(|_| is_newest);
+        let data_loss_max = self.data_loss_max_by(record.path);
         let objectives = [
             ("recovery took", record.recovery_time(), self.recovery_time_max),
             ("the data was older by", record.data_loss(), data_loss_max),

@@ -53,6 +53,15 @@ pub enum LoginRef {
     },
 }
 
+/// Where the token comes from that readers of the status page have to show.
+#[derive(Debug, Clone)]
+pub enum TokenRef {
+    /// A file that holds it; it is read anew each time.
+    File(PathBuf),
+    /// A token that the configuration took from an environment variable; its `Debug` is redacted.
+    Text(SecretString),
+}
+
 /// Makes logins.
 #[async_trait]
 pub trait Credentials: Send + Sync {

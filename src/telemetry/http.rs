@@ -1,27 +1,32 @@
-//! The HTTP listener: metrics, probes, and the status as JSON. It only reads; no verb changes anything.
+//! The HTTP listener: metrics, probes, the status as JSON, and the page. It only reads; no verb changes anything.
 //!
-//! Liveness is the loop's heartbeat, readiness a set of latches that never open again: a daemon that has seen everything
-//! once stays ready while AWS is out of reach, because restarting it would help nobody.
+//! What the page and its document tell can be kept to those who have a token ([`guard`]). Every answer says that nothing but
+//! itself may be loaded, framed, stored or guessed at (`headers`).
+
+pub mod guard;
+mod headers;
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{Method, StatusCode, header};
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::get;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use super::health::Health;
 use super::metrics::Metrics;
-use crate::policy::Cadence;
+use super::page;
+use crate::plan::status::Status;
 use crate::ports::clock::Clock;
+use guard::Guard;
 
 /// The media type of Prometheus's text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4";
@@ -30,130 +35,6 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4";
 /// is not reading.
 const CLOSE_GRACE: SignedDuration = SignedDuration::from_secs(2);
 
-/// Time that one turn of the loop may take beside its interval, on top of missed turns: listings that AWS throttles are
-/// retried for minutes and are no reason to be killed.
-const TURN_GRACE: SignedDuration = SignedDuration::from_mins(5);
-
-/// Turns that may fail to come before the loop counts as stuck.
-const MISSED_TURNS: i32 = 3;
-
-/// The page at `/`, until there is a status page.
-const INDEX: &str = "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>strongroom</title>\n\
-    <h1>strongroom</h1>\n<ul>\n\
-    <li><a href=\"/api/status\">/api/status</a>: what is protected, as JSON\n\
-    <li><a href=\"/metrics\">/metrics</a>: for Prometheus\n\
-    <li><a href=\"/livez\">/livez</a>: whether the loop turns\n\
-    <li><a href=\"/readyz\">/readyz</a>: whether the daemon has started up\n\
-    </ul>\n</html>\n";
-
-/// What the probes answer from. The loop reports to it; nothing reads a clock here.
-#[derive(Debug)]
-pub struct Health {
-    heartbeat: Mutex<Heartbeat>,
-    config_loaded: AtomicBool,
-    inventory_seen: AtomicBool,
-    listener_bound: AtomicBool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Heartbeat {
-    last_at: Timestamp,
-    age_max: SignedDuration,
-}
-
-/// The loop has not turned for too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the loop last turned at {last_at}, {age:#} ago; after {age_max:#} it counts as stuck")]
-pub struct Stuck {
-    last_at: Timestamp,
-    age: SignedDuration,
-    age_max: SignedDuration,
-}
-
-/// What start-up still waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missing {
-    /// A valid configuration.
-    Config,
-    /// The first inventory without a gap.
-    Inventory,
-    /// The HTTP listener.
-    Listener,
-}
-
-impl fmt::Display for Missing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Missing::Config => "a valid configuration",
-            Missing::Inventory => "the first complete inventory",
-            Missing::Listener => "the HTTP listener",
-        })
-    }
-}
-
-impl Health {
-    /// The health of a daemon that starts now. The loop gets as long for its first turn as for any other.
-    #[must_use]
-    pub fn new(started_at: Timestamp, cadence: &Cadence) -> Health {
-        Health {
-            heartbeat: Mutex::new(Heartbeat { last_at: started_at, age_max: age_max(cadence) }),
-            config_loaded: AtomicBool::new(false),
-            inventory_seen: AtomicBool::new(false),
-            listener_bound: AtomicBool::new(false),
-        }
-    }
-
-    /// The loop has turned.
-    pub fn loop_turned(&self, now: Timestamp) {
-        self.heartbeat.lock().unwrap_or_else(PoisonError::into_inner).last_at = now;
-    }
-
-    /// The policy was reloaded, and the loop turns at another pace from now on.
-    pub fn cadence_changed(&self, cadence: &Cadence) {
-        self.heartbeat.lock().unwrap_or_else(PoisonError::into_inner).age_max = age_max(cadence);
-    }
-
-    /// Every section of the inventory was seen, at least once.
-    pub fn inventory_seen(&self) {
-        self.inventory_seen.store(true, Ordering::Release);
-    }
-
-    /// A valid configuration is in force.
-    pub fn config_loaded(&self) {
-        self.config_loaded.store(true, Ordering::Release);
-    }
-
-    /// The HTTP listener takes connections. [`serve`] reports it.
-    pub fn listener_bound(&self) {
-        self.listener_bound.store(true, Ordering::Release);
-    }
-
-    /// Whether the loop turns.
-    ///
-    /// # Errors
-    /// Since when it does not. A clock that was set back makes the heartbeat younger, never older.
-    pub fn live(&self, now: Timestamp) -> Result<(), Stuck> {
-        let Heartbeat { last_at, age_max } = *self.heartbeat.lock().unwrap_or_else(PoisonError::into_inner);
-        let age = now.duration_since(last_at);
-        if age < age_max { Ok(()) } else { Err(Stuck { last_at, age, age_max }) }
-    }
-
-    /// What start-up still waits for; nothing when the daemon is ready.
-    #[must_use]
-    pub fn missing(&self) -> Vec<Missing> {
-        let latches = [
-            (&self.config_loaded, Missing::Config),
-            (&self.inventory_seen, Missing::Inventory),
-            (&self.listener_bound, Missing::Listener),
-        ];
-        latches.into_iter().filter(|(latch, _)| !latch.load(Ordering::Acquire)).map(|(_, missing)| missing).collect()
-    }
-}
-
-fn age_max(cadence: &Cadence) -> SignedDuration {
-    cadence.reconcile_interval.saturating_mul(MISSED_TURNS).saturating_add(TURN_GRACE)
-}
-
 /// What the listener answers from. Cheap to clone.
 #[derive(Clone)]
 pub struct HttpState {
@@ -161,10 +42,18 @@ pub struct HttpState {
     pub metrics: Arc<Metrics>,
     /// The probes.
     pub health: Arc<Health>,
-    /// The status that the loop published last; `null` before the first.
-    pub status: watch::Receiver<Value>,
-    /// The clock that heartbeats are measured with.
+    /// The status that the loop published last; `None` before the first.
+    pub status: watch::Receiver<Option<Arc<Status>>>,
+    /// The clock that ages are measured with.
     pub clock: Arc<dyn Clock>,
+    /// Who may read what.
+    pub guard: Arc<Guard>,
+}
+
+impl HttpState {
+    fn latest(&self) -> Option<Arc<Status>> {
+        self.status.borrow().as_ref().map(Arc::clone)
+    }
 }
 
 impl fmt::Debug for HttpState {
@@ -194,14 +83,52 @@ pub async fn serve(listener: TcpListener, state: HttpState, token: CancellationT
 
 /// The routes. Other methods than GET and HEAD are refused, whatever the path.
 fn router(state: HttpState) -> Router {
-    Router::new()
-        .route("/", get(async || Html(INDEX)))
-        .route("/metrics", get(metrics))
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .route("/api/status", get(status))
+    let guarded = |router: Router<HttpState>, is_guarded: bool| {
+        if is_guarded { router.route_layer(from_fn_with_state(Arc::clone(&state.guard), guard::admit)) } else { router }
+    };
+    let page =
+        Router::new().route("/", get(index)).route("/sources/{source}", get(source)).route("/api/status", get(status));
+    let metrics = Router::new().route("/metrics", get(metrics));
+    let probes = Router::new().route("/livez", get(livez)).route("/readyz", get(readyz));
+    // These are the same for everybody and tell nothing.
+    let files = page::FILES.iter().fold(Router::new(), |router, file| {
+        router.route(file.path, get(async || ([(header::CONTENT_TYPE, file.media_type)], file.text)))
+    });
+    guarded(page, true)
+        .merge(guarded(metrics, state.guard.metrics))
+        .merge(guarded(probes, state.guard.probes))
+        .merge(files)
         .fallback(unknown)
+        .layer(map_response(headers::close))
         .with_state(state)
+}
+
+async fn index(State(state): State<HttpState>) -> Response {
+    let now = state.clock.now();
+    match state.latest() {
+        Some(status) => Html(page::fleet(&status, now)).into_response(),
+        None => {
+            (StatusCode::SERVICE_UNAVAILABLE, Html(page::not_seen_yet(&state.health.missing(), now))).into_response()
+        }
+    }
+}
+
+async fn source(State(state): State<HttpState>, Path(source): Path<String>) -> Response {
+    let now = state.clock.now();
+    let Some(status) = state.latest() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, Html(page::not_seen_yet(&state.health.missing(), now)))
+            .into_response();
+    };
+    match page::source(&status, &source, now) {
+        Some(page) => Html(page).into_response(),
+        None => (StatusCode::NOT_FOUND, Html(page::no_such_source(&status, now))).into_response(),
+    }
+}
+
+async fn status(State(state): State<HttpState>) -> Response {
+    let status = state.latest();
+    let code = if status.is_none() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    (code, Json(status.as_deref())).into_response()
 }
 
 async fn metrics(State(state): State<HttpState>) -> Response {
@@ -225,12 +152,6 @@ async fn readyz(State(state): State<HttpState>) -> (StatusCode, String) {
     }
     let lines = missing.iter().map(|missing| format!("waiting for {missing}\n"));
     (StatusCode::SERVICE_UNAVAILABLE, lines.collect())
-}
-
-async fn status(State(state): State<HttpState>) -> Response {
-    let status = state.status.borrow().clone();
-    let code = if status.is_null() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    (code, [(header::CACHE_CONTROL, "no-store")], Json(status)).into_response()
 }
 
 async fn unknown(method: Method) -> StatusCode {

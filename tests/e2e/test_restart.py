@@ -98,9 +98,9 @@ def test_no_other_verb_than_get_and_head_is_known(restarted: Daemon, path: str) 
 
 def test_the_api_serves_the_document_that_the_command_prints(job: Job, restarted: Daemon) -> None:
     def without_moments(status: object) -> object:
-        """Without the time of the look and of RDS's newest restorable moment, which moves on."""
+        """Without the time of the look, from which it grows old, and of RDS's newest restorable moment, which moves on."""
         text = json.loads(json.dumps(status))
-        del text["at"]
+        del text["at"], text["stale_at"]
         for source in text["sources"]:
             source["restorable"] = [way for way in source["restorable"] if way["path"] != "pitr"]
         return text

@@ -82,7 +82,7 @@ pub(super) fn judge<'a>(
 }
 
 /// Whether a point is of this task and of the instance that bears the name today.
-fn counts_for(point: &RecoveryPoint, task: &Task, resource: Option<&ResourceId>) -> bool {
+pub(in crate::plan) fn counts_for(point: &RecoveryPoint, task: &Task, resource: Option<&ResourceId>) -> bool {
     let same_instance = match (resource, &point.resource) {
         (Some(now), Some(then)) => now == then,
         // An instance that cannot be seen, or is lost, takes nothing away from the backups that exist of it.

@@ -1,10 +1,15 @@
+use jiff::SignedDuration;
 use rstest::rstest;
 
 use super::*;
-use crate::domain::inventory::{Complete, DeleteMarker, Endpoint, Instance, ReplicaStore, SourceStore};
+use crate::domain::inventory::{Complete, DeleteMarker, Endpoint, Instance, ReplicaStore, SourceStore, StoredRun};
 use crate::domain::recovery_point::PointState;
+use crate::domain::run::{OwnerState, RunState};
 use crate::plan::plan;
-use crate::testing::{at, dump, inventory, now, policy as promises, remains, snapshot, store, stored_dump};
+use crate::testing::{
+    at, dump, dump_run, inventory, now, passed_drill, policy as promises, remains, snapshot, store, stored_dump,
+    with_drills,
+};
 
 const FIRST: &str = "2026-11-01T04:00:00Z";
 const SUNDAY: &str = "2026-11-22T03:00:00Z";
@@ -206,4 +211,134 @@ fn where_no_instance_is_seen_the_ways_back_that_need_none_are_shown() {
             "dump accounts  2026-11-01T04:00:00Z accounts/accounts/20261101t040000z",
         ]
     );
+}
+
+/// One word says whether a person has to look, and it is never better than what is said of all.
+#[rstest]
+#[case::nothing(|_: &mut Policy, _: &mut Inventory| {}, SourceState::Ok)]
+#[case::worth_knowing_only(|_: &mut Policy, seen: &mut Inventory| spoil_an_older_dump(seen), SourceState::Ok)]
+#[case::a_warning(|_: &mut Policy, seen: &mut Inventory| hide_a_dump(seen), SourceState::Warning)]
+#[case::overdue(
+    |_: &mut Policy, seen: &mut Inventory| seen.snapshots = Ok(Complete::after_last_page(Vec::new())),
+    SourceState::Critical
+)]
+#[case::switched_off(
+    |policy: &mut Policy, _: &mut Inventory| {
+        policy.sources.values_mut().flat_map(|own| &mut own.obligations).for_each(|own| own.suspended = true);
+    },
+    SourceState::Suspended
+)]
+#[case::nothing_to_restore_from(
+    |_: &mut Policy, seen: &mut Inventory| {
+        seen.snapshots = Ok(Complete::after_last_page(Vec::new()));
+        of_accounts(seen).dumps = Complete::after_last_page(Vec::new());
+        instances(seen, |own| own.latest_restorable_at = None);
+    },
+    SourceState::Critical
+)]
+fn a_source_stands_as_badly_as_the_worst_that_is_said_of_it(#[case] event: Event, #[case] state: SourceState) {
+    let mut policy = policy();
+    let mut inventory = seen(&policy);
+    event(&mut policy, &mut inventory);
+    let status = status(&policy, &inventory);
+    assert_eq!(status.sources[0].state, state, "{status:#?}");
+    assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+    assert!(!(status.well && state.needs_a_person()));
+}
+
+#[test]
+fn the_document_is_old_when_three_looks_and_a_grace_have_passed() {
+    let policy = policy();
+    assert_eq!(status(&policy, &seen(&policy)).stale_at, at("2026-11-23T12:08:00Z"));
+}
+
+#[test]
+fn what_is_under_way_and_what_comes_next_is_told_in_the_order_of_time() {
+    let policy = promises(&[("accounts", &["accounts"]), ("cards", &["cards"])]);
+    let mut inventory = seen(&policy);
+    let running = dump_run("accounts", "2026-11-23T11:30:00Z", OwnerState::Alive);
+    let ended = dump_run("accounts", FIRST, OwnerState::Dead);
+    let finished_at = at(FIRST) + SignedDuration::from_mins(40);
+    let ended = StoredRun { record: ended.record.closed(RunState::Succeeded { finished_at, size_bytes: 1 }), ..ended };
+    let left = dump_run("accounts", "2026-11-23T09:00:00Z", OwnerState::Dead);
+    of_accounts(&mut inventory).runs = Complete::after_last_page(vec![running, ended, left]);
+    let status = status(&policy, &inventory);
+    let [work] = &status.running[..] else { panic!("what a dead process left is not under way: {:?}", status.running) };
+    assert_eq!((work.id.as_str(), work.usual_seconds), ("20261123t113000z-dump-accounts-1", Some(40 * 60)));
+    let next: Vec<String> =
+        status.upcoming.iter().map(|next| format!("{} {} {}", next.at, next.source, next.kind.as_str())).collect();
+    assert_eq!(
+        next,
+        [
+            "2026-11-29T03:00:00Z accounts snapshot",
+            "2026-11-29T03:00:00Z cards snapshot",
+            "2026-12-01T04:00:00Z accounts dump",
+            "2026-12-01T04:00:00Z cards dump",
+        ]
+    );
+}
+
+#[test]
+fn each_place_tells_how_many_good_ones_it_has_and_how_much_came_lately() {
+    let policy = policy();
+    let mut inventory = seen(&policy);
+    let bad = PointState::Bad { reason: "bits have flipped".to_owned() };
+    let here = [
+        dump("accounts", FIRST, 100, PointState::Good),
+        dump("accounts", "2026-10-01T04:00:00Z", 90, PointState::Good),
+        dump("accounts", "2026-09-01T04:00:00Z", 80, bad),
+    ];
+    let there = RecoveryPoint { plane: Plane::Replica, region: "us-west-2".parse().unwrap(), ..here[1].clone() };
+    of_accounts(&mut inventory).dumps = Complete::after_last_page(here.map(stored_dump).into());
+    of_accounts(&mut inventory).replica =
+        Some(Ok(ReplicaStore { dumps: Complete::after_last_page(vec![stored_dump(there)]) }));
+    let planes = status(&policy, &inventory).sources[0].planes.clone();
+    let told: Vec<_> = planes.iter().map(|own| (own.kind, own.region.as_str(), own.points, own.others)).collect();
+    assert_eq!(
+        told,
+        [(Kind::Snapshot, "us-east-1", 1, 0), (Kind::Dump, "us-east-1", 2, 1), (Kind::Dump, "us-west-2", 1, 0)]
+    );
+    let bytes: Vec<_> = planes.iter().map(|own| (own.stored_bytes, own.added_30_days_bytes)).collect();
+    assert_eq!(bytes, [(100, 100), (270, 100), (90, 0)]);
+    let of_dumps = &planes[1];
+    assert_eq!((of_dumps.oldest_at, of_dumps.newest_at), (Some(at("2026-10-01T04:00:00Z")), Some(at(FIRST))));
+}
+
+/// The keys of the document are a contract; values are read elsewhere.
+#[test]
+fn the_keys_of_the_document_are_a_contract() {
+    let policy = with_drills(policy());
+    let mut inventory = seen(&policy);
+    of_accounts(&mut inventory).drills = Complete::after_last_page(vec![passed_drill("accounts")]);
+    let running = dump_run("accounts", "2026-11-23T11:30:00Z", OwnerState::Alive);
+    of_accounts(&mut inventory).runs = Complete::after_last_page(vec![running]);
+    hide_a_dump(&mut inventory);
+    let document = serde_json::to_value(status(&policy, &inventory)).unwrap();
+    let mut keys = std::collections::BTreeSet::new();
+    collect_keys("", &document, &mut keys);
+    insta::assert_snapshot!(keys.into_iter().collect::<Vec<_>>().join("\n"));
+}
+
+fn collect_keys(path: &str, value: &serde_json::Value, keys: &mut std::collections::BTreeSet<String>) {
+    for (key, inner) in value.as_object().into_iter().flatten() {
+        keys.insert(format!("{path}{key}"));
+        collect_keys(&format!("{path}{key}."), inner, keys);
+    }
+    value.as_array().into_iter().flatten().for_each(|item| collect_keys(path, item, keys));
+}
+
+#[test]
+fn a_drill_tells_how_long_each_phase_took_and_how_long_a_restore_will_take() {
+    let policy = with_drills(policy());
+    let mut inventory = seen(&policy);
+    let passed = passed_drill("accounts");
+    of_accounts(&mut inventory).drills = Complete::after_last_page(vec![passed.clone()]);
+    let of_accounts = &status(&policy, &inventory).sources[0];
+    let [view] = &of_accounts.drills[..] else { panic!("one path") };
+    let [last] = &view.last_drills[..] else { panic!("one drill") };
+    let phases: Vec<_> = last.phases.iter().map(|time| (time.phase.as_str(), time.seconds)).collect();
+    assert_eq!(phases, [("accepted", 10), ("available", 290), ("fully_read", 600)]);
+    assert_eq!((last.recovery_seconds, view.recovery_seconds_max), (Some(900), Some(1800)));
+    let expected: Vec<_> = of_accounts.restorable.iter().map(|way| (way.path, way.expected_seconds)).collect();
+    assert_eq!(expected, [("pitr", None), ("snapshot", Some(900)), ("dump", None)]);
 }

@@ -199,3 +199,28 @@ proptest! {
         prop_assert!(text.parse::<Schedule>().is_ok() || text.parse::<Schedule>().is_err());
     }
 }
+
+#[rstest]
+#[case::weekly("0 3 * * Sun", &["2026-11-08T03:00:00Z", "2026-11-15T03:00:00Z", "2026-11-22T03:00:00Z"])]
+#[case::monthly("0 4 1 * *", &["2026-09-01T04:00:00Z", "2026-10-01T04:00:00Z", "2026-11-01T04:00:00Z"])]
+#[case::all_day("0 */12 * * *", &["2026-11-22T12:00:00Z", "2026-11-23T00:00:00Z", "2026-11-23T12:00:00Z"])]
+#[case::yearly_and_all_day("0 * 1 1 *", &["2026-01-01T21:00:00Z", "2026-01-01T22:00:00Z", "2026-01-01T23:00:00Z"])]
+fn the_last_slots_end_with_the_moment_itself_and_are_told_from_the_oldest(#[case] cron: &str, #[case] slots: &[&str]) {
+    let schedule: Schedule = cron.parse().unwrap();
+    let told: Vec<String> = schedule
+        .slots_until(instant("2026-11-23T12:00:00Z"), 3)
+        .iter()
+        .map(|slot| slot.instant().to_string())
+        .collect();
+    assert_eq!(told, slots);
+    assert_eq!(schedule.slots_until(instant("2026-11-23T12:00:00Z"), 0), []);
+}
+
+#[test]
+fn two_times_in_one_gap_are_one_of_the_last_slots() {
+    let zone = parse_zone("Europe/London").unwrap();
+    let schedule = Schedule::parse("10,40 1 * * *", zone).unwrap();
+    let slots = schedule.slots_until(instant("2026-03-29T12:00:00Z"), 3);
+    let told: Vec<String> = slots.iter().map(|slot| slot.instant().to_string()).collect();
+    assert_eq!(told, ["2026-03-28T01:40:00Z", "2026-03-29T01:00:00Z"]);
+}
