@@ -4,6 +4,8 @@
 //! [`crate::policy`] and [`crate::plan`].
 
 pub mod activity;
+pub mod alert;
+pub mod alert_ledger;
 pub mod bucket;
 pub mod diagnosis;
 pub mod drill;

@@ -2,6 +2,7 @@
 //!
 //! Each function reports what is wrong and returns `None`, so that one run finds everything.
 
+mod alerts;
 mod drills;
 mod memory;
 mod parts;
@@ -18,7 +19,9 @@ use std::str::FromStr;
 
 use crate::config::diagnosis::{Diagnosis, join};
 use crate::config::environment::Environment;
-use crate::config::{AwsConfig, DaemonConfig, DestinationConfig, KubernetesConfig, PostgresConfig, human, raw};
+use crate::config::{
+    AlertsConfig, AwsConfig, DaemonConfig, DestinationConfig, KubernetesConfig, PostgresConfig, human, raw,
+};
 use crate::domain::id::{InstallationId, InvalidId, SourceId};
 use crate::policy::{Cadence, DestinationPolicy, Policy};
 use crate::ports::credentials::LoginRef;
@@ -38,6 +41,7 @@ pub(super) struct Parts {
     pub(super) daemon: DaemonConfig,
     pub(super) kubernetes: KubernetesConfig,
     pub(super) logins: BTreeMap<SourceId, LoginRef>,
+    pub(super) alerts: AlertsConfig,
 }
 
 /// Checks everything; `None` if something that is needed is wrong.
@@ -58,6 +62,7 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
     let restore = restore::regions(&file.restore, diagnosis);
     let postgres = parts::postgres(file, &policies, diagnosis);
     let kubernetes = recover::kubernetes(&file.kubernetes, diagnosis);
+    let alerts = alerts::build(file, environment, diagnosis);
     unfinished::report(file, diagnosis);
     let aws = aws?;
     let destination = destination?;
@@ -79,7 +84,16 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
         restore,
         drills,
     };
-    Some(Parts { policy, aws, destination, postgres: postgres?, daemon: daemon?, kubernetes, logins: sources.logins })
+    Some(Parts {
+        policy,
+        aws,
+        destination,
+        postgres: postgres?,
+        daemon: daemon?,
+        kubernetes,
+        logins: sources.logins,
+        alerts: alerts?,
+    })
 }
 
 fn installation(file: &raw::File, diagnosis: &mut Diagnosis) -> Option<InstallationId> {

@@ -9,6 +9,7 @@ use super::diagnosis::Diagnosis;
 use super::environment::Environment;
 use super::raw;
 use crate::ports::credentials::LoginRef;
+use crate::ports::notifier::SecretRef;
 
 /// The forms of a login, for messages.
 pub(super) const FORMS: &str = "`{ secret = \"…\" }`, `{ user = \"…\", password_file = \"/…\" }`, \
@@ -27,15 +28,17 @@ pub(super) fn login_ref(
     }
     let iam = given.iam == Some(true);
     match (&given.secret, &given.password_file, &given.password_env, iam) {
-        (Some(id), None, None, false) if given.user.is_none() => secret(key, id, diagnosis),
+        (Some(id), None, None, false) if given.user.is_none() => {
+            secret(key, id, diagnosis).map(|id| LoginRef::Secret { id })
+        }
         (None, Some(path), None, false) => {
             let user = user(key, given, diagnosis);
-            let path = password_file(key, path, diagnosis);
+            let path = secret_file(key, "password_file", path, diagnosis);
             Some(LoginRef::PasswordFile { user: user?, path: path? })
         }
         (None, None, Some(name), false) => {
             let user = user(key, given, diagnosis);
-            let password = password_env(key, name, environment, diagnosis);
+            let password = secret_env(key, "password_env", name, environment, diagnosis);
             Some(LoginRef::Password { user: user?, password: password? })
         }
         (None, None, None, true) => iam_user(key, given, diagnosis),
@@ -46,10 +49,11 @@ pub(super) fn login_ref(
     }
 }
 
-fn secret(key: &str, id: &str, diagnosis: &mut Diagnosis) -> Option<LoginRef> {
+fn secret(key: &str, id: &str, diagnosis: &mut Diagnosis) -> Option<String> {
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"/_+=.@-:!".contains(&b);
-    if !id.is_empty() && id.len() <= 2048 && id.bytes().all(is_plain) {
-        return Some(LoginRef::Secret { id: id.to_owned() });
+    // A webhook's address would pass for a name, and would then be told in errors.
+    if !id.is_empty() && id.len() <= 2048 && id.bytes().all(is_plain) && !id.contains("://") {
+        return Some(id.to_owned());
     }
     let advice = "name the secret, never its content, for example \"rds/accounts/backup\"";
     diagnosis.report(&format!("{key}.secret"), "not the name or ARN of a Secrets Manager secret", advice);
@@ -76,31 +80,62 @@ fn iam_user(key: &str, given: &raw::Credentials, diagnosis: &mut Diagnosis) -> O
     Some(LoginRef::IamToken { user })
 }
 
-fn password_file(key: &str, path: &str, diagnosis: &mut Diagnosis) -> Option<PathBuf> {
+fn secret_file(key: &str, name: &str, path: &str, diagnosis: &mut Diagnosis) -> Option<PathBuf> {
     if path.starts_with('/') && !path.contains(['\0', '\n']) {
         return Some(PathBuf::from(path));
     }
-    let advice = "name the file that holds the password, for example \"/run/secrets/accounts\"";
-    diagnosis.report(&format!("{key}.password_file"), "not an absolute path", advice);
+    let what = if name == "file" { "secret" } else { "password" };
+    let advice = format!("name the file that holds the {what}, for example \"/run/secrets/accounts\"");
+    diagnosis.report(&format!("{key}.{name}"), "not an absolute path", advice);
     None
 }
 
-fn password_env(key: &str, name: &str, environment: &Environment, diagnosis: &mut Diagnosis) -> Option<SecretString> {
-    let key = format!("{key}.password_env");
-    if !is_word(name) {
-        let advice = "name the variable that holds the password, for example \"ACCOUNTS_PASSWORD\"";
+fn secret_env(
+    key: &str,
+    name: &str,
+    variable: &str,
+    environment: &Environment,
+    diagnosis: &mut Diagnosis,
+) -> Option<SecretString> {
+    let what = if name == "env" { "secret" } else { "password" };
+    let key = format!("{key}.{name}");
+    if !is_word(variable) {
+        let example = if name == "env" { "SLACK_WEBHOOK" } else { "ACCOUNTS_PASSWORD" };
+        let advice = format!("name the variable that holds the {what}, for example \"{example}\"");
         diagnosis.report(&key, "not the name of an environment variable", advice);
         return None;
     }
-    match environment.get(name) {
-        Some(password) if !password.is_empty() => Some(SecretString::from(password)),
-        // The name is not repeated: it may be a password that was put in the wrong place.
+    match environment.get(variable) {
+        Some(secret) if !secret.is_empty() => Some(SecretString::from(secret)),
+        // The name is not repeated: it may be a secret that was put in the wrong place.
         Some(_) => {
             diagnosis.report(&key, "the environment variable that it names is empty", "set it before the start");
             None
         }
         None => {
             diagnosis.report(&key, "the environment variable that it names is not set", "set it before the start");
+            None
+        }
+    }
+}
+
+/// A channel's secret in one of its forms.
+pub(super) fn channel_secret(
+    key: &str,
+    given: &raw::Secret,
+    environment: &Environment,
+    diagnosis: &mut Diagnosis,
+) -> Option<SecretRef> {
+    if diagnosis.doubts(key) {
+        return None;
+    }
+    match (&given.secret, &given.file, &given.env) {
+        (Some(id), None, None) => secret(key, id, diagnosis).map(|id| SecretRef::SecretsManager { id }),
+        (None, Some(path), None) => secret_file(key, "file", path, diagnosis).map(|path| SecretRef::File { path }),
+        (None, None, Some(name)) => secret_env(key, "env", name, environment, diagnosis).map(SecretRef::Value),
+        _ => {
+            let advice = "write `{ secret = \"…\" }`, `{ file = \"/…\" }` or `{ env = \"…\" }`";
+            diagnosis.report(key, "not a secret in exactly one form", advice);
             None
         }
     }

@@ -1,6 +1,5 @@
 //! Keys of the contract whose work this version does not do: accepted, checked, and never silent.
 
-use super::check_name;
 use crate::config::diagnosis::{Diagnosis, join};
 use crate::config::raw;
 
@@ -12,12 +11,6 @@ pub(super) fn report(file: &raw::File, diagnosis: &mut Diagnosis) {
         let key = format!("{key}.automated_backup_days");
         check_days(&key, days, diagnosis);
         note(&key, "the check of automated backups", diagnosis);
-    }
-    for (name, route) in &file.alerts.routes {
-        check_name("alerts.routes", name, diagnosis);
-        let key = join("alerts.routes", name);
-        check_topic(&format!("{key}.sns_topic"), route, diagnosis);
-        note(&key, "this alert route", diagnosis);
     }
 }
 
@@ -33,13 +26,5 @@ fn check_days(key: &str, days: &raw::Days, diagnosis: &mut Diagnosis) {
         && min > max
     {
         diagnosis.report(&format!("{key}.min"), format!("{min} is more than `max`, {max}"), "swap them");
-    }
-}
-
-fn check_topic(key: &str, route: &raw::Route, diagnosis: &mut Diagnosis) {
-    let advice = "give the ARN of the SNS topic";
-    let Some(topic) = diagnosis.required(key, route.sns_topic.as_ref(), advice) else { return };
-    if !topic.starts_with("arn:") || !topic.contains(":sns:") {
-        diagnosis.report(key, format!("`{topic}` is not an SNS topic"), advice);
     }
 }
