@@ -261,9 +261,13 @@ fn log(ledger: &AlertLedger, transitions: &[Transition]) {
             tracing::info!(alert = %key, "alert resolved");
             continue;
         }
-        let what = ledger.entries.iter().find(|entry| entry.alert.key == *key).map(|entry| &entry.alert);
-        if let Some(alert) = what {
-            tracing::warn!(alert = %key, severity = alert.severity.as_str(), "alert fired: {}", alert.what.join("; "));
+        let entry = ledger.entries.iter().find(|entry| entry.alert.key == *key);
+        let Some(alert) = entry.map(|entry| &entry.alert) else { continue };
+        let what = alert.what.join("; ");
+        match alert.severity {
+            Severity::Critical => tracing::error!(alert = %key, what, action = alert.action, "critical alert fired"),
+            Severity::Warning => tracing::warn!(alert = %key, what, action = alert.action, "warning fired"),
+            Severity::Info => tracing::info!(alert = %key, what, "alert fired, for information"),
         }
     }
 }

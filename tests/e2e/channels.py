@@ -17,7 +17,9 @@ from typing import Any
 from sandbox_process import REPOSITORY, Sandbox
 from waiting import wait_until
 
-ALERTMANAGER = REPOSITORY / "target/tools/prometheus/usr/bin/prometheus-alertmanager"
+PROMETHEUS = REPOSITORY / "target/tools/prometheus"
+TEMPLATES = b"/usr/share/prometheus/alertmanager"
+"""Where Debian's Alertmanager looks for its templates, which are not installed but only unpacked."""
 
 Body = dict[str, Any]
 
@@ -104,11 +106,18 @@ def alertmanager(folder: Path, webhook: str) -> Iterator[str]:
         f"receivers: [{{name: hook, webhook_configs: [{{url: '{webhook}', send_resolved: true}}]}}]\n"
     )
     log = folder / "alertmanager.log"
-    command = [ALERTMANAGER, f"--config.file={config}", f"--storage.path={folder / 'alertmanager'}"]
+    program = folder / "prometheus-alertmanager"
+    # A path of the same length that leads to its working directory.
+    built = (PROMETHEUS / "usr/bin" / program.name).read_bytes()
+    program.write_bytes(built.replace(TEMPLATES, b"./" * (len(TEMPLATES) // 2)))
+    program.chmod(0o755)
+    for template in (PROMETHEUS / TEMPLATES.decode().lstrip("/")).glob("*.tmpl"):
+        (folder / template.name).write_bytes(template.read_bytes())
+    command = [program, f"--config.file={config}", f"--storage.path={folder / 'alertmanager'}"]
     with log.open("w") as to:
         # It takes a free port and says which.
         own = ["--web.listen-address=127.0.0.1:0", "--cluster.listen-address="]
-        process = subprocess.Popen([*command, *own], stdout=to, stderr=to)
+        process = subprocess.Popen([*command, *own], cwd=folder, stdout=to, stderr=to)
     try:
         said = re.compile(r"Listening on\"? address=(127\.0\.0\.1:\d+)")
         address: str = wait_until(lambda: said.search(log.read_text()), "Alertmanager listens", state=log.read_text)[1]

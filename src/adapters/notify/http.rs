@@ -19,6 +19,9 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// What is told of an answer.
 const ANSWER_CHARS_MAX: usize = 200;
 
+/// What is shorter can be guessed, and is a word of any answer.
+const SECRET_CHARS_MIN: usize = 8;
+
 /// The client. Where TLS cannot be set up, for want of root certificates, each message says so, and all else goes on.
 #[derive(Debug, Clone)]
 pub(super) struct Http(Result<Client, Arc<str>>);
@@ -93,11 +96,10 @@ fn redacted<'a>(text: &str, secrets: impl Iterator<Item = &'a SecretString>) -> 
     let mut text = text.to_owned();
     for secret in secrets {
         let secret = secret.expose_secret().trim();
-        let path = Url::parse(secret).ok().map(|url| url.path().to_owned());
-        // A short path such as `/` is no secret, and would take every slash out.
-        let pieces = [Some(secret.to_owned()), path].into_iter().flatten().filter(|piece| piece.len() >= 8);
-        for piece in pieces {
-            text = text.replace(&piece, "[redacted]");
+        // Whole, and piece by piece: most keep what is secret in one part of the path. Short parts such as `v2` are none.
+        let pieces = secret.split(['/', '?', '&', '=', ':', '@']).filter(|piece| piece.len() >= SECRET_CHARS_MIN);
+        for piece in std::iter::once(secret).filter(|whole| !whole.is_empty()).chain(pieces) {
+            text = text.replace(piece, "[redacted]");
         }
     }
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");

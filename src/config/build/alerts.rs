@@ -199,6 +199,6 @@ fn switch(given: &raw::Heartbeat, environment: &Environment, diagnosis: &mut Dia
     let url =
         diagnosis.required(key, given.url.as_ref(), "say where the address is found, for example `{ env = \"…\" }`");
     let url = url.and_then(|url| channel_secret(key, url, environment, diagnosis));
-    let every = diagnosis.parsed("alerts.heartbeat.every", human::positive_duration(&given.every), DURATIONS);
+    let every = diagnosis.parsed("alerts.heartbeat.interval", human::positive_duration(&given.interval), DURATIONS);
     Some(HeartbeatConfig { url: url?, every: every? })
 }

@@ -12,7 +12,7 @@ const DEFAULT_REPEAT_EVERY: &str = "24h";
 /// Ten messages at once are read; after that nobody reads any.
 const DEFAULT_STORM_MAX: usize = 10;
 /// Once a minute, so that the other side can raise its alarm after a few of them.
-const DEFAULT_HEARTBEAT_EVERY: &str = "1m";
+const DEFAULT_HEARTBEAT_INTERVAL: &str = "1m";
 
 /// Who is told.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -90,12 +90,12 @@ pub(in crate::config) struct Heartbeat {
     #[schemars(required)]
     pub(in crate::config) url: Option<Secret>,
     /// How often it is asked.
-    #[serde(default = "default_heartbeat_every")]
-    pub(in crate::config) every: String,
+    #[serde(default = "default_heartbeat_interval")]
+    pub(in crate::config) interval: String,
 }
 
-fn default_heartbeat_every() -> String {
-    DEFAULT_HEARTBEAT_EVERY.to_owned()
+fn default_heartbeat_interval() -> String {
+    DEFAULT_HEARTBEAT_INTERVAL.to_owned()
 }
 
 /// How bad it is.

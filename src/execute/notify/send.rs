@@ -48,14 +48,15 @@ async fn send_to(
         };
         let sent = notifier.notify(&outgoing.message).await;
         observer.notified(name.as_str(), sent.is_ok());
+        let (event, subject) = (outgoing.message.event.as_str(), outgoing.message.subject());
         match sent {
             Ok(answer) => {
-                tracing::info!(route = %name, message.id = id, event = outgoing.message.event.as_str(), answer, "message delivered: {}", outgoing.message.subject());
+                tracing::info!(route = %name, message.id = id, event, subject, answer, "message delivered");
                 outcomes.push((id, Sent::Taken));
             }
             Err(error) => {
                 let attempts = outgoing.attempts;
-                tracing::warn!(route = %name, message.id = id, attempts, error = %Chain(&error), "message not delivered, it is tried again: {}", outgoing.message.subject());
+                tracing::warn!(route = %name, message.id = id, event, subject, attempts, error = %Chain(&error), "message not delivered, it is tried again");
                 // A message that the channel does not like says nothing of the next one.
                 is_down = error.kind() != ErrorKind::Invalid;
                 refused.extend(keys());

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use rstest::rstest;
 
 use super::*;
 use crate::domain::key::ObjectKey;
@@ -11,6 +12,7 @@ use crate::plan::plan;
 use crate::policy::alerting::RoutePolicy;
 use crate::ports::ErrorKind;
 use crate::testing::fake_store::{BucketSetup, Call, FakeObjectStore, Strikes};
+use crate::testing::faults::{FaultPlan, Faulty, Storm};
 use crate::testing::sim_clock::SimClock;
 use crate::testing::{dump, inventory, now, policy, store};
 
@@ -68,9 +70,13 @@ impl NotifyObserver for Counts {
         self.0.lock().unwrap().0 = alerts.len();
     }
 
-    fn notified(&self, _: &str, taken: bool) {
+    fn notified(&self, channel: &str, taken: bool) {
         let mut counts = self.0.lock().unwrap();
-        if taken { counts.1 += 1 } else { counts.2 += 1 }
+        match (channel, taken) {
+            (HEARTBEAT, _) => {}
+            (_, true) => counts.1 += 1,
+            (_, false) => counts.2 += 1,
+        }
     }
 }
 
@@ -96,6 +102,10 @@ impl Bench {
     }
 
     fn daemon(&self) -> Announcer {
+        self.daemon_over(Arc::clone(&self.store) as Arc<dyn ObjectStore>)
+    }
+
+    fn daemon_over(&self, store: Arc<dyn ObjectStore>) -> Announcer {
         let route: RouteName = "team".parse().unwrap();
         let all = RoutePolicy { severities: Severity::ALL.into(), sources: None, repeats: true };
         let policy = AlertPolicy {
@@ -115,7 +125,7 @@ impl Bench {
         Announcer::new(
             channels,
             "bank-prod".parse().unwrap(),
-            Arc::clone(&self.store) as Arc<dyn ObjectStore>,
+            store,
             &Layout::new("strongroom"),
             Arc::clone(&self.clock) as Arc<dyn Clock>,
             Arc::clone(&self.counts) as Arc<dyn NotifyObserver>,
@@ -246,24 +256,58 @@ async fn a_channel_that_was_down_for_two_days_hears_of_the_beginning_and_of_the_
 #[tokio::test(start_paused = true)]
 async fn while_the_store_is_away_a_daemon_tells_by_itself_and_not_again_once_it_is_back() {
     let bench = Bench::new();
-    let mut daemon = bench.daemon();
+    let faults = FaultPlan::new(Arc::clone(&bench.clock) as Arc<dyn Clock>, 1);
+    let mut daemon = bench.daemon_over(Faulty::new(Arc::clone(&bench.store) as Arc<dyn ObjectStore>, &faults));
     daemon.round(&bench.look(false)).await;
-    for _ in 0..4 {
-        bench.store.fail_next(Call::Read, Strikes::Before);
-        bench.store.fail_next(Call::Read, Strikes::Before);
-    }
+    let (from, until) = (bench.clock.now(), bench.clock.now() + MINUTE * 5);
+    faults.add_storm(Storm { from, until, kind: ErrorKind::Transient, per_mille: 1_000 });
     daemon.round(&bench.look(true)).await;
     assert_eq!(bench.channel.taken(), NOTHING, "a broken connection is not an outage");
     bench.pass(MINUTE * 3).await;
     daemon.round(&bench.look(true)).await;
     assert_eq!(bench.channel.taken(), [FIRED]);
-    bench.pass(MINUTE).await;
     for _ in 0..8 {
+        bench.pass(MINUTE).await;
         daemon.round(&bench.look(true)).await;
     }
     assert_eq!(bench.channel.taken(), NOTHING);
     bench.daemon().round(&bench.look(true)).await;
     assert_eq!(bench.channel.taken(), NOTHING, "and it stands in the store now");
+}
+
+/// Two writes for each transition: that it is told by this one, and that it was taken.
+#[rstest]
+#[case::before_it_is_sent(1, 1, 1)]
+#[case::after_it_was_written_down(2, 1, 1)]
+#[case::before_the_end_is_sent(3, 1, 1)]
+#[case::after_the_end_was_written_down(4, 1, 1)]
+#[tokio::test(start_paused = true)]
+async fn wherever_a_daemon_dies_its_successor_tells_what_is_left(
+    #[case] effect: usize,
+    #[case] fired: usize,
+    #[case] resolved: usize,
+) {
+    let bench = Bench::new();
+    let faults = FaultPlan::new(Arc::clone(&bench.clock) as Arc<dyn Clock>, 1);
+    faults.die_after(effect);
+    let mut daemon = bench.daemon_over(Faulty::new(Arc::clone(&bench.store) as Arc<dyn ObjectStore>, &faults));
+    tokio::select! {
+        biased;
+        () = faults.died() => {}
+        () = async {
+            daemon.round(&bench.look(true)).await;
+            daemon.round(&bench.look(false)).await;
+        } => panic!("it was to die"),
+    }
+    let mut successor = bench.daemon();
+    for trouble in [effect <= 2, false, false] {
+        bench.pass(MINUTE * 4).await;
+        successor.round(&bench.look(trouble)).await;
+    }
+    let told = bench.channel.taken();
+    let count = |what: &str| told.iter().filter(|own| *own == what).count();
+    assert_eq!((count(FIRED), count(RESOLVED)), (fired, resolved), "{told:?}");
+    assert_eq!(bench.outbox(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -88,6 +88,34 @@ impl Cause {
         }
     }
 
+    /// How bad it can be: its usual severity, and others that the facts may give it.
+    #[must_use]
+    pub fn severities(self) -> Vec<Severity> {
+        let (usual, other) = (self.usual_severity(), self.other_severity());
+        std::iter::once(usual).chain(other.filter(|other| *other != usual)).collect()
+    }
+
+    fn other_severity(self) -> Option<Severity> {
+        match self {
+            // Without some parts no backup is begun at all.
+            Cause::Unseen => Some(Severity::Critical),
+            // A newer one may stand.
+            Cause::Found(Check::DumpBad | Check::BucketEncryption | Check::DrillObjective) => Some(Severity::Info),
+            // It may only be late.
+            Cause::Found(Check::Replication) => Some(Severity::Warning),
+            // It may take what strongroom counts on.
+            Cause::Found(Check::BucketLifecycle) => Some(Severity::Critical),
+            Cause::Overdue
+            | Cause::Failed
+            | Cause::Missed
+            | Cause::Late
+            | Cause::CannotBackUp
+            | Cause::NotRestorable
+            | Cause::ConfigInvalid
+            | Cause::Found(_) => None,
+        }
+    }
+
     /// The parts of the inventory without which its absence proves nothing.
     #[must_use]
     pub fn rests_on(self) -> &'static [&'static str] {

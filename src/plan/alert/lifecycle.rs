@@ -171,6 +171,8 @@ impl Telling<'_> {
                 // It has come back before its end was told: the channel still has it as firing, and has missed nothing.
                 items.retain(|item| !take_back(ledger, &route, &item.alert.key));
             }
+            // A channel that takes little takes the worst.
+            items.sort_by_key(|item| std::cmp::Reverse(item.alert.severity));
             let is_storm = items.len() > storm_max;
             if is_storm && event == Event::Fired {
                 let thread = format!("storm/{}", ledger.next_message);

@@ -46,10 +46,11 @@ fn a_backup_that_is_missing_is_overdue_and_says_what_to_type() {
     assert_eq!(names(&holding), ["warning late/accounts/dump/accounts", "critical overdue/accounts/dump/accounts"]);
     assert!(!holding.well);
     let overdue = &holding.alerts[1];
-    insta::assert_snapshot!(
-        format!("{}\n{}\n{}", overdue.what.join("\n"), overdue.meaning, overdue.action),
-        @""
-    );
+    insta::assert_snapshot!(format!("{}\n{}\n{}", overdue.what.join("\n"), overdue.meaning, overdue.action), @r"
+    accounts dump of accounts: slot 20261101t040000z waits: the instance is `stopped`; there is no good one
+    there is no good backup as fresh as was promised: a loss today would cost more data than agreed
+    see why in `strongroom status`; `strongroom diagnose accounts` says what is wrong with the instance; once that is mended, `strongroom backup snapshot accounts` or `strongroom backup dump accounts` makes one at once
+    ");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::policy::Policy;
 /// Source, alert, severity.
 type Series = (String, String, Severity);
 
-/// Series of alerts: of each alert of each source at its usual severity, and of those that fire at another one.
+/// Series of alerts: of each alert of each source at the severities that it can have, and of whatever else fires.
 #[derive(Debug)]
 pub(super) struct AlertMetrics {
     firing: Family<GaugeVec, 3>,
@@ -57,7 +57,11 @@ impl AlertMetrics {
         let of_policy = Cause::all().flat_map(|cause| {
             let sources: Vec<&str> =
                 if cause.is_about_sources() { policy.sources.keys().map(SourceId::as_str).collect() } else { vec![""] };
-            sources.into_iter().map(move |source| [source, cause.name(), cause.usual_severity().as_str()])
+            let severities = cause.severities();
+            sources.into_iter().flat_map(move |source| {
+                let of = severities.clone().into_iter();
+                of.map(move |severity| [source, cause.name(), severity.as_str()])
+            })
         });
         let firing = now.keys().map(|(source, alert, severity)| [source.as_str(), alert.as_str(), severity.as_str()]);
         self.firing.keep_exactly(of_policy.chain(firing));
