@@ -83,6 +83,30 @@ def wrong_name(case: Case, strongroom: Strongroom) -> Iterator[None]:
 
 
 @contextmanager
+def stopped_lending(case: Case, strongroom: Strongroom) -> Iterator[None]:
+    """RDS keeps no backups of this one, and neither has anybody else."""
+    with case.sandbox.showing("bank-lending", "stopped"):
+        yield
+
+
+@contextmanager
+def too_late(case: Case, strongroom: Strongroom) -> Iterator[None]:
+    yield
+    strongroom("backup", "snapshot", SOURCE)
+
+
+@contextmanager
+def hidden_dump(case: Case, strongroom: Strongroom) -> Iterator[None]:
+    strongroom("backup", "dump", SOURCE)
+    [key] = [key for key in case.keys() if key.endswith("/manifest.json")]
+    s3 = case.sandbox.client("s3")
+    where = {"Bucket": BUCKET, "Key": f"{case.name}/{key}"}
+    marker = s3.delete_object(**where)["VersionId"]
+    yield
+    s3.delete_object(**where, VersionId=marker)
+
+
+@contextmanager
 def open_bucket(case: Case, strongroom: Strongroom) -> Iterator[None]:
     s3 = case.sandbox.client("s3")
     block = s3.get_public_access_block(Bucket=BUCKET)["PublicAccessBlockConfiguration"]
@@ -106,6 +130,9 @@ ONE_ATTEMPT = quick(retry={"initial_backoff": "1s", "backoff_max": "2s", "attemp
         ("unseen/snapshots", "critical", blind, {}),
         ("failed/accounts/snapshot", "warning", refused_snapshots, {"snapshot": ONE_ATTEMPT}),
         ("cannot_back_up/accounts/snapshot", "critical", wrong_name, {}),
+        ("not_restorable/lending", "critical", stopped_lending, {"names": ["lending"]}),
+        ("missed/accounts/snapshot", "critical", too_late, {"snapshot": quick(start_deadline="1m")}),
+        ("dump_hidden/accounts", "warning", hidden_dump, {"dump": quick()}),
         ("bucket_public_access", "critical", open_bucket, {}),
     ],
     ids=lambda value: value.split("/")[0] if isinstance(value, str) else "",
@@ -113,7 +140,8 @@ ONE_ATTEMPT = quick(retry={"initial_backoff": "1s", "backoff_max": "2s", "attemp
 def test_an_alert_is_told_once_survives_a_kill_and_is_resolved(
     case: Case, receiver: Receiver, alert: str, severity: str, cause: Cause, changes: Config
 ) -> None:
-    strongroom = configure(case, receiver, **changes)
+    own = {name: value for name, value in changes.items() if name != "names"}
+    strongroom = configure(case, receiver, *changes.get("names", [SOURCE]), **own)
     with cause(case, strongroom):
         daemon = strongroom.start()
         daemon.wait_for(lambda: receiver.told(HOOK, alert), f"{alert} is told")
@@ -141,8 +169,10 @@ def ledger(case: Case) -> dict[str, Any]:
 
 
 def firing(daemon: Daemon, alert: str, severity: str) -> float:
-    name, *source = alert.split("/")
-    labels = {"alert": name, "severity": severity, "source": source[0] if len(source) > 1 else ""}
+    name, *rest = alert.split("/")
+    # What is not seen is a part of the inventory, and no source.
+    source = rest[0] if rest and name != "unseen" else ""
+    labels = {"alert": name, "severity": severity, "source": source}
     return daemon.metric("strongroom_alerts_firing", **labels)
 
 
