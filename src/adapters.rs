@@ -13,6 +13,7 @@ pub mod aws_rds;
 mod globals;
 pub mod host_processes;
 pub mod kubernetes;
+pub mod notify;
 pub mod pg;
 pub mod pg_restore;
 pub mod pg_tools;

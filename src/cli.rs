@@ -1,5 +1,6 @@
 //! The command line. One file per command; output for people goes to stdout, logs and progress to stderr.
 
+mod alerts;
 mod backup;
 mod check;
 mod diagnose;
@@ -77,6 +78,8 @@ enum Command {
     Plan(plan::PlanCommand),
     /// Per source: how fresh its backups are, and to which moment it can be restored. Exit code 3 if not all is well.
     Status(status::StatusCommand),
+    /// What alerts hold, since when, and who was told; or try whether a route works. Exit code 3 if something is the matter.
+    Alerts(alerts::Alerts),
     /// List recovery points. Exit code 3 if something could not be seen.
     List(list::List),
     /// Make a backup now and wait for its end.
@@ -199,6 +202,7 @@ async fn execute(cli: Cli) -> anyhow::Result<Exit> {
         | Command::Check(_)
         | Command::Plan(_)
         | Command::Status(_)
+        | Command::Alerts(_)
         | Command::List(_)
         | Command::Restore(_)
         | Command::Drill(_)
@@ -229,6 +233,7 @@ async fn execute(cli: Cli) -> anyhow::Result<Exit> {
         Command::Check(check) => check.run(config).await,
         Command::Plan(plan) => plan.run(config).await,
         Command::Status(status) => status.run(config).await,
+        Command::Alerts(alerts) => alerts.run(config).await,
         Command::List(list) => list.run(config).await,
         Command::Backup(backup) => backup.run(config).await,
         Command::Restore(restore) => restore.run(config).await,

@@ -9,7 +9,7 @@
 //!
 //! Everything that is wrong is reported at once, each with its line. Past [`Config::load`] no code parses or checks
 //! again. What this module does not do: it opens no file but the configuration, asks nothing of AWS, and holds no secret
-//! but passwords that come from the environment.
+//! but those that come from the environment.
 
 mod build;
 mod calendar;
@@ -37,9 +37,11 @@ pub use diagnosis::{ConfigError, ConfigErrors, Note, Place};
 pub use environment::Environment;
 pub use schema::schema;
 
-use crate::domain::id::{RegionName, SourceId};
+use crate::domain::id::{RegionName, RouteName, SourceId};
 use crate::policy::Policy;
+use crate::policy::alerting::AlertPolicy;
 use crate::ports::credentials::{LoginRef, TokenRef};
+use crate::ports::notifier::{ChannelRef, SecretRef};
 use diagnosis::{Diagnosis, FAULT};
 use layers::Layer;
 use schema::Shape;
@@ -63,6 +65,8 @@ pub struct Config {
     pub kubernetes: KubernetesConfig,
     /// The login of each source that is dumped.
     pub logins: BTreeMap<SourceId, LoginRef>,
+    /// Who is told of what, and how.
+    pub alerts: AlertsConfig,
     /// What deserves attention and is no error.
     pub notes: Vec<Note>,
     /// SHA-256 of the effective configuration, in hex: two daemons with the same one were told the same.
@@ -137,6 +141,26 @@ pub struct DaemonConfig {
     pub grace: Duration,
 }
 
+/// Who is told of what, and how.
+#[derive(Debug, Clone)]
+pub struct AlertsConfig {
+    /// Who is told of what.
+    pub policy: AlertPolicy,
+    /// The channel of each route.
+    pub channels: BTreeMap<RouteName, ChannelRef>,
+    /// The dead man's switch.
+    pub heartbeat: Option<HeartbeatConfig>,
+}
+
+/// A dead man's switch.
+#[derive(Debug, Clone)]
+pub struct HeartbeatConfig {
+    /// Its address.
+    pub url: SecretRef,
+    /// How often it is asked. Default: each minute.
+    pub every: SignedDuration,
+}
+
 impl Config {
     /// Reads files and directories, first to last, then variables; later ones win.
     ///
@@ -174,6 +198,7 @@ impl Config {
             http: parts.http,
             kubernetes: parts.kubernetes,
             logins: parts.logins,
+            alerts: parts.alerts,
             notes,
             sha256: sha256_hex(&canonical_json(&effective)),
             effective,

@@ -17,6 +17,8 @@ use tokio_util::task::TaskTracker;
 use crate::adapters::pg_tools::sweep_password_files;
 use crate::adapters::system_clock::SystemClock;
 use crate::config::Config;
+use crate::domain::key::Layout;
+use crate::execute::notify::Announcer;
 use crate::policy::Policy;
 use crate::ports::clock::Clock;
 use crate::ports::{Chain, ErrorKind, RequestObserver};
@@ -25,7 +27,7 @@ use crate::telemetry::http::guard::{Guard, TokenError};
 use crate::telemetry::http::{self, Health, HttpState};
 use crate::telemetry::metrics::Metrics;
 pub use assembly::{Assembly, assemble};
-use observer::Telemetry;
+use observer::{Telemetry, Told};
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -53,9 +55,13 @@ pub enum DaemonError {
     Bell(#[source] tokio_cron_scheduler::JobSchedulerError),
 }
 
+/// How long a message that is on its way is waited for at the end: a few seconds of the grace, which running work has used.
+const LAST_WORD: SignedDuration = SignedDuration::from_secs(3);
+
 /// A daemon that is ready to run: its listener is bound.
 pub struct Daemon {
     reconciler: Reconciler,
+    announcer: Announcer,
     listener: TcpListener,
     http: HttpState,
     wakers: Wakers,
@@ -102,7 +108,18 @@ impl Daemon {
             clock: Arc::clone(&clock),
             guard: Arc::new(guard),
         };
-        let observer = Telemetry::new(metrics, health, status, Arc::clone(&clock));
+        let (looks, looked) = watch::channel(None);
+        metrics.watch_channels(assembly.channels.names());
+        let announcer = Announcer::new(
+            assembly.channels,
+            assembly.policy.installation.clone(),
+            Arc::clone(&assembly.ports.store),
+            &Layout::new(&assembly.policy.destination.prefix),
+            Arc::clone(&clock),
+            Arc::new(Told(Arc::clone(&metrics))),
+            looked,
+        );
+        let observer = Telemetry::new(metrics, health, status, looks, Arc::clone(&clock));
         let wakers = Wakers::default();
         let (policies, wanted) = watch::channel(assembly.policy);
         let reconciler = Reconciler::new(
@@ -113,7 +130,7 @@ impl Daemon {
             wakers.clone(),
             wanted,
         );
-        Ok(Daemon { reconciler, listener, http, wakers, grace, clock, policies })
+        Ok(Daemon { reconciler, announcer, listener, http, wakers, grace, clock, policies })
     }
 
     /// Runs until a signal ends it.
@@ -136,10 +153,17 @@ impl Daemon {
             }
         });
         tracker.spawn(signals.watch(stop.clone(), at_once.clone(), self.wakers));
+        let told = tracker.spawn(self.announcer.run(stop.clone()));
         tracker.close();
         let began_at = self.clock.now();
         tokio::select! {
-            () = self.reconciler.run(stop, self.grace) => {}
+            () = self.reconciler.run(stop, self.grace) => {
+                let until = self.clock.now().saturating_add(LAST_WORD).unwrap_or(Timestamp::MAX);
+                tokio::select! {
+                    _ = told => {}
+                    () = self.clock.sleep_until(until) => tracing::info!("a message was on its way: the next start sends it again"),
+                }
+            }
             () = at_once.cancelled() => tracing::warn!("a second signal: runs are left as they are, the next start cleans up"),
         }
         served.cancel();

@@ -5,6 +5,8 @@
 
 pub mod account;
 pub mod activity;
+pub mod alert;
+pub mod alert_ledger;
 pub mod bucket;
 pub mod diagnosis;
 pub mod drill;

@@ -8,6 +8,7 @@ mod dump;
 mod govern;
 mod hold;
 mod link;
+pub mod notify;
 mod patient_store;
 pub mod pin;
 mod prune;

@@ -4,6 +4,7 @@
 //! the tests compare is one and the same value.
 
 pub mod action;
+pub mod alert;
 pub mod backup;
 mod copy;
 pub mod decision;

@@ -1,5 +1,6 @@
 //! The rules: the validated desired state, and pure functions that read it.
 
+pub mod alerting;
 pub mod drill;
 pub mod finding;
 pub mod governor;

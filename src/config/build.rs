@@ -2,6 +2,7 @@
 //!
 //! Each function reports what is wrong and returns `None`, so that one run finds everything.
 
+mod alerts;
 mod drills;
 mod http;
 mod memory;
@@ -11,7 +12,6 @@ mod recover;
 mod restore;
 mod retention;
 mod sources;
-mod unfinished;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -20,7 +20,7 @@ use std::str::FromStr;
 use crate::config::diagnosis::{Diagnosis, join};
 use crate::config::environment::Environment;
 use crate::config::{
-    AwsConfig, DaemonConfig, DestinationConfig, HttpConfig, KubernetesConfig, PostgresConfig, human, raw,
+    AlertsConfig, AwsConfig, DaemonConfig, DestinationConfig, HttpConfig, KubernetesConfig, PostgresConfig, human, raw,
 };
 use crate::domain::id::{InstallationId, InvalidId, SourceId};
 use crate::policy::{Cadence, DestinationPolicy, Policy};
@@ -42,6 +42,7 @@ pub(super) struct Parts {
     pub(super) http: HttpConfig,
     pub(super) kubernetes: KubernetesConfig,
     pub(super) logins: BTreeMap<SourceId, LoginRef>,
+    pub(super) alerts: AlertsConfig,
 }
 
 /// Checks everything; `None` if something that is needed is wrong.
@@ -63,7 +64,7 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
     let restore = restore::regions(&file.restore, diagnosis);
     let postgres = parts::postgres(file, &policies, diagnosis);
     let kubernetes = recover::kubernetes(&file.kubernetes, diagnosis);
-    unfinished::report(file, diagnosis);
+    let alerts = alerts::build(file, environment, diagnosis);
     let aws = aws?;
     let destination = destination?;
     let policy = Policy {
@@ -93,6 +94,7 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
         http: http?,
         kubernetes,
         logins: sources.logins,
+        alerts: alerts?,
     })
 }
 

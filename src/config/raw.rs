@@ -4,6 +4,7 @@
 //! The doc comments here are the descriptions in `strongroom config schema`, so they speak to users. A key that must be
 //! there is an `Option` marked `schemars(required)`: a missing one is reported with all other problems, not alone.
 
+mod alerts;
 mod http;
 mod policies;
 mod recover;
@@ -14,6 +15,7 @@ use std::num::NonZeroU32;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use alerts::{Alerts, Heartbeat, Route, Secret, Severity};
 pub(super) use http::Http;
 pub(super) use policies::{Assertion, Drill, DrillPath, Dump, Engine, Governor, Policy, Retention, Retry, Snapshot};
 pub(super) use recover::{Kubernetes, Recover, SwitchBy};
@@ -446,37 +448,6 @@ pub(super) struct Credentials {
     pub(super) password_env: Option<String>,
     /// Log in with a token made by AWS. The user needs the role rds_iam.
     pub(super) iam: Option<bool>,
-}
-
-/// Who is told.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Alerts {
-    /// Ways to people, by name.
-    pub(super) routes: BTreeMap<String, Route>,
-}
-
-/// One way to people.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Route {
-    /// ARN of the SNS topic.
-    #[schemars(required)]
-    pub(super) sns_topic: Option<String>,
-    /// What goes this way; without it, everything.
-    pub(super) severities: Option<Vec<Severity>>,
-}
-
-/// How bad it is.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Severity {
-    /// A promise is broken.
-    Critical,
-    /// A promise will be broken if nobody acts.
-    Warning,
-    /// Worth knowing.
-    Info,
 }
 
 /// A number of recovery points or attempts: at least one.

@@ -9,6 +9,7 @@ use super::diagnosis::Diagnosis;
 use super::environment::Environment;
 use super::raw;
 use crate::ports::credentials::LoginRef;
+use crate::ports::notifier::SecretRef;
 
 /// The forms of a login, for messages.
 pub(super) const FORMS: &str = "`{ secret = \"…\" }`, `{ user = \"…\", password_file = \"/…\" }`, \
@@ -27,7 +28,9 @@ pub(super) fn login_ref(
     }
     let iam = given.iam == Some(true);
     match (&given.secret, &given.password_file, &given.password_env, iam) {
-        (Some(id), None, None, false) if given.user.is_none() => secret(key, id, diagnosis),
+        (Some(id), None, None, false) if given.user.is_none() => {
+            secret(key, id, diagnosis).map(|id| LoginRef::Secret { id })
+        }
         (None, Some(path), None, false) => {
             let user = user(key, given, diagnosis);
             let path = file(&format!("{key}.password_file"), "password", path, diagnosis);
@@ -46,10 +49,11 @@ pub(super) fn login_ref(
     }
 }
 
-fn secret(key: &str, id: &str, diagnosis: &mut Diagnosis) -> Option<LoginRef> {
+fn secret(key: &str, id: &str, diagnosis: &mut Diagnosis) -> Option<String> {
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"/_+=.@-:!".contains(&b);
-    if !id.is_empty() && id.len() <= 2048 && id.bytes().all(is_plain) {
-        return Some(LoginRef::Secret { id: id.to_owned() });
+    // A webhook's address would pass for a name, and would then be told in errors.
+    if !id.is_empty() && id.len() <= 2048 && id.bytes().all(is_plain) && !id.contains("://") {
+        return Some(id.to_owned());
     }
     let advice = "name the secret, never its content, for example \"rds/accounts/backup\"";
     diagnosis.report(&format!("{key}.secret"), "not the name or ARN of a Secrets Manager secret", advice);
@@ -116,7 +120,37 @@ pub(super) fn variable(
 
 /// Whose secret it is in examples.
 fn example(what: &str) -> &'static str {
-    if what == "password" { "accounts" } else { "page" }
+    match what {
+        "password" => "accounts",
+        "token" => "page",
+        _ => "slack",
+    }
+}
+
+/// A channel's secret in one of its forms.
+pub(super) fn channel_secret(
+    key: &str,
+    given: &raw::Secret,
+    environment: &Environment,
+    diagnosis: &mut Diagnosis,
+) -> Option<SecretRef> {
+    if diagnosis.doubts(key) {
+        return None;
+    }
+    match (&given.secret, &given.file, &given.env) {
+        (Some(id), None, None) => secret(key, id, diagnosis).map(|id| SecretRef::SecretsManager { id }),
+        (None, Some(path), None) => {
+            file(&format!("{key}.file"), "secret", path, diagnosis).map(|path| SecretRef::File { path })
+        }
+        (None, None, Some(name)) => {
+            variable(&format!("{key}.env"), "secret", name, environment, diagnosis).map(SecretRef::Value)
+        }
+        _ => {
+            let advice = "write `{ secret = \"…\" }`, `{ file = \"/…\" }` or `{ env = \"…\" }`";
+            diagnosis.report(key, "not a secret in exactly one form", advice);
+            None
+        }
+    }
 }
 
 /// `^[A-Za-z_][A-Za-z0-9_]*$`

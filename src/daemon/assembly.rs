@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::SignedDuration;
+
 use crate::adapters::aws;
 use crate::adapters::aws_account::AwsAccount;
 use crate::adapters::aws_clock::AwsClock;
@@ -15,6 +17,7 @@ use crate::adapters::aws_kms::AwsKeys;
 use crate::adapters::aws_rds::AwsRds;
 use crate::adapters::host_processes::HostProcesses;
 use crate::adapters::kubernetes::KubernetesCluster;
+use crate::adapters::notify::ChannelKit;
 use crate::adapters::pg::PgServers;
 use crate::adapters::pg_restore::StockPgRestore;
 use crate::adapters::pg_tools::StockPgDump;
@@ -22,12 +25,13 @@ use crate::adapters::s3::{S3, S3Settings};
 use crate::adapters::scratch_server::ScratchServers;
 use crate::adapters::system_clock::SystemClock;
 use crate::collect::Collector;
-use crate::config::{Config, DestinationConfig, KubernetesConfig};
+use crate::config::{AlertsConfig, Config, DestinationConfig, HeartbeatConfig, KubernetesConfig};
 use crate::domain::id::RegionName;
 use crate::domain::key::Layout;
 use crate::domain::memory::MemoryUse;
+use crate::execute::notify::{Channels, Pulse};
 use crate::execute::{ExecuteSettings, Executor};
-use crate::policy::Policy;
+use crate::policy::{Cadence, Policy};
 use crate::ports::clock::Clock;
 use crate::ports::diagnostics::Diagnostics;
 use crate::ports::instances::{Instances, Leases};
@@ -53,6 +57,8 @@ pub struct Assembly {
     pub diagnostics: Arc<dyn Diagnostics>,
     /// What a guided recovery works with; nothing else has it.
     pub recovery: Tools,
+    /// Ways to people.
+    pub channels: Channels,
     /// What is wanted.
     pub policy: Arc<Policy>,
 }
@@ -77,11 +83,8 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
         (region, Arc::new(there) as Arc<dyn Instances>)
     };
     let instances = restore_regions(&config.policy).into_iter().map(instances_in).collect();
-    let copies_in = |region: RegionName| {
-        let there = if region == *home { Arc::clone(&rds) } else { rds_in(&region) };
-        (region, there)
-    };
-    let copies = copy_regions(&config.policy).into_iter().map(copies_in).collect();
+    let rds_of = |region: &RegionName| if region == home { Arc::clone(&rds) } else { rds_in(region) };
+    let copies = copy_regions(&config.policy).into_iter().map(|region| (region.clone(), rds_of(&region))).collect();
     let destination = config.destination;
     let settings_of = |bucket: &str, kms_key: Option<&str>| S3Settings {
         bucket: bucket.to_owned(),
@@ -118,6 +121,7 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
     let layout = settings.layout.clone();
     let secrets = AwsConnectionSecrets::new(&sdk, Arc::clone(&observer));
     Assembly {
+        channels: channels(&ChannelKit::new(&sdk, Arc::clone(&observer)), config.alerts, &config.policy.cadence),
         diagnostics: Arc::new(AwsDiagnostics::new(&sdk, observer)),
         recovery: recovery(&ports, own_instances, secrets, config.kubernetes, layout.clone(), &config.policy),
         executor: Executor::new(ports.clone(), settings),
@@ -126,6 +130,21 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
         scratch: ScratchServers::new(bin_dir, Arc::clone(&ports.clock), Arc::clone(&ports.postgres)),
         ports,
         policy: Arc::new(config.policy),
+    }
+}
+
+/// A look is good for a heartbeat until three more should have followed, and a quarter of an hour at least.
+const FRESH_LOOKS: i32 = 3;
+const FRESH_MIN: SignedDuration = SignedDuration::from_mins(15);
+
+fn channels(kit: &ChannelKit, config: AlertsConfig, cadence: &Cadence) -> Channels {
+    let fresh_for = cadence.reconcile_interval.checked_mul(FRESH_LOOKS).unwrap_or(SignedDuration::MAX).max(FRESH_MIN);
+    let pulse =
+        |wanted: HeartbeatConfig| Pulse { heartbeat: kit.heartbeat(&wanted.url), every: wanted.every, fresh_for };
+    Channels {
+        policy: config.policy,
+        notifiers: config.channels.iter().map(|(name, wanted)| (name.clone(), kit.channel(wanted))).collect(),
+        pulse: config.heartbeat.map(pulse),
     }
 }
 

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
+use crate::domain::alert::{AlertKey, Severity};
 use crate::domain::id::{DatabaseName, Kind, RunId, SourceId};
 use crate::domain::inventory::Inventory;
 use crate::domain::progress::ProgressCount;
 use crate::domain::run::{Failure, RunState};
 use crate::execute::RunEnd;
+use crate::execute::notify::NotifyObserver;
 use crate::plan::Plan;
+use crate::plan::alert::Holding;
 use crate::plan::status::Status;
 use crate::policy::Policy;
 use crate::ports::clock::Clock;
@@ -23,6 +26,7 @@ pub(super) struct Telemetry {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     status: watch::Sender<Option<Arc<Status>>>,
+    looks: watch::Sender<Option<Arc<Holding>>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -31,9 +35,10 @@ impl Telemetry {
         metrics: Arc<Metrics>,
         health: Arc<Health>,
         status: watch::Sender<Option<Arc<Status>>>,
+        looks: watch::Sender<Option<Arc<Holding>>>,
         clock: Arc<dyn Clock>,
     ) -> Telemetry {
-        Telemetry { metrics, health, status, clock }
+        Telemetry { metrics, health, status, looks, clock }
     }
 }
 
@@ -41,6 +46,7 @@ impl Observer for Telemetry {
     fn observed(&self, policy: &Policy, inventory: &Inventory, plan: &Plan, took: SignedDuration) {
         self.metrics.observe(policy, inventory, plan);
         self.metrics.reconciled(took, self.clock.now());
+        self.looks.send_replace(Some(Arc::new(Holding::of(policy, inventory, plan, None))));
         if plan.unseen.is_empty() {
             self.health.inventory_seen();
         }
@@ -66,5 +72,18 @@ impl Observer for Telemetry {
 
     fn dumped(&self, source: &SourceId, database: &DatabaseName, delta: ProgressCount) {
         self.metrics.dump_progress(source, database, delta);
+    }
+}
+
+/// Passes on what people were told.
+pub(super) struct Told(pub(super) Arc<Metrics>);
+
+impl NotifyObserver for Told {
+    fn firing(&self, alerts: &[(AlertKey, Severity)]) {
+        self.0.alerts_firing(alerts);
+    }
+
+    fn notified(&self, channel: &str, taken: bool) {
+        self.0.notified(channel, taken);
     }
 }

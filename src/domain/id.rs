@@ -91,6 +91,14 @@ text_id!(
 );
 
 text_id!(
+    /// The name that the configuration gives to a way to people.
+    RouteName,
+    "route name",
+    |text| text.len() <= 40 && is_hyphenated(text) && !text.bytes().any(|b| b.is_ascii_uppercase()),
+    "use 1 to 40 of a-z, 0-9 and single hyphens, starting with a letter, not ending in a hyphen"
+);
+
+text_id!(
     /// The identifier of an RDS DB instance (RDS API reference: 1 to 63 letters, digits and single hyphens).
     InstanceId,
     "DB instance identifier",

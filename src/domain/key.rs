@@ -10,6 +10,7 @@
 //! <prefix>/<source>/recoveries/<slot>.json
 //! <prefix>/<source>/prunes/<plane>/<database>/<slot>.json
 //! <prefix>/<source>/verifications/<database>/<slot>/<plane>-<level>.json
+//! <prefix>/state/alerts/<installation>.json
 //! ```
 
 use std::fmt;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::drill::DrillId;
-use super::id::{DatabaseName, RunId, Slot, SourceId};
+use super::id::{DatabaseName, InstallationId, RunId, Slot, SourceId};
 use super::recovery_point::Plane;
 use super::verification::Level;
 
@@ -166,6 +167,12 @@ impl Layout {
         let prefix = prefix.trim_matches('/');
         let root = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         Layout { root }
+    }
+
+    /// The ledger of an installation's alerts. A source may be called `state`: none of its keys begins like this one.
+    #[must_use]
+    pub fn alert_ledger(&self, installation: &InstallationId) -> ObjectKey {
+        ObjectKey::from(format!("{}state/alerts/{installation}.json", self.root))
     }
 
     /// Everything of one source begins with this.
@@ -449,6 +456,7 @@ mod tests {
     #[case("strongroom/accounts/prunes/elsewhere/accounts/20261101t040000z.json")]
     #[case("strongroom/accounts/verifications/accounts/20261101t040000z/primary-l3.json")]
     #[case("strongroom/state/leader.json")]
+    #[case("strongroom/state/alerts/bank-prod.json")]
     fn what_is_not_ours_is_foreign(#[case] key: &str) {
         assert_eq!(Layout::new("strongroom").role(&ObjectKey::listed(key)), KeyRole::Foreign);
     }

@@ -4,34 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+pub use crate::domain::alert::Severity;
 use crate::domain::id::SourceId;
-
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Worth knowing.
-    Info,
-    /// A promise will be broken if nobody acts.
-    Warning,
-    /// A promise is broken.
-    Critical,
-}
-
-impl Severity {
-    /// All severities, the mildest first.
-    pub const ALL: [Severity; 3] = [Severity::Info, Severity::Warning, Severity::Critical];
-
-    /// The word for it in labels.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Severity::Info => "info",
-            Severity::Warning => "warning",
-            Severity::Critical => "critical",
-        }
-    }
-}
 
 macro_rules! checks {
     ($($(#[$doc:meta])* $name:ident = $label:literal),+ $(,)?) => {

@@ -6,6 +6,7 @@
 //! be seen keeps its last value, and `strongroom_inventory_complete` says so. Counters and histograms are moved where
 //! things happen, through the small methods here. Instants are Unix timestamps and never ages; 0 means never or none.
 
+mod alerts;
 mod aws;
 mod definitions;
 mod drills;
@@ -20,12 +21,14 @@ use prometheus::{IntCounterVec, Registry, TextEncoder};
 use tracing::error;
 
 use super::process::ProcessUsage;
+use crate::domain::alert::{AlertKey, Severity};
 use crate::domain::id::{DatabaseName, Kind, SourceId};
 use crate::domain::memory::MemoryUse;
 use crate::domain::progress::ProgressCount;
 use crate::domain::run::{Failure, RunState, StopCause};
 use crate::policy::Policy;
 use crate::ports::ErrorKind;
+use alerts::AlertMetrics;
 use definitions::{CareMetrics, DaemonMetrics, FreshnessMetrics, PointMetrics, ProcessMetrics, RunMetrics};
 use drills::DrillMetrics;
 use family::Family;
@@ -82,6 +85,7 @@ pub struct Metrics {
     points: PointMetrics,
     care: CareMetrics,
     drills: DrillMetrics,
+    alerts: AlertMetrics,
     aws_requests: Family<IntCounterVec, 3>,
     memory: OnceLock<Arc<MemoryUse>>,
     /// Locked for a whole scrape: the counter in it is moved by a difference, which two scrapes at once would add twice.
@@ -102,6 +106,7 @@ impl Metrics {
             points: PointMetrics::register(&registry)?,
             care: CareMetrics::register(&registry)?,
             drills: DrillMetrics::register(&registry)?,
+            alerts: AlertMetrics::register(&registry)?,
             aws_requests: definitions::aws_requests(&registry)?,
             memory: OnceLock::new(),
             process: Mutex::new(ProcessMetrics::register(&registry)?),
@@ -165,6 +170,21 @@ impl Metrics {
             Err(_) => RunOutcome::Failure,
         };
         self.aws_requests.with([service, operation, outcome.as_str()], |counter| counter.inc());
+    }
+
+    /// The channels that messages can be given to: routes, and the heartbeat. The first ones that are given are the ones.
+    pub fn watch_channels(&self, channels: Vec<String>) {
+        self.alerts.watch_channels(channels);
+    }
+
+    /// These alerts fire, and no others.
+    pub fn alerts_firing(&self, alerts: &[(AlertKey, Severity)]) {
+        self.alerts.firing(alerts);
+    }
+
+    /// A message, or a heartbeat, was taken by its channel, or was not.
+    pub fn notified(&self, channel: &str, taken: bool) {
+        self.alerts.notified(channel, taken);
     }
 
     /// Everything in Prometheus's text format, with what the kernel says about the process at this moment. Empty only

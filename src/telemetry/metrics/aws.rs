@@ -1,7 +1,7 @@
 //! The requests to AWS that are counted by name. Labels are bounded by this list: what is not on it counts as `other`.
 
 /// Service and operation of everything that strongroom asks of AWS, with the names of AWS's API models.
-const REQUESTS: [(&str, &[&str]); 4] = [
+const REQUESTS: [(&str, &[&str]); 5] = [
     ("kms", &["DescribeKey"]),
     (
         "rds",
@@ -40,6 +40,7 @@ const REQUESTS: [(&str, &[&str]); 4] = [
         ],
     ),
     ("secretsmanager", &["GetSecretValue"]),
+    ("sns", &["Publish"]),
 ];
 
 /// What is not on the list.

@@ -113,6 +113,7 @@ impl Metrics {
             family.keep_exactly(sources().map(|source| [source]));
         }
         self.drills.keep_series(policy);
+        self.alerts.keep_series(policy);
         self.aws_requests.keep_exactly(
             aws::all().flat_map(|(service, operation)| outcomes.map(|outcome| [service, operation, outcome])),
         );

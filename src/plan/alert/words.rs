@@ -1,0 +1,197 @@
+//! What findings mean as alerts, how bad they usually are, and what to do about them.
+
+use crate::domain::alert::Severity;
+use crate::policy::finding::Check;
+
+/// What an alert says beside its facts.
+pub(super) struct Words {
+    /// How bad it usually is; the finding itself says how bad it is this time.
+    pub(super) severity: Severity,
+    /// What it means.
+    pub(super) meaning: &'static str,
+    /// What to do. `{source}` stands for the source's name.
+    pub(super) action: &'static str,
+}
+
+const fn words(severity: Severity, meaning: &'static str, action: &'static str) -> Words {
+    Words { severity, meaning, action }
+}
+
+/// The words of a check.
+#[expect(clippy::too_many_lines, reason = "a table: one row for each check, and the compiler misses none")]
+pub(super) fn of_check(check: Check) -> Words {
+    use Severity::{Critical, Info, Warning};
+    match check {
+        Check::ClockSkew => words(
+            Critical,
+            "this host's clock cannot be trusted: nothing is pruned, and storage fills meanwhile",
+            "set the host's clock right (`timedatectl` shows it); nothing else is needed",
+        ),
+        Check::FutureDated => words(
+            Warning,
+            "a recovery point was made under a wrong clock: it is kept, and counts as no backup",
+            "look at it in `strongroom list {source}`; it counts again once its date has come",
+        ),
+        Check::PruneHeld => words(
+            Info,
+            "something that has expired is not deleted: it costs storage, and no backup is at risk",
+            "`strongroom prune` says of each what holds it",
+        ),
+        Check::RetentionShrink => words(
+            Critical,
+            "the retention would delete far more than usual, as a typing mistake does: nothing at all is deleted",
+            "look at `strongroom prune`; if it is meant, `strongroom prune --confirm`, else put the retention \
+             right",
+        ),
+        Check::DumpBad => words(
+            Critical,
+            "a dump that was counted on is not what its manifest says, and nothing of its source is pruned until \
+             a newer one is read back",
+            "make another one with `strongroom backup dump {source}`; `strongroom verify {source}` looks again",
+        ),
+        Check::DumpUnreadable => words(
+            Critical,
+            "nobody knows whether this dump is good, and as things are nobody could restore it",
+            "`strongroom verify {source}` says what refuses: mend the role's rights or the KMS key",
+        ),
+        Check::VerificationOverdue => words(
+            Warning,
+            "whether the newest dumps are good is not proven",
+            "`strongroom verify {source} --level 2` reads them back now and says what stands in the way",
+        ),
+        Check::DumpHidden => words(
+            Warning,
+            "somebody has deleted a dump outside of strongroom; every byte of it is still there, behind a delete \
+             marker",
+            "find out who it was, then delete the marker that is named above; `strongroom list {source}` shows \
+             the dump again",
+        ),
+        Check::SnapshotCopy => words(
+            Warning,
+            "the second region lacks a snapshot that it should have: the loss of the first region would cost that \
+             data",
+            "`strongroom plan` says what the copy waits for; a disabled KMS key or a quota is what is usual",
+        ),
+        Check::Replication => words(
+            Critical,
+            "the second region lacks a dump that it should have: the loss of the first region would cost that \
+             data",
+            "mend what the line above names; `strongroom status` shows when nothing waits any more",
+        ),
+        Check::DrillFailed => words(
+            Critical,
+            "what a restore brought back was not what it must be: this backup cannot be relied on",
+            "`strongroom evidence` shows what differed; make another backup, then `strongroom drill {source}`",
+        ),
+        Check::DrillOverdue => words(
+            Warning,
+            "that this source can be restored has not been proven for too long",
+            "`strongroom drill {source}` makes one now and says what stands in the way",
+        ),
+        Check::DrillObjective => words(
+            Warning,
+            "a restore would take longer, or lose more, than was promised",
+            "`strongroom evidence` has the time of each phase; a larger instance class or a fresher backup \
+             shortens it",
+        ),
+        Check::KeyState => words(
+            Critical,
+            "the KMS key of these backups cannot be used, so they cannot be restored; once it is deleted they are \
+             lost for ever",
+            "enable it, or cancel its deletion, in the KMS console: `aws kms cancel-key-deletion`, then `aws kms \
+             enable-key`",
+        ),
+        Check::ManagedKey => words(
+            Warning,
+            "these snapshots are encrypted under a key that AWS owns: they cannot be shared with, or copied to, \
+             another account",
+            "encrypt the instance, or its copies, under a key of your own",
+        ),
+        Check::BucketVersioning => words(
+            Critical,
+            "whoever overwrites or deletes an object in this bucket takes the backup with it",
+            "`aws s3api put-bucket-versioning --versioning-configuration Status=Enabled` on that bucket",
+        ),
+        Check::BucketEncryption => words(
+            Warning,
+            "objects may be encrypted under a key that was not meant",
+            "set the bucket's default encryption to the key of `destination.kms_key`",
+        ),
+        Check::BucketLock => words(
+            Info,
+            "whoever has the right to delete can delete backups before their time",
+            "set a default retention of object lock, not longer than the shortest retention of the policies",
+        ),
+        Check::BucketPublicAccess => words(
+            Critical,
+            "the bucket can be opened to the public",
+            "`aws s3api put-public-access-block` with all four settings on",
+        ),
+        Check::BucketTls => words(
+            Warning,
+            "the bucket answers requests without TLS",
+            "add a statement to its policy that denies what has `aws:SecureTransport` false",
+        ),
+        Check::BucketLifecycle => words(
+            Warning,
+            "a lifecycle rule takes objects that strongroom counts on, or leaves unfinished uploads to be paid \
+             for",
+            "change the rule that is named above: pruning is strongroom's work",
+        ),
+        Check::AutomatedBackups => words(
+            Warning,
+            "RDS does not keep automated backups for as long as the environment asks: there are moments that nothing leads back to",
+            "change the instance's backup retention in its Terraform, and see `strongroom status`",
+        ),
+        Check::RestorableLag => words(
+            Warning,
+            "RDS does not archive the instance's log: a point-in-time restore would lose what was written since",
+            "`strongroom diagnose {source}` shows RDS's events; open a case with AWS if they tell nothing",
+        ),
+        Check::BackupWindow => words(
+            Info,
+            "the snapshot will begin later than its slot, for RDS makes its own backup then",
+            "move the schedule or the instance's backup window; nothing is lost",
+        ),
+        Check::StorageEncryption => words(
+            Warning,
+            "the instance and its snapshots can be read by whoever gets at them",
+            "restore a snapshot that was copied under a KMS key, and switch to it: `strongroom recover corruption {source}` does that",
+        ),
+        Check::DeletionProtection => words(
+            Warning,
+            "a slip of one person deletes the instance, and its automated backups with it",
+            "switch deletion protection on in the instance's Terraform",
+        ),
+        Check::SnapshotQuota => words(
+            Warning,
+            "the account has nearly as many manual snapshots as it may: soon no backup can be made",
+            "`strongroom prune` says what of ours has expired; delete what nobody needs, or raise the quota in Service Quotas",
+        ),
+        Check::ClientVersion => words(
+            Info,
+            "dumps fail from the day on which RDS is upgraded to the next major version",
+            "install the newer PostgreSQL client beside strongroom before the upgrade",
+        ),
+        Check::ForceTls => words(
+            Warning,
+            "passwords and rows can cross the network in the clear",
+            "set rds.force_ssl = 1 in the parameter group once all clients use TLS",
+        ),
+        Check::CertificateExpiry => words(
+            Warning,
+            "when the certificate ends nobody who checks it can connect, and no dump can be made",
+            "choose a newer certificate authority for the instance in RDS, in a maintenance window",
+        ),
+        Check::ParameterGroup => words(
+            Warning,
+            "a restore in the second region would be refused",
+            "make the parameter group there, or name another one in the configuration, under `restore`",
+        ),
+        Check::BucketReplication => words(
+            Critical,
+            "dumps are not replicated as the configuration says, so the second region lacks them",
+            "mend the bucket's replication rule as the line above says",
+        ),
+    }
+}
