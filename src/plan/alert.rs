@@ -199,7 +199,6 @@ fn stands(cause: Cause, reason: &Reason, attempts_max: u32, now: Timestamp) -> S
         Reason::Satisfied { .. } | Reason::NotDueYet | Reason::Suspended => Stands::No,
         Reason::Starts { .. }
         | Reason::StartsInDrill { .. }
-        | Reason::WaitsForDrill { .. }
         | Reason::Running { .. }
         | Reason::Queued { .. }
         | Reason::NotListedYet { .. } => other_than_tries(Stands::No),
@@ -212,7 +211,7 @@ fn stands(cause: Cause, reason: &Reason, attempts_max: u32, now: Timestamp) -> S
         }
         Reason::BackingOff { .. } => other_than_tries(Stands::No),
         Reason::Missed { .. } => other_than_tries(only_if(Cause::Missed)),
-        Reason::InstanceNotReady { slot, .. } => {
+        Reason::InstanceNotReady { slot, .. } | Reason::WaitsForDrill { slot, .. } => {
             let late = reason.is_trouble() && now.duration_since(slot.instant()) >= LATE_AFTER;
             other_than_tries(if late { only_if(Cause::Late) } else { Stands::No })
         }

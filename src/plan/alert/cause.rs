@@ -15,7 +15,7 @@ pub enum Cause {
     Failed,
     /// It is too late for a slot.
     Missed,
-    /// A backup is due, and its instance does not let it begin.
+    /// A backup is due, and its instance, or the drill that is to make it, does not let it begin.
     Late,
     /// The source's instance, or its replica, cannot be backed up at all.
     CannotBackUp,
@@ -194,7 +194,7 @@ impl Cause {
                 "make it now with `strongroom backup snapshot {source}` or `strongroom backup dump {source}`",
             ),
             Cause::Late => (
-                "a backup is due and cannot begin, because its instance is in a state that does not allow it",
+                "a backup is due and cannot begin: its instance is in a state that does not allow it, or there is nothing to make it of",
                 "`strongroom diagnose {source}` says what goes on; start the instance, or wait for the end of its maintenance",
             ),
             Cause::CannotBackUp => (
