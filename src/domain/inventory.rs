@@ -13,7 +13,7 @@ use super::account::AccountFacts;
 use super::bucket::BucketFacts;
 use super::drill::{DrillId, StoredDrill};
 use super::encryption_key::{KeyFacts, KeyName};
-use super::id::{InstanceId, RegionName, ResourceId, RunId, Slot, SnapshotId, SourceId};
+use super::id::{InstanceId, RegionName, ResourceId, RunId, SnapshotId, SourceId};
 pub use super::instance::{Endpoint, Instance, Protection};
 use super::key::{DumpId, ObjectKey};
 use super::pin::Pin;
