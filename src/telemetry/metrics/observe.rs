@@ -9,6 +9,7 @@ use crate::domain::recovery_point::{Plane, RecoveryPoint};
 use crate::domain::run::{RunState, StopCause};
 use crate::domain::verification::Level;
 use crate::plan::action::Action;
+use crate::plan::alert::Cause;
 use crate::plan::decision::Decision;
 use crate::plan::points::of_source;
 use crate::plan::prune::PointFate;
@@ -220,8 +221,15 @@ impl Metrics {
             let source = finding.source.as_ref().map_or("", SourceId::as_str);
             *counts.entry((source, finding.check, finding.severity)).or_default() += 1.0;
         }
+        let unseen: BTreeSet<&str> = plan.unseen.iter().map(|(section, _)| *section).collect();
+        let is_unsure = |check| Cause::Found(check).rests_on().iter().any(|section| unseen.contains(section));
         for (source, check, severity) in finding_series(policy) {
-            let count = counts.get(&(source, check, severity)).copied().unwrap_or(0.0);
+            let found = counts.get(&(source, check, severity)).copied();
+            // What follows from something that was not seen is neither there nor gone.
+            if found.is_none() && is_unsure(check) {
+                continue;
+            }
+            let count = found.unwrap_or(0.0);
             self.care.findings.set([source, check.as_str(), severity.as_str()], count);
         }
     }

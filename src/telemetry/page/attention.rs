@@ -162,8 +162,10 @@ fn commands(finding: &Finding) -> Vec<String> {
         format!("strongroom drill{source}")
     } else if matches!(check, Check::PruneHeld | Check::RetentionShrink | Check::FutureDated) {
         format!("strongroom prune{source}")
-    } else if finding.source.is_some() {
+    } else if matches!(check, Check::SnapshotCopy | Check::Replication | Check::DumpHidden) {
         format!("strongroom list{source}")
+    } else if finding.source.is_some() {
+        format!("strongroom diagnose{source}")
     } else {
         "strongroom check --online".to_owned()
     };
