@@ -1,8 +1,7 @@
 use rstest::rstest;
 
 use super::*;
-use crate::domain::id::Kind;
-use crate::domain::id::Slot;
+use crate::domain::id::{Kind, Slot};
 use crate::domain::recovery_point::PointState;
 use crate::testing::{at, dump, inventory, policy, snapshot, store, stored_dump, verified};
 
