@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
+use strongroom::domain::account::AccountFacts;
 use strongroom::domain::drill::{DRILL_RECORD_VERSION, DrillPath, DrillRecord, DrillState, Phase, Reached, Restored};
 use strongroom::domain::drill::{DrillId, StoredDrill};
 use strongroom::domain::id::{Kind, RunId, Slot, SnapshotId};
 use strongroom::domain::inventory::Found;
 use strongroom::domain::inventory::{
-    Complete, Endpoint, Instance, Inventory, KnownVerification, ReplicaStore, Snapshot, SourceStore, StoredDump,
-    StoredRun, ToolVersion,
+    Complete, Endpoint, Instance, Inventory, KnownVerification, Protection, ReplicaStore, Snapshot, SourceStore,
+    StoredDump, StoredRun, ToolVersion,
 };
 use strongroom::domain::key::{DumpId, Layout};
 use strongroom::domain::lease::LeaseId;
@@ -74,11 +75,13 @@ pub(super) fn inventory(policy: &Policy, troubled: usize, now: Timestamp) -> any
         pg_dump: Ok(Some(ToolVersion { major: 17, text: "pg_dump (PostgreSQL) 17.6".to_owned() })),
         buckets: BTreeMap::new(),
         keys: Ok(BTreeMap::new()),
+        account: AccountFacts::default(),
         clock_skew: Some(SignedDuration::ZERO),
         retention_known_for: policy.sources.keys().map(|id| (id.clone(), SignedDuration::from_hours(24))).collect(),
         deleted_lately: 0,
         in_flight: BTreeSet::new(),
         drills_in_flight: BTreeSet::new(),
+        in_drills: BTreeSet::new(),
     })
 }
 
@@ -112,7 +115,8 @@ impl Look<'_> {
             automated_backup_days: 14,
             replica_of: None,
             storage_bytes: 200 * GIB,
-            kms_key: None,
+            kms_key: Some("arn:aws:kms:us-east-1:111122223333:key/bank".to_owned()),
+            protection: Protection { from_deletion: true, ..Protection::default() },
             tags: tags::Tags::new(),
         })
     }
@@ -234,6 +238,7 @@ impl Look<'_> {
             region,
             created_at: Some(slot.instant() + MINUTE * 2),
             stored_at: Some(slot.instant() + MINUTE * 31),
+            from_snapshot: None,
             size_bytes: (40 + u64::try_from(self.index % 7)?) * GIB - age * GIB - (age % 3) * (GIB / 2),
             verified_at: Some(read_at),
             pin: None,
