@@ -9,6 +9,7 @@ pub mod aws_credentials;
 pub mod aws_diagnostics;
 pub mod aws_instances;
 pub mod aws_kms;
+pub mod aws_metric_sink;
 pub mod aws_rds;
 mod globals;
 pub mod host_processes;

@@ -67,6 +67,8 @@ pub struct Config {
     pub logins: BTreeMap<SourceId, LoginRef>,
     /// Who is told of what, and how.
     pub alerts: AlertsConfig,
+    /// Where numbers for alarms go; `None`: nowhere.
+    pub cloudwatch: Option<CloudWatchConfig>,
     /// What deserves attention and is no error.
     pub notes: Vec<Note>,
     /// SHA-256 of the effective configuration, in hex: two daemons with the same one were told the same.
@@ -130,6 +132,15 @@ pub struct HttpConfig {
     pub token_for_metrics: bool,
     /// Whether probes have to.
     pub token_for_probes: bool,
+}
+
+/// Numbers for CloudWatch's alarms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloudWatchConfig {
+    /// The namespace. Default `Strongroom`.
+    pub namespace: String,
+    /// How often. Default one minute: the resolution of CloudWatch's alarms.
+    pub every: SignedDuration,
 }
 
 /// The daemon itself.
@@ -199,6 +210,7 @@ impl Config {
             kubernetes: parts.kubernetes,
             logins: parts.logins,
             alerts: parts.alerts,
+            cloudwatch: parts.cloudwatch,
             notes,
             sha256: sha256_hex(&canonical_json(&effective)),
             effective,

@@ -19,6 +19,7 @@ use crate::adapters::system_clock::SystemClock;
 use crate::config::Config;
 use crate::domain::key::Layout;
 use crate::execute::notify::Announcer;
+use crate::execute::publish::Publisher;
 use crate::policy::Policy;
 use crate::ports::clock::Clock;
 use crate::ports::{Chain, ErrorKind, RequestObserver};
@@ -62,6 +63,7 @@ const LAST_WORD: SignedDuration = SignedDuration::from_secs(3);
 pub struct Daemon {
     reconciler: Reconciler,
     announcer: Announcer,
+    publisher: Option<Publisher>,
     listener: TcpListener,
     http: HttpState,
     wakers: Wakers,
@@ -119,7 +121,10 @@ impl Daemon {
             Arc::new(Told(Arc::clone(&metrics))),
             looked,
         );
-        let observer = Telemetry::new(metrics, health, status, looks, Arc::clone(&clock));
+        let (numbers, numbered) = watch::channel(None);
+        let fresh_for = assembly.policy.cadence.look_age_max();
+        let publisher = assembly.publishing.map(|own| Publisher::new(own, Arc::clone(&clock), numbered, fresh_for));
+        let observer = Telemetry::new(metrics, health, status, looks, numbers, Arc::clone(&clock));
         let wakers = Wakers::default();
         let (policies, wanted) = watch::channel(assembly.policy);
         let reconciler = Reconciler::new(
@@ -130,7 +135,7 @@ impl Daemon {
             wakers.clone(),
             wanted,
         );
-        Ok(Daemon { reconciler, announcer, listener, http, wakers, grace, clock, policies })
+        Ok(Daemon { reconciler, announcer, publisher, listener, http, wakers, grace, clock, policies })
     }
 
     /// Runs until a signal ends it.
@@ -154,6 +159,9 @@ impl Daemon {
         });
         tracker.spawn(signals.watch(stop.clone(), at_once.clone(), self.wakers));
         let told = tracker.spawn(self.announcer.run(stop.clone()));
+        if let Some(publisher) = self.publisher {
+            tracker.spawn(publisher.run(stop.clone()));
+        }
         tracker.close();
         let began_at = self.clock.now();
         tokio::select! {

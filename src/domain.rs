@@ -22,6 +22,7 @@ pub mod new_instance;
 pub mod pin;
 pub mod progress;
 pub mod prune_record;
+pub mod published;
 pub mod recovery;
 pub mod recovery_point;
 pub mod run;

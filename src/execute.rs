@@ -12,6 +12,7 @@ pub mod notify;
 mod patient_store;
 pub mod pin;
 mod prune;
+pub mod publish;
 mod replica;
 mod restore_md;
 mod snapshot;

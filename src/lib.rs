@@ -18,7 +18,8 @@
 //! | [`config`] | files and environment in, policy out |
 //! | [`collect`] | reads the outside into an inventory |
 //! | [`dump`] | the pipeline from `pg_dump`'s pipe to parts of an upload |
-//! | [`execute`] | carries actions out, and tells people |
+//! | [`restore`] | brings dumps and instances back, reads what came back, and judges it |
+//! | [`execute`] | carries actions out, tells people, and publishes numbers |
 //! | [`recover`] | carries out the steps of a guided recovery, with their journal |
 //! | [`reconcile`] | the loop, and the work in flight beside it |
 //! | [`adapters`] | AWS, PostgreSQL, the clock, the process table |

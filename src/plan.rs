@@ -14,9 +14,11 @@ pub mod drill;
 pub mod evidence;
 pub mod points;
 pub mod prune;
+pub mod published;
 mod slot_clock;
 pub mod status;
 pub mod verify;
+pub mod ways_back;
 
 use std::collections::BTreeMap;
 

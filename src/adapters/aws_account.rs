@@ -8,7 +8,6 @@ use aws_config::SdkConfig;
 use aws_sdk_rds::types::Parameter;
 
 use super::aws::{CountRequests, has_code, in_region, port_error};
-use super::aws_diagnostics::quotas;
 use crate::domain::account::{ParameterGroup, ParameterGroupName};
 use crate::domain::diagnosis::Quota;
 use crate::domain::id::RegionName;
@@ -53,7 +52,15 @@ impl AwsAccount {
 #[async_trait]
 impl Account for AwsAccount {
     async fn quotas(&self) -> Result<Vec<Quota>, PortError> {
-        quotas(&self.rds(&self.home)).await
+        let quotas = self.rds(&self.home).describe_account_attributes().send().await;
+        let quotas = quotas.map_err(|error| port_error("list the quotas of the account".to_owned(), error))?;
+        let count = |number: Option<i64>| u64::try_from(number.unwrap_or(0)).unwrap_or(0);
+        let quotas = quotas.account_quotas().iter().filter_map(|quota| {
+            let name = quota.account_quota_name()?.to_owned();
+            // One of which RDS does not say how much it allows is none to keep to.
+            Some(Quota { name, used: count(quota.used()), max: count(Some(quota.max()?)) })
+        });
+        Ok(quotas.collect())
     }
 
     async fn parameter_group(&self, group: &ParameterGroupName) -> Result<Option<ParameterGroup>, PortError> {

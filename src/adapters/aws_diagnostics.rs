@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::aws::{CountRequests, port_error, timestamp};
 use super::aws_cloudwatch::CloudWatch;
-use crate::domain::diagnosis::{Maintenance, Quota};
+use crate::domain::diagnosis::Maintenance;
 use crate::domain::id::InstanceId;
 use crate::ports::diagnostics::Diagnostics;
 use crate::ports::{PortError, RequestObserver};
@@ -85,10 +85,6 @@ impl Diagnostics for AwsDiagnostics {
             .collect())
     }
 
-    async fn quotas(&self) -> Result<Vec<Quota>, PortError> {
-        quotas(&self.rds).await
-    }
-
     async fn free_storage(
         &self,
         instance: &InstanceId,
@@ -97,17 +93,4 @@ impl Diagnostics for AwsDiagnostics {
     ) -> Result<Vec<(Timestamp, u64)>, PortError> {
         self.cloudwatch.free_storage(instance, since, until, PERIOD_S).await
     }
-}
-
-/// What the account may have in the region of a client, and has.
-pub(super) async fn quotas(rds: &aws_sdk_rds::Client) -> Result<Vec<Quota>, PortError> {
-    let quotas = rds.describe_account_attributes().send().await;
-    let quotas = quotas.map_err(|error| port_error("list the quotas of the account".to_owned(), error))?;
-    let count = |number: Option<i64>| u64::try_from(number.unwrap_or(0)).unwrap_or(0);
-    let quotas = quotas.account_quotas().iter().filter_map(|quota| {
-        let name = quota.account_quota_name()?.to_owned();
-        // One of which RDS does not say how much it allows is none to keep to.
-        Some(Quota { name, used: count(quota.used()), max: count(Some(quota.max()?)) })
-    });
-    Ok(quotas.collect())
 }

@@ -12,9 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::aws::{CountRequests, date_time, has_code, port_error, timestamp};
 use super::aws_clock::{AwsClock, ReadDate};
-use super::aws_diagnostics::quotas;
 use super::aws_rds::{GIB, sdk_tags, tags_of, to_instance};
-use crate::domain::diagnosis::Quota;
 use crate::domain::id::InstanceId;
 use crate::domain::inventory::Complete;
 use crate::domain::lease::LeaseId;
@@ -135,10 +133,6 @@ impl Instances for AwsInstances {
 
 #[async_trait]
 impl Leases for AwsInstances {
-    async fn quotas(&self) -> Result<Vec<Quota>, PortError> {
-        quotas(&self.client).await
-    }
-
     async fn create(&self, new: &EmptyInstance) -> Result<SecretString, NotRestored> {
         let what = format!("create DB instance {}", new.id);
         let password = password().map_err(|error| NotRestored {

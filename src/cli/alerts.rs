@@ -40,8 +40,8 @@ enum AlertsCommand {
 struct Report {
     /// When it was looked.
     at: Timestamp,
-    /// Whether a heartbeat would be sent.
-    well: bool,
+    /// Whether every promise holds, so that a heartbeat is sent.
+    promises_hold: bool,
     /// What this look finds.
     alerts: Vec<Line>,
     /// What stands in the ledger and this look does not find: nobody can tell, or the daemon resolves it at its next look.
@@ -129,7 +129,7 @@ async fn report(assembly: &mut Assembly) -> anyhow::Result<Report> {
     };
     Ok(Report {
         at: holding.at,
-        well: holding.well,
+        promises_hold: holding.promises_hold,
         alerts: holding.alerts.iter().map(now).collect(),
         open: open.iter().map(|entry| line(entry.alert.clone(), Some(entry))).collect(),
         undelivered: outbox.into_iter().map(undelivered).collect(),

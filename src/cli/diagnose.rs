@@ -55,7 +55,7 @@ impl Diagnose {
         let (inventory, plan) = look(&mut assembly).await;
         let facts = diagnose(&assembly.ports, assembly.diagnostics.as_ref(), &assembly.policy, &source).await;
         let runs = last_runs(&inventory, &self.source);
-        let found = sentences(&facts, &runs);
+        let found = sentences(&facts, &runs, &plan.findings);
         if self.json {
             text::print_json(&document(&facts, &runs, &found))?;
         } else {

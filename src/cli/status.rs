@@ -10,6 +10,7 @@ use crate::domain::drill::Verdict;
 use crate::plan::drill::DrillStatus;
 use crate::plan::status::{ObligationState, SourceStatus, Status};
 use crate::plan::verify::Readings;
+use crate::plan::ways_back::CanRestore;
 
 /// Options of `status`.
 #[derive(Debug, Args)]
@@ -69,8 +70,12 @@ fn render(status: &Status) -> String {
 fn restorable(source: &SourceStatus, now: Timestamp) -> String {
     let instance = source.instance_status.as_deref().unwrap_or("not seen");
     let head = format!("{} (instance {}, {instance})", source.source, source.instance);
-    if source.restorable.is_empty() {
-        return format!("{head}: NOTHING TO RESTORE FROM\n");
+    match source.can_restore {
+        CanRestore::Yes => {}
+        CanRestore::No => return format!("{head}: NOTHING TO RESTORE FROM\n"),
+        CanRestore::Unknown => {
+            return format!("{head}: nothing to restore from was seen, BUT NOT EVERYTHING COULD BE SEEN: see below\n");
+        }
     }
     let ways = source.restorable.iter().map(|way| {
         let of = way.database.as_ref().map_or_else(String::new, |database| format!(" of {database}"));

@@ -41,7 +41,7 @@ pub async fn diagnose(ports: &Ports, diagnostics: &dyn Diagnostics, policy: &Pol
         maintenance: observed(diagnostics.maintenance(id).await),
         free_storage: observed(diagnostics.free_storage(id, since, at).await),
         windows: windows(&ports.instances, id).await,
-        quotas: observed(diagnostics.quotas().await),
+        quotas: observed(ports.account.quotas().await),
         complaints: observed(complaints(diagnostics, id).await),
         server: server(ports, source, endpoint).await,
         state: details.map(|details| details.map(to_facts)),

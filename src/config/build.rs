@@ -20,7 +20,8 @@ use std::str::FromStr;
 use crate::config::diagnosis::{Diagnosis, join};
 use crate::config::environment::Environment;
 use crate::config::{
-    AlertsConfig, AwsConfig, DaemonConfig, DestinationConfig, HttpConfig, KubernetesConfig, PostgresConfig, human, raw,
+    AlertsConfig, AwsConfig, CloudWatchConfig, DaemonConfig, DestinationConfig, HttpConfig, KubernetesConfig,
+    PostgresConfig, human, raw,
 };
 use crate::domain::id::{InstallationId, InvalidId, SourceId};
 use crate::policy::{Cadence, DestinationPolicy, Policy};
@@ -43,6 +44,7 @@ pub(super) struct Parts {
     pub(super) kubernetes: KubernetesConfig,
     pub(super) logins: BTreeMap<SourceId, LoginRef>,
     pub(super) alerts: AlertsConfig,
+    pub(super) cloudwatch: Option<CloudWatchConfig>,
 }
 
 /// Checks everything; `None` if something that is needed is wrong.
@@ -63,6 +65,7 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
     let drills = drills::setup(file, diagnosis);
     let restore = restore::regions(&file.restore, diagnosis);
     let postgres = parts::postgres(file, &policies, diagnosis);
+    let cloudwatch = parts::cloudwatch(file.cloudwatch.as_ref(), diagnosis);
     let kubernetes = recover::kubernetes(&file.kubernetes, diagnosis);
     let alerts = alerts::build(file, environment, diagnosis);
     let aws = aws?;
@@ -95,6 +98,7 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
         kubernetes,
         logins: sources.logins,
         alerts: alerts?,
+        cloudwatch: cloudwatch?,
     })
 }
 

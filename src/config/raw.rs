@@ -5,6 +5,7 @@
 //! there is an `Option` marked `schemars(required)`: a missing one is reported with all other problems, not alone.
 
 mod alerts;
+mod cloudwatch;
 mod http;
 mod policies;
 mod recover;
@@ -16,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use alerts::{Alerts, Heartbeat, Route, Secret, Severity};
+pub(super) use cloudwatch::CloudWatch;
 pub(super) use http::Http;
 pub(super) use policies::{Assertion, Drill, DrillPath, Dump, Engine, Governor, Policy, Retention, Retry, Snapshot};
 pub(super) use recover::{Kubernetes, Recover, SwitchBy};
@@ -122,6 +124,8 @@ pub(super) struct File {
     /// Who is told.
     #[serde(default)]
     pub(super) alerts: Alerts,
+    /// Numbers for alarms.
+    pub(super) cloudwatch: Option<CloudWatch>,
 }
 
 fn default_time_zone() -> String {

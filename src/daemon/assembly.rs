@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jiff::SignedDuration;
-
 use crate::adapters::aws;
 use crate::adapters::aws_account::AwsAccount;
 use crate::adapters::aws_clock::AwsClock;
@@ -14,6 +12,7 @@ use crate::adapters::aws_credentials::AwsCredentials;
 use crate::adapters::aws_diagnostics::AwsDiagnostics;
 use crate::adapters::aws_instances::AwsInstances;
 use crate::adapters::aws_kms::AwsKeys;
+use crate::adapters::aws_metric_sink::CloudWatchMetrics;
 use crate::adapters::aws_rds::AwsRds;
 use crate::adapters::host_processes::HostProcesses;
 use crate::adapters::kubernetes::KubernetesCluster;
@@ -25,11 +24,12 @@ use crate::adapters::s3::{S3, S3Settings};
 use crate::adapters::scratch_server::ScratchServers;
 use crate::adapters::system_clock::SystemClock;
 use crate::collect::Collector;
-use crate::config::{AlertsConfig, Config, DestinationConfig, HeartbeatConfig, KubernetesConfig};
+use crate::config::{AlertsConfig, CloudWatchConfig, Config, DestinationConfig, HeartbeatConfig, KubernetesConfig};
 use crate::domain::id::RegionName;
 use crate::domain::key::Layout;
 use crate::domain::memory::MemoryUse;
 use crate::execute::notify::{Channels, Pulse};
+use crate::execute::publish::Publishing;
 use crate::execute::{ExecuteSettings, Executor};
 use crate::policy::{Cadence, Policy};
 use crate::ports::clock::Clock;
@@ -57,6 +57,8 @@ pub struct Assembly {
     pub diagnostics: Arc<dyn Diagnostics>,
     /// What a guided recovery works with; nothing else has it.
     pub recovery: Tools,
+    /// Where numbers for alarms go; `None`: nowhere.
+    pub publishing: Option<Publishing>,
     /// Ways to people.
     pub channels: Channels,
     /// What is wanted.
@@ -70,8 +72,8 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
     let home = &config.aws.region;
     let sdk = aws::load(home).await;
     let rds_in = |region: &RegionName| {
-        let rds = AwsRds::new(&aws::in_region(&sdk, region), Arc::clone(&observer), Arc::clone(&reference));
-        Arc::new(rds) as Arc<dyn Rds>
+        Arc::new(AwsRds::new(&aws::in_region(&sdk, region), Arc::clone(&observer), Arc::clone(&reference)))
+            as Arc<dyn Rds>
     };
     let bucket_in = |region: &RegionName, settings: S3Settings| {
         S3::new(&aws::in_region(&sdk, region), settings, Arc::clone(&observer), Arc::clone(&reference))
@@ -121,6 +123,7 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
     let layout = settings.layout.clone();
     let secrets = AwsConnectionSecrets::new(&sdk, Arc::clone(&observer));
     Assembly {
+        publishing: config.cloudwatch.map(|to| publishing(&sdk, to, Arc::clone(&observer))),
         channels: channels(&ChannelKit::new(&sdk, Arc::clone(&observer)), config.alerts, &config.policy.cadence),
         diagnostics: Arc::new(AwsDiagnostics::new(&sdk, observer)),
         recovery: recovery(&ports, own_instances, secrets, config.kubernetes, layout.clone(), &config.policy),
@@ -133,12 +136,8 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
     }
 }
 
-/// A look is good for a heartbeat until three more should have followed, and a quarter of an hour at least.
-const FRESH_LOOKS: i32 = 3;
-const FRESH_MIN: SignedDuration = SignedDuration::from_mins(15);
-
 fn channels(kit: &ChannelKit, config: AlertsConfig, cadence: &Cadence) -> Channels {
-    let fresh_for = cadence.reconcile_interval.checked_mul(FRESH_LOOKS).unwrap_or(SignedDuration::MAX).max(FRESH_MIN);
+    let fresh_for = cadence.look_age_max();
     let pulse =
         |wanted: HeartbeatConfig| Pulse { heartbeat: kit.heartbeat(&wanted.url), every: wanted.every, fresh_for };
     Channels {
@@ -146,6 +145,10 @@ fn channels(kit: &ChannelKit, config: AlertsConfig, cadence: &Cadence) -> Channe
         notifiers: config.channels.iter().map(|(name, wanted)| (name.clone(), kit.channel(wanted))).collect(),
         pulse: config.heartbeat.map(pulse),
     }
+}
+
+fn publishing(sdk: &aws_config::SdkConfig, to: CloudWatchConfig, observer: RequestObserver) -> Publishing {
+    Publishing { sink: Arc::new(CloudWatchMetrics::new(sdk, to.namespace, observer)), every: to.every }
 }
 
 fn recovery(

@@ -12,8 +12,10 @@ use crate::domain::progress::ProgressCount;
 use crate::domain::run::{Failure, RunState};
 use crate::execute::RunEnd;
 use crate::execute::notify::NotifyObserver;
+use crate::execute::publish::Numbers;
 use crate::plan::Plan;
 use crate::plan::alert::Holding;
+use crate::plan::published;
 use crate::plan::status::Status;
 use crate::policy::Policy;
 use crate::ports::clock::Clock;
@@ -27,6 +29,7 @@ pub(super) struct Telemetry {
     health: Arc<Health>,
     status: watch::Sender<Option<Arc<Status>>>,
     looks: watch::Sender<Option<Arc<Holding>>>,
+    numbers: watch::Sender<Option<Arc<Numbers>>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -36,9 +39,10 @@ impl Telemetry {
         health: Arc<Health>,
         status: watch::Sender<Option<Arc<Status>>>,
         looks: watch::Sender<Option<Arc<Holding>>>,
+        numbers: watch::Sender<Option<Arc<Numbers>>>,
         clock: Arc<dyn Clock>,
     ) -> Telemetry {
-        Telemetry { metrics, health, status, looks, clock }
+        Telemetry { metrics, health, status, looks, numbers, clock }
     }
 }
 
@@ -47,6 +51,8 @@ impl Observer for Telemetry {
         self.metrics.observe(policy, inventory, plan);
         self.metrics.reconciled(took, self.clock.now());
         self.looks.send_replace(Some(Arc::new(Holding::of(policy, inventory, plan, None))));
+        let data = published::data(inventory, plan);
+        self.numbers.send_replace(Some(Arc::new(Numbers { at: inventory.taken_at, data })));
         if plan.unseen.is_empty() {
             self.health.inventory_seen();
         }

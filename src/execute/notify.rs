@@ -242,7 +242,7 @@ impl Announcer {
         }
         let routes = self.channels.policy.route_names();
         let told = !ledger.is_stuck(&routes, now, STUCK_AFTER);
-        if look.well && told && now.duration_since(look.at) <= *fresh_for {
+        if look.promises_hold && told && now.duration_since(look.at) <= *fresh_for {
             let beaten = heartbeat.beat().await;
             if let Err(error) = &beaten {
                 tracing::warn!(error = %Chain(error), "the heartbeat did not arrive, whoever waits for it will raise an alarm");

@@ -5,6 +5,7 @@
 //! seen or is just being tried again. Only the second one ends an alert: not knowing is not good news.
 
 mod cause;
+mod command;
 pub mod lifecycle;
 mod words;
 
@@ -13,9 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 pub use cause::Cause;
+pub use words::{Advice, advice};
 
 use super::decision::{Decision, Reason};
-use super::points::of_source;
+use super::ways_back::{CanRestore, can_restore};
 use super::{Plan, section};
 use crate::domain::alert::{Alert, AlertKey, Severity};
 use crate::domain::id::{Kind, SourceId};
@@ -35,8 +37,8 @@ pub struct Holding {
     pub at: Timestamp,
     /// What holds, in the order of the keys.
     pub alerts: Vec<Alert>,
-    /// Every obligation holds, and all that matters was seen: nobody has to be told anything critical.
-    pub well: bool,
+    /// Every promise holds, and all that matters was seen: nothing critical is to be told, and the heartbeat may be sent.
+    pub promises_hold: bool,
     unsure: Unsure,
 }
 
@@ -82,7 +84,7 @@ impl Holding {
         let alerts = facts.alerts();
         let broken = alerts.iter().any(|alert| alert.severity == Severity::Critical);
         let seen = plan.unseen.is_empty() && policy.sources.keys().all(|source| inventory.store(source).is_ok());
-        Holding { at: inventory.taken_at, well: seen && !broken, alerts, unsure: facts.unsure }
+        Holding { at: inventory.taken_at, promises_hold: seen && !broken, alerts, unsure: facts.unsure }
     }
 
     /// Whether nobody can tell that this alert does not hold.
@@ -228,15 +230,13 @@ fn stands(cause: Cause, reason: &Reason, attempts_max: u32, now: Timestamp) -> S
 /// Whether anything at all is left to restore a source from.
 fn restorable(policy: &Policy, inventory: &Inventory, plan: &Plan, source: &SourceId, facts: &mut Facts) {
     let Some(own) = policy.sources.get(source) else { return };
-    let good = of_source(&plan.points, source).iter().any(|point| point.is_good());
-    let instance = inventory.instance(&own.instance).ok().flatten();
-    let in_time = instance.is_some_and(|instance| instance.latest_restorable_at.is_some());
-    let seen = inventory.instances.is_ok() && inventory.snapshots.is_ok() && inventory.store(source).is_ok();
-    let suspended = own.obligations.iter().all(|obligation| obligation.suspended);
-    let stands = match (good || in_time || suspended, seen) {
-        (true, _) => Stands::No,
-        (false, true) => Stands::Yes,
-        (false, false) => Stands::Unknown,
+    // Where everything is switched off nobody has promised anything.
+    let is_off = own.obligations.iter().all(|obligation| obligation.suspended);
+    let stands = match can_restore(own, inventory, &plan.points) {
+        _ if is_off => Stands::No,
+        CanRestore::Yes => Stands::No,
+        CanRestore::No => Stands::Yes,
+        CanRestore::Unknown => Stands::Unknown,
     };
     facts.settle(stands, Cause::NotRestorable, key(Cause::NotRestorable, Some(source.clone())), || {
         format!("{source}: there is no good snapshot, no good dump, and no point in time that RDS could restore")

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::domain::diagnosis::{Facts, InstanceFacts, ServerFacts};
 use crate::domain::run::{RunRecord, RunState};
-use crate::policy::finding::Severity;
+use crate::policy::finding::{Check, Finding, Severity};
 
 /// Something that a person should know of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -22,8 +22,6 @@ const FREE_SHARE_LOW: f64 = 0.15;
 const FREE_SHARE_CRITICAL: f64 = 0.05;
 /// A volume that is full within this time must be seen to now.
 const FULL_SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
-/// RDS archives the log every five minutes; six times that is no hiccup.
-const RESTORABLE_LAG_MAX: SignedDuration = SignedDuration::from_mins(30);
 /// What holds rows and locks for an hour holds back vacuum for an hour.
 const TRANSACTION_SECONDS_MAX: u64 = 3600;
 /// Whoever waits so long for a lock is noticed.
@@ -35,8 +33,6 @@ const FREEZE_AGE_WARNING: u64 = 500_000_000;
 const FREEZE_AGE_CRITICAL: u64 = 1_200_000_000;
 /// Log that is kept for nobody.
 const SLOT_BYTES_MAX: u64 = 1 << 30;
-/// RDS's name of the quota of manual snapshots (RDS API reference, `AccountQuota`).
-const SNAPSHOT_QUOTA: &str = "ManualSnapshots";
 /// Maintenance that is so near is news.
 const FORCED_SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// Older failures are history.
@@ -44,10 +40,15 @@ const RUNS_SINCE: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// Words of events that tell of trouble (RDS user guide, event categories failure, failover, low storage, recovery).
 const TROUBLED_EVENTS: [&str; 6] = ["fail", "storage", "recover", "shutdown", "incompatible", "restart"];
 
-/// What the facts mean, the worst first.
+/// What the facts mean, the worst first, and what the plan has found about the source and about its account.
 #[must_use]
-pub fn sentences(facts: &Facts, runs: &[&RunRecord]) -> Vec<Sentence> {
-    let mut found = Sentences(Vec::new());
+pub fn sentences(facts: &Facts, runs: &[&RunRecord], findings: &[Finding]) -> Vec<Sentence> {
+    let is_about_it =
+        |finding: &&Finding| finding.source.as_ref() == Some(&facts.source) || finding.check == Check::SnapshotQuota;
+    let of_plan = findings.iter().filter(is_about_it);
+    let mut found = Sentences(
+        of_plan.map(|Finding { severity, text, .. }| Sentence { severity: *severity, text: text.clone() }).collect(),
+    );
     match &facts.state {
         Ok(Some(state)) => found.instance(facts, state),
         Ok(None) => found.add(
@@ -82,21 +83,6 @@ impl Sentences {
             self.add(Severity::Critical, format!("instance {id} is {status}: {meaning}"));
         } else if status != "available" {
             self.add(Severity::Info, format!("instance {id} is {status}: no snapshot is begun until that is over"));
-        }
-        if state.automated_backup_days == 0 {
-            let text = "automated backups are off: no moment between two snapshots can be restored to";
-            self.add(Severity::Warning, text.to_owned());
-        } else if let Some(latest) = state.latest_restorable_at {
-            let lag = facts.at.duration_since(latest);
-            if lag > RESTORABLE_LAG_MAX {
-                let minutes = lag.as_mins();
-                self.add(
-                    Severity::Warning,
-                    format!(
-                        "the newest moment to restore to is {minutes} minutes ago: RDS archives the log every five"
-                    ),
-                );
-            }
         }
         if let Ok(free) = &facts.free_storage {
             self.storage(free, state.storage_bytes, facts.at);
@@ -152,12 +138,6 @@ impl Sentences {
                 ),
                 None => self.add(Severity::Info, format!("maintenance is pending: {what}")),
             }
-        }
-        let snapshots = facts.quotas.iter().flatten().find(|quota| quota.name == SNAPSHOT_QUOTA);
-        if let Some(quota) = snapshots.filter(|quota| quota.max > 0 && quota.used * 5 >= quota.max * 4) {
-            let severity = if quota.used >= quota.max { Severity::Critical } else { Severity::Warning };
-            let text = "manual snapshots are used up: at the limit new ones fail; prune, or have the quota raised";
-            self.add(severity, format!("{} of {} {text}", quota.used, quota.max));
         }
         let events = facts.events.iter().flatten();
         let is_trouble = |message: &str| {
@@ -297,7 +277,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::domain::diagnosis::{Complaints, IdleSlot, LockWait, Maintenance, OpenTransaction, Quota};
+    use crate::domain::diagnosis::{Complaints, IdleSlot, LockWait, Maintenance, OpenTransaction};
     use crate::domain::inventory::Unseen;
     use crate::domain::run::RdsEvent;
     use crate::testing::now;
@@ -320,7 +300,7 @@ mod tests {
             maintenance: Ok(Vec::new()),
             free_storage: Ok(vec![(now(), 50 << 30)]),
             windows: Ok(Vec::new()),
-            quotas: Ok(snapshots(10)),
+            quotas: Ok(Vec::new()),
             complaints: Ok(Complaints::default()),
             server: Ok(ServerFacts { sees_others: true, connections_max: 100, ..ServerFacts::default() }),
         }
@@ -332,17 +312,31 @@ mod tests {
 
     #[test]
     fn of_an_instance_that_is_well_there_is_nothing_to_say() {
-        assert_eq!(sentences(&well(), &[]), []);
+        assert_eq!(sentences(&well(), &[], &[]), []);
+    }
+
+    #[test]
+    fn what_the_plan_has_found_about_it_or_its_account_is_said_here_too() {
+        let finding = |check, source: Option<&str>| Finding {
+            severity: Severity::Warning,
+            check,
+            source: source.map(|source| source.parse().unwrap()),
+            text: format!("{check:?}"),
+        };
+        let findings = [
+            finding(Check::RestorableLag, Some("accounts")),
+            finding(Check::RestorableLag, Some("cards")),
+            finding(Check::SnapshotQuota, None),
+            finding(Check::BucketTls, None),
+        ];
+        let told: Vec<String> = sentences(&well(), &[], &findings).into_iter().map(|sentence| sentence.text).collect();
+        assert_eq!(told, ["RestorableLag", "SnapshotQuota"]);
     }
 
     type Change = fn(&mut Facts);
 
     fn state(facts: &mut Facts) -> &mut InstanceFacts {
         facts.state.as_mut().unwrap().as_mut().unwrap()
-    }
-
-    fn snapshots(used: u64) -> Vec<Quota> {
-        vec![Quota { name: SNAPSHOT_QUOTA.to_owned(), used, max: 100 }]
     }
 
     fn free(gib: &[(i64, u64)]) -> Vec<(Timestamp, u64)> {
@@ -357,13 +351,9 @@ mod tests {
     #[case::gone(|f: &mut Facts| f.state = Ok(None), Severity::Critical, "there is no instance bank-accounts")]
     #[case::full(|f: &mut Facts| state(f).status = "storage-full".to_owned(), Severity::Critical, "is storage-full: its storage is full: enlarge it")]
     #[case::busy(|f: &mut Facts| state(f).status = "backing-up".to_owned(), Severity::Info, "is backing-up")]
-    #[case::off(|f: &mut Facts| state(f).automated_backup_days = 0, Severity::Warning, "automated backups are off")]
-    #[case::late(|f: &mut Facts| state(f).latest_restorable_at = Some(days(-1)), Severity::Warning, "1440 minutes ago")]
     #[case::low(|f: &mut Facts| f.free_storage = Ok(free(&[(0, 10)])), Severity::Warning, "10 % of the storage is free")]
     #[case::lower(|f: &mut Facts| f.free_storage = Ok(free(&[(0, 1)])), Severity::Critical, "1 % of the storage is free")]
     #[case::growing(|f: &mut Facts| f.free_storage = Ok(free(&[(-2, 60), (-1, 50), (0, 40)])), Severity::Warning, "the storage is full in 4 days")]
-    #[case::quota(|f: &mut Facts| f.quotas = Ok(snapshots(80)), Severity::Warning, "80 of 100 manual snapshots")]
-    #[case::no_quota(|f: &mut Facts| f.quotas = Ok(snapshots(100)), Severity::Critical, "100 of 100 manual snapshots")]
     #[case::unseen(|f: &mut Facts| f.server = Err(Unseen("no".to_owned())), Severity::Warning, "its server could not be seen: no")]
     #[case::crowded(|f: &mut Facts| with_server(f, |s| s.connections = 90), Severity::Warning, "90 of 100 connections")]
     #[case::freeze(|f: &mut Facts| with_server(f, |s| s.freeze_age = 1_300_000_000), Severity::Critical, "1300 million transactions old")]
@@ -373,7 +363,7 @@ mod tests {
     fn each_trouble_is_one_sentence(#[case] change: Change, #[case] severity: Severity, #[case] text: &str) {
         let mut facts = well();
         change(&mut facts);
-        let found = sentences(&facts, &[]);
+        let found = sentences(&facts, &[], &[]);
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].severity, severity);
         assert!(found[0].text.contains(text), "{found:?}");
@@ -402,7 +392,7 @@ mod tests {
         };
         facts.maintenance = Ok(vec![maintenance(Some(days(3))), maintenance(None)]);
         facts.events = Ok(vec![RdsEvent { at: now(), message: "Multi-AZ instance failover completed".to_owned() }]);
-        let told: Vec<String> = sentences(&facts, &[]).into_iter().map(|sentence| sentence.text).collect();
+        let told: Vec<String> = sentences(&facts, &[], &[]).into_iter().map(|sentence| sentence.text).collect();
         let expected = [
             "at the latest",
             "process 7 (psql)",

@@ -18,6 +18,7 @@ use super::decision::{Decision, Reason};
 use super::points::of_source;
 use super::slot_clock::SlotClock;
 use super::verify::Readings;
+use super::ways_back::{CanRestore, can_restore};
 use crate::domain::drill::Verdict;
 use crate::domain::id::{DatabaseName, InstallationId, InstanceId, Kind, RegionName, SnapshotId, SourceId};
 use crate::domain::inventory::{Inventory, Unseen};
@@ -68,6 +69,8 @@ pub struct SourceStatus {
     pub instance_status: Option<String>,
     /// What is owed to it.
     pub obligations: Vec<ObligationStatus>,
+    /// Whether any way back exists today, in any region.
+    pub can_restore: CanRestore,
     /// The ways back that exist today.
     pub restorable: Vec<WayBack>,
     /// What was read back of its good dumps, by bucket and database.
@@ -230,10 +233,12 @@ fn source_status(
     });
     let newest = newest_points(source, plan).into_iter().filter_map(|point| to_way_back(point, &drills));
     let restorable: Vec<WayBack> = pitr.into_iter().chain(newest).collect();
+    let can_restore = can_restore(source, inventory, &plan.points);
     SourceStatus {
         source: source.id.clone(),
         instance: source.instance.clone(),
-        state: source_state(source, &obligations, &restorable, &plan.findings),
+        state: source_state(source, &obligations, can_restore, &plan.findings),
+        can_restore,
         instance_status: instance.map(|instance| instance.status.clone()),
         obligations,
         restorable,
@@ -247,7 +252,7 @@ fn source_status(
 fn source_state(
     source: &SourcePolicy,
     obligations: &[ObligationStatus],
-    restorable: &[WayBack],
+    can_restore: CanRestore,
     findings: &[Finding],
 ) -> SourceState {
     let of_obligation = obligations.iter().map(|own| match own.state {
@@ -261,8 +266,9 @@ fn source_state(
         Severity::Warning => SourceState::Warning,
         Severity::Critical => SourceState::Critical,
     });
-    let nothing = restorable.is_empty().then_some(SourceState::Critical);
     let is_off = obligations.iter().all(|own| own.state == ObligationState::Suspended);
+    // Not to know is no good news either. Where everything is switched off nobody has promised anything.
+    let nothing = (can_restore != CanRestore::Yes && !is_off).then_some(SourceState::Critical);
     let off = is_off.then_some(SourceState::Suspended);
     of_obligation.chain(of_finding).chain(nothing).chain(off).max().unwrap_or(SourceState::Ok)
 }

@@ -1,5 +1,5 @@
-//! Posture: what buckets and keys must be like, so that what is stored stays, stays secret, can be read, and arrives in the
-//! second region.
+//! Posture: what buckets, keys, instances and their account must be like, so that what is stored stays, stays secret, can be
+//! read, arrives in the second region, and can be restored.
 //!
 //! Nothing here is ever changed by the daemon: it says what is wrong, what that means, and what to do.
 

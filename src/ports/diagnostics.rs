@@ -1,10 +1,10 @@
-//! What RDS says of an instance beside its state: logs, maintenance, quotas, measurements.
+//! What RDS says of an instance beside its state: logs, maintenance, measurements.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::PortError;
-use crate::domain::diagnosis::{Maintenance, Quota};
+use crate::domain::diagnosis::Maintenance;
 use crate::domain::id::InstanceId;
 
 /// Questions that are asked when something is wrong.
@@ -18,9 +18,6 @@ pub trait Diagnostics: std::fmt::Debug + Send + Sync {
 
     /// What RDS will do to an instance.
     async fn maintenance(&self, instance: &InstanceId) -> Result<Vec<Maintenance>, PortError>;
-
-    /// What the account may have in the region, and has.
-    async fn quotas(&self) -> Result<Vec<Quota>, PortError>;
 
     /// Bytes free on the volume of an instance, measured over a span of time, the oldest first.
     async fn free_storage(

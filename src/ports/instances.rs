@@ -9,7 +9,6 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 
 use super::PortError;
-use crate::domain::diagnosis::Quota;
 use crate::domain::id::InstanceId;
 use crate::domain::inventory::Complete;
 use crate::domain::lease::LeaseId;
@@ -33,9 +32,6 @@ pub trait Instances: Send + Sync {
 /// Makes, changes and deletes instances that are leased, and no others.
 #[async_trait]
 pub trait Leases: Send + Sync {
-    /// What the account may have in the region, and has.
-    async fn quotas(&self) -> Result<Vec<Quota>, PortError>;
-
     /// Begins to make an instance with nothing in it. Returns the password of its master user, which nobody else knows.
     async fn create(&self, new: &EmptyInstance) -> Result<SecretString, NotRestored>;
 

@@ -104,7 +104,7 @@ pub enum RecoverError {
     /// The name was switched, and those who use it would still come to the wrong instance.
     #[error(
         "the name {name} does not lead to the instance that bears it now: {why}; nothing was started. See to what resolves the \
-         name (DNS caches, proxies)"
+         name (DNS caches, proxies), then give the same command again"
     )]
     NotLed {
         /// The name.

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use super::DURATIONS;
 use super::policies::PolicyTemplate;
 use crate::config::diagnosis::Diagnosis;
-use crate::config::{AwsConfig, DaemonConfig, DestinationConfig, PostgresConfig, human, raw};
+use crate::config::{AwsConfig, CloudWatchConfig, DaemonConfig, DestinationConfig, PostgresConfig, human, raw};
 use crate::domain::id::RegionName;
 use crate::policy::{ReplicaMode, ReplicaPolicy};
 
@@ -19,6 +19,40 @@ use std::collections::BTreeMap;
 const PART_SIZE_MIN: u64 = 8 << 20;
 /// Several parts are in memory at once; above 1 GiB nothing gets faster.
 const PART_SIZE_MAX: u64 = 1 << 30;
+
+/// Alarms look once a minute, and more often costs without use.
+const PUBLISH_EVERY_MIN: SignedDuration = SignedDuration::from_mins(1);
+/// CloudWatch's most (API reference, `PutMetricData`).
+const NAMESPACE_MAX: usize = 255;
+
+/// Numbers for alarms: none where nothing is said.
+#[expect(clippy::option_option, reason = "nothing was said, or what was said is wrong")]
+pub(super) fn cloudwatch(
+    given: Option<&raw::CloudWatch>,
+    diagnosis: &mut Diagnosis,
+) -> Option<Option<CloudWatchConfig>> {
+    let Some(given) = given else { return Some(None) };
+    let every = diagnosis.parsed("cloudwatch.every", human::positive_duration(&given.every), DURATIONS);
+    if every.is_some_and(|every| every < PUBLISH_EVERY_MIN) {
+        diagnosis.report(
+            "cloudwatch.every",
+            "too often: CloudWatch's alarms look once a minute",
+            "write at least \"1m\"",
+        );
+    }
+    let namespace = &given.namespace;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "._-/#: ".contains(c);
+    if namespace.trim().is_empty()
+        || namespace.len() > NAMESPACE_MAX
+        || !namespace.chars().all(is_name)
+        || namespace.starts_with("AWS/")
+    {
+        let problem = format!("`{namespace}` cannot be a namespace of custom metrics");
+        let advice = "write for example \"Strongroom\": up to 255 letters, digits, spaces and `.-_/#:`, and not `AWS/` at its beginning";
+        diagnosis.report("cloudwatch.namespace", problem, advice);
+    }
+    Some(Some(CloudWatchConfig { namespace: namespace.clone(), every: every? }))
+}
 
 /// The AWS part.
 pub(super) fn aws(aws: Option<&raw::Aws>, diagnosis: &mut Diagnosis) -> Option<AwsConfig> {

@@ -334,7 +334,7 @@ async fn the_heart_beats_once_a_minute_for_as_long_as_looks_are_fresh_and_well()
     }
     assert_eq!(beats(), 16, "a loop that stands still makes no new looks");
     let mut unwell = bench.look(false);
-    unwell.well = false;
+    unwell.promises_hold = false;
     bench.pass(MINUTE).await;
     daemon.round(&unwell).await;
     assert_eq!(beats(), 16);

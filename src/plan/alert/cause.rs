@@ -1,8 +1,7 @@
 //! Everything that strongroom alerts on: what it is called, what it means, and what to do.
 
-use super::words::of_check;
+use super::words::{Advice, advice, of_cause};
 use crate::domain::alert::{Alert, AlertKey, Severity};
-use crate::domain::id::SourceId;
 use crate::plan::section;
 use crate::policy::finding::Check;
 
@@ -81,11 +80,7 @@ impl Cause {
     /// How bad it is, where that does not depend on the facts.
     #[must_use]
     pub fn usual_severity(self) -> Severity {
-        match self {
-            Cause::Overdue | Cause::Missed | Cause::CannotBackUp | Cause::NotRestorable => Severity::Critical,
-            Cause::Failed | Cause::Late | Cause::Unseen | Cause::ConfigInvalid => Severity::Warning,
-            Cause::Found(check) => of_check(check).severity,
-        }
+        of_cause(self).severity
     }
 
     /// How bad it can be: its usual severity, and others that the facts may give it.
@@ -170,55 +165,7 @@ impl Cause {
 
     /// The alert of these facts.
     pub(super) fn alert(self, key: AlertKey, severity: Severity, what: Vec<String>) -> Alert {
-        let (meaning, action) = self.words(key.source.as_ref());
+        let Advice { meaning, action, .. } = advice(self, &key);
         Alert { key, severity, what, meaning: meaning.to_owned(), action }
-    }
-
-    /// What it means, and what to do about it.
-    fn words(self, source: Option<&SourceId>) -> (&'static str, String) {
-        let source = source.map_or("SOURCE", SourceId::as_str);
-        let (meaning, action) = match self {
-            Cause::Overdue => (
-                "there is no good backup as fresh as was promised: a loss today would cost more data than agreed",
-                "see why in `strongroom status`; `strongroom diagnose {source}` says what is wrong with the instance; once \
-                 that is mended, `strongroom backup snapshot {source}` or `strongroom backup dump {source}` makes one at once",
-            ),
-            Cause::Failed => (
-                "this backup has failed as often as it is repeated quickly; from now on it is tried every six hours, and will \
-                 be overdue",
-                "read the error above, run `strongroom diagnose {source}`, mend the cause, and make it at once with \
-                 `strongroom backup snapshot {source}` or `strongroom backup dump {source}`",
-            ),
-            Cause::Missed => (
-                "this backup could not start in its time and is not made any more before the next slot",
-                "make it now with `strongroom backup snapshot {source}` or `strongroom backup dump {source}`",
-            ),
-            Cause::Late => (
-                "a backup is due and cannot begin: its instance is in a state that does not allow it, or there is nothing to make it of",
-                "`strongroom diagnose {source}` says what goes on; start the instance, or wait for the end of its maintenance",
-            ),
-            Cause::CannotBackUp => (
-                "as things are, no backup of this source can be made, now or at any later slot",
-                "do what the line above says, then look at `strongroom plan`",
-            ),
-            Cause::NotRestorable => (
-                "if this instance were lost now, nothing could bring it back",
-                "make a backup now: `strongroom backup snapshot {source}`; then look at `strongroom status`",
-            ),
-            Cause::Unseen => (
-                "strongroom cannot see a part of what exists, and decides nothing from what it does not see: backups may not be \
-                 made, and what is wrong may go unseen",
-                "`strongroom check --online` tries each right and connection and names the one that fails",
-            ),
-            Cause::ConfigInvalid => (
-                "the configuration was changed to one that is not valid: the one before is in force, and a restart would fail",
-                "`strongroom check` names the file, the line and what to write",
-            ),
-            Cause::Found(check) => {
-                let words = of_check(check);
-                (words.meaning, words.action)
-            }
-        };
-        (meaning, action.replace("{source}", source))
     }
 }

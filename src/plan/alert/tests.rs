@@ -36,7 +36,7 @@ fn with_good_dump(inventory: &mut Inventory) {
 fn where_everything_is_as_promised_nothing_holds_and_the_heartbeat_may_beat() {
     let holding = look(with_good_dump);
     assert_eq!(names(&holding), [""; 0]);
-    assert!(holding.well);
+    assert!(holding.promises_hold);
 }
 
 #[test]
@@ -44,12 +44,12 @@ fn a_backup_that_is_missing_is_overdue_and_says_what_to_type() {
     // The monthly dump was never made, and its instance is stopped.
     let holding = look(|_| {});
     assert_eq!(names(&holding), ["warning late/accounts/dump/accounts", "critical overdue/accounts/dump/accounts"]);
-    assert!(!holding.well);
+    assert!(!holding.promises_hold);
     let overdue = &holding.alerts[1];
     insta::assert_snapshot!(format!("{}\n{}\n{}", overdue.what.join("\n"), overdue.meaning, overdue.action), @r"
     accounts dump of accounts: slot 20261101t040000z waits: the instance is `stopped`; there is no good one
     there is no good backup as fresh as was promised: a loss today would cost more data than agreed
-    see why in `strongroom status`; `strongroom diagnose accounts` says what is wrong with the instance; once that is mended, `strongroom backup snapshot accounts` or `strongroom backup dump accounts` makes one at once
+    `strongroom diagnose accounts` says what is wrong with the instance; once that is mended, `strongroom backup dump accounts --database accounts` makes one at once
     ");
 }
 
@@ -61,7 +61,7 @@ fn what_could_not_be_seen_is_told_and_ends_no_alert() {
     });
     let unseen = ["critical unseen/instances", "critical unseen/snapshots"];
     assert_eq!(names(&holding), unseen);
-    assert!(!holding.well, "who does not see has nothing good to say");
+    assert!(!holding.promises_hold, "who does not see has nothing good to say");
     for cause in [Cause::Overdue, Cause::Failed, Cause::Missed, Cause::Late, Cause::CannotBackUp] {
         assert!(holding.is_unsure_of(&of_snapshot(cause)), "{cause:?}");
     }
@@ -126,7 +126,7 @@ fn a_configuration_that_is_not_in_force_is_told() {
     let holding = Holding::of(&policy, &inventory, &plan, Some("strongroom.toml:3:1: unknown key"));
     assert_eq!(names(&holding), ["warning config_invalid"]);
     assert!(holding.alerts[0].what[0].contains("strongroom.toml:3:1"));
-    assert!(holding.well, "the promises of the one before hold");
+    assert!(holding.promises_hold, "the promises of the one before hold");
 }
 
 fn slot() -> Slot {

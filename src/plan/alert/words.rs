@@ -1,25 +1,101 @@
-//! What findings mean as alerts, how bad they usually are, and what to do about them.
+//! What each trouble means, how bad it usually is, and what to do about it: one table for alerts and for the status page.
 
-use crate::domain::alert::Severity;
+use super::Cause;
+use super::command::{backup_command, commands_in};
+use crate::domain::alert::{AlertKey, Severity};
+use crate::domain::id::SourceId;
 use crate::policy::finding::Check;
 
-/// What an alert says beside its facts.
-pub(super) struct Words {
-    /// How bad it usually is; the finding itself says how bad it is this time.
-    pub(super) severity: Severity,
+/// What is said beside the facts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advice {
     /// What it means.
-    pub(super) meaning: &'static str,
-    /// What to do. `{source}` stands for the source's name.
-    pub(super) action: &'static str,
+    pub meaning: &'static str,
+    /// What to do, with the commands to type between backticks.
+    pub action: String,
+    /// The commands alone, in their order.
+    pub commands: Vec<String>,
+}
+
+/// What is said about a trouble of this cause.
+#[must_use]
+pub fn advice(cause: Cause, key: &AlertKey) -> Advice {
+    let Words { meaning, action, .. } = of_cause(cause);
+    let source = key.source.as_ref().map_or("SOURCE", SourceId::as_str);
+    let backup = backup_command(key);
+    let filled = |text: &str| text.replace("{source}", source).replace("{backup}", &backup);
+    // Taken out before names are put in: what stands in a name ends no command.
+    let commands = commands_in(action).into_iter().map(filled).collect();
+    Advice { meaning, action: filled(action), commands }
+}
+
+/// A row of the table.
+pub(super) struct Words {
+    /// How bad it usually is; the facts say how bad it is this time.
+    pub(super) severity: Severity,
+    meaning: &'static str,
+    /// `{source}` stands for the source's name, `{backup}` for the command that makes the backup in question now.
+    action: &'static str,
 }
 
 const fn words(severity: Severity, meaning: &'static str, action: &'static str) -> Words {
     Words { severity, meaning, action }
 }
 
+/// The words of a cause.
+pub(super) fn of_cause(cause: Cause) -> Words {
+    use Severity::{Critical, Warning};
+    match cause {
+        Cause::Overdue => words(
+            Critical,
+            "there is no good backup as fresh as was promised: a loss today would cost more data than agreed",
+            "`strongroom diagnose {source}` says what is wrong with the instance; once that is mended, `{backup}` makes one at \
+             once",
+        ),
+        Cause::Failed => words(
+            Warning,
+            "this backup has failed as often as it is repeated quickly; from now on it is tried every six hours, and will be \
+             overdue",
+            "read the error above, run `strongroom diagnose {source}`, mend the cause, and make it at once with `{backup}`",
+        ),
+        Cause::Missed => words(
+            Critical,
+            "this backup could not start in its time and is not made any more before the next slot",
+            "make it now with `{backup}`",
+        ),
+        Cause::Late => words(
+            Warning,
+            "a backup is due and cannot begin: its instance, or the drill that is to make it, does not allow it",
+            "do what the line above says; `strongroom diagnose {source}` says what goes on with the instance",
+        ),
+        Cause::CannotBackUp => words(
+            Critical,
+            "as things are, no backup of this source can be made, now or at any later slot",
+            "do what the line above says, then look at `strongroom plan`",
+        ),
+        Cause::NotRestorable => words(
+            Critical,
+            "if this instance were lost now, nothing could bring it back",
+            "make a backup now: `{backup}`; then look at `strongroom status`",
+        ),
+        Cause::Unseen => words(
+            Warning,
+            "strongroom cannot see a part of what exists, and decides nothing from what it does not see: backups may not be \
+             made, and what is wrong may go unseen",
+            "`strongroom check --online` tries each right and connection and names the one that fails",
+        ),
+        Cause::ConfigInvalid => words(
+            Warning,
+            "the configuration was changed to one that is not valid: the one before is in force, and a restart would fail",
+            "`strongroom check` names the file, the line and what to write",
+        ),
+        Cause::Found(check) => of_check(check),
+    }
+}
+
 /// The words of a check.
 #[expect(clippy::too_many_lines, reason = "a table: one row for each check, and the compiler misses none")]
-pub(super) fn of_check(check: Check) -> Words {
+fn of_check(check: Check) -> Words {
     use Severity::{Critical, Info, Warning};
     match check {
         Check::ClockSkew => words(
@@ -47,7 +123,8 @@ pub(super) fn of_check(check: Check) -> Words {
             Critical,
             "a dump that was counted on is not what its manifest says, and nothing of its source is pruned until \
              a newer one is read back",
-            "make another one with `strongroom backup dump {source}`; `strongroom verify {source}` looks again",
+            "make another one of the database that is named above: `strongroom backup dump {source}`, with `--database` where \
+             the source has several; `strongroom verify {source}` looks again",
         ),
         Check::DumpUnreadable => words(
             Critical,
@@ -156,7 +233,8 @@ pub(super) fn of_check(check: Check) -> Words {
         Check::StorageEncryption => words(
             Warning,
             "the instance and its snapshots can be read by whoever gets at them",
-            "restore a snapshot that was copied under a KMS key, and switch to it: `strongroom recover corruption {source}` does that",
+            "copy a snapshot of it under a KMS key in the same region, restore that copy, and move the application to it in a \
+             maintenance window; strongroom does none of this by itself",
         ),
         Check::DeletionProtection => words(
             Warning,

@@ -3,9 +3,12 @@
 use maud::{Markup, html};
 
 use super::{count, marks};
-use crate::domain::id::{Kind, SourceId};
+use crate::domain::alert::AlertKey;
+use crate::domain::id::SourceId;
+use crate::plan::alert::{Cause, advice};
 use crate::plan::status::{ObligationState, ObligationStatus, SourceStatus, Status};
-use crate::policy::finding::{Check, Finding, Severity};
+use crate::plan::ways_back::CanRestore;
+use crate::policy::finding::{Finding, Severity};
 
 /// Most that is shown at once: whoever has more to do begins at the top.
 const SHOWN_MAX: usize = 40;
@@ -76,9 +79,9 @@ fn tasks<'a>(status: &'a Status, one: Option<&SourceId>) -> Vec<Task<'a>> {
         severity: Severity::Warning,
         source: None,
         text: format!("Could not be seen, so nothing is decided by it: {unseen}"),
-        commands: vec!["strongroom check --online".to_owned()],
+        commands: commands(Cause::Unseen, None, None),
     });
-    let own = status.sources.iter().flat_map(|source| of_source(source, status.unseen.is_empty()));
+    let own = status.sources.iter().flat_map(of_source);
     let findings = status.findings.iter().map(of_finding);
     let all = unseen.chain(own).chain(findings);
     // On the page of one source also what concerns all of them.
@@ -89,31 +92,32 @@ fn tasks<'a>(status: &'a Status, one: Option<&SourceId>) -> Vec<Task<'a>> {
     tasks
 }
 
-fn of_source(source: &SourceStatus, all_seen: bool) -> Vec<Task<'_>> {
+fn of_source(source: &SourceStatus) -> Vec<Task<'_>> {
     let id = &source.source;
-    let nothing = source.restorable.is_empty().then(|| Task {
+    let nothing = match source.can_restore {
+        CanRestore::Yes => None,
+        CanRestore::No => Some("There is nothing to restore it from: make a backup now."),
+        CanRestore::Unknown => {
+            Some("Nothing to restore it from was seen; but not everything could be seen: see to that first.")
+        }
+    };
+    let nothing = nothing.filter(|_| source.state.needs_a_person()).map(|text| Task {
         severity: Severity::Critical,
         source: Some(id),
-        text: match all_seen {
-            true => "There is nothing to restore it from: make a backup now.".to_owned(),
-            false => {
-                "Nothing to restore it from was seen; but not everything could be seen: see to that first.".to_owned()
-            }
-        },
-        commands: vec![format!("strongroom diagnose {id}"), format!("strongroom backup snapshot {id}")],
+        text: text.to_owned(),
+        commands: commands(Cause::NotRestorable, Some(id), None),
     });
     nothing.into_iter().chain(source.obligations.iter().filter_map(|own| of_obligation(id, own))).collect()
 }
 
 fn of_obligation<'a>(source: &'a SourceId, own: &ObligationStatus) -> Option<Task<'a>> {
-    let (severity, what) = match own.state {
+    let (severity, cause, what) = match own.state {
         ObligationState::Ok | ObligationState::Suspended => return None,
-        ObligationState::Trouble => (Severity::Warning, "needs a look"),
-        ObligationState::Overdue => (Severity::Critical, "is overdue"),
+        ObligationState::Trouble => (Severity::Warning, Cause::Failed, "needs a look"),
+        ObligationState::Overdue => (Severity::Critical, Cause::Overdue, "is overdue"),
     };
     let text = format!("The {} {what}: {}.", name(own), own.reason);
-    let commands = vec![format!("strongroom diagnose {source}"), backup(source, own)];
-    Some(Task { severity, source: Some(source), text, commands })
+    Some(Task { severity, source: Some(source), text, commands: commands(cause, Some(source), Some(own)) })
 }
 
 /// What an obligation is about.
@@ -121,70 +125,28 @@ pub(super) fn name(own: &ObligationStatus) -> String {
     own.database.as_ref().map_or_else(|| own.kind.to_string(), |database| format!("{} of {database}", own.kind))
 }
 
-/// The command that makes one now.
-fn backup(source: &SourceId, own: &ObligationStatus) -> String {
-    match (own.kind, &own.database) {
-        (Kind::Dump, Some(database)) => {
-            format!("strongroom backup dump {source} --database {}", shell_word(database.as_str()))
-        }
-        (Kind::Dump, None) => format!("strongroom backup dump {source}"),
-        (Kind::Snapshot, _) => format!("strongroom backup snapshot {source}"),
-    }
-}
-
-/// A text as a shell takes it for one word, whatever is in it.
-fn shell_word(text: &str) -> String {
-    let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-    if is_plain && !text.starts_with('-') { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
 fn of_finding(finding: &Finding) -> Task<'_> {
     Task {
         severity: finding.severity,
         source: finding.source.as_ref(),
         text: finding.text.clone(),
-        commands: commands(finding),
+        // What is only worth knowing asks for nothing.
+        commands: match finding.severity {
+            Severity::Info => Vec::new(),
+            Severity::Warning | Severity::Critical => {
+                commands(Cause::Found(finding.check), finding.source.as_ref(), None)
+            }
+        },
     }
 }
 
-/// The command that shows more of what was found, or mends it.
-fn commands(finding: &Finding) -> Vec<String> {
-    if finding.severity == Severity::Info {
-        return Vec::new();
-    }
-    let source = finding.source.as_ref().map_or_else(String::new, |source| format!(" {source}"));
-    let check = finding.check;
-    let command = if matches!(check, Check::DumpBad | Check::DumpUnreadable | Check::VerificationOverdue) {
-        format!("strongroom verify{source}")
-    } else if matches!(check, Check::DrillFailed | Check::DrillOverdue | Check::DrillObjective)
-        && finding.source.is_some()
-    {
-        format!("strongroom drill{source}")
-    } else if matches!(check, Check::PruneHeld | Check::RetentionShrink | Check::FutureDated) {
-        format!("strongroom prune{source}")
-    } else if matches!(check, Check::SnapshotCopy | Check::Replication | Check::DumpHidden) {
-        format!("strongroom list{source}")
-    } else if finding.source.is_some() {
-        format!("strongroom diagnose{source}")
-    } else {
-        "strongroom check --online".to_owned()
+/// The commands that an alert of the same cause tells to type.
+fn commands(cause: Cause, source: Option<&SourceId>, own: Option<&ObligationStatus>) -> Vec<String> {
+    let key = AlertKey {
+        name: cause.name().to_owned(),
+        source: source.cloned(),
+        detail: own.map(|own| own.kind.as_str().to_owned()),
+        database: own.and_then(|own| own.database.clone()),
     };
-    vec![command]
-}
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use super::*;
-
-    #[rstest]
-    #[case::plain("accounts", "accounts")]
-    #[case::with_a_space("my books", "'my books'")]
-    #[case::an_option("-f", "'-f'")]
-    #[case::a_quote("it's", r"'it'\''s'")]
-    #[case::a_command("x; rm -rf ~", "'x; rm -rf ~'")]
-    fn what_is_copied_into_a_shell_is_one_word(#[case] name: &str, #[case] word: &str) {
-        assert_eq!(shell_word(name), word);
-    }
+    advice(cause, &key).commands
 }

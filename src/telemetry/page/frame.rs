@@ -5,6 +5,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::{count, exact, marks, moment};
 use crate::plan::status::{SourceState, SourceStatus, Status};
+use crate::plan::ways_back::CanRestore;
 use crate::telemetry::words;
 
 /// How all of it stands.
@@ -146,9 +147,10 @@ fn of_source(source: &SourceStatus) -> (Mood, String, Markup) {
         SourceState::Warning => (Mood::Warning, format!("{name} needs a look")),
         SourceState::Critical => (Mood::Critical, format!("{name} is in trouble")),
     };
-    let explanation = match source.restorable.is_empty() {
-        true => html! { p { "Nothing to restore it from was seen." } },
-        false => html! { p { "It can be restored in " (count(source.restorable.len(), "way", "ways")) "." } },
+    let explanation = match source.can_restore {
+        CanRestore::Yes => html! { p { "It can be restored in " (count(source.restorable.len(), "way", "ways")) "." } },
+        CanRestore::No => html! { p { "There is nothing to restore it from." } },
+        CanRestore::Unknown => html! { p { "Nothing to restore it from was seen; but not everything could be seen." } },
     };
     (mood, headline, explanation)
 }
@@ -157,7 +159,7 @@ fn of_fleet(status: &Status) -> (Mood, String, Markup) {
     let all = status.sources.len();
     let in_state = |state| status.sources.iter().filter(|source| source.state == state).count();
     let (critical, warning) = (in_state(SourceState::Critical), in_state(SourceState::Warning));
-    let lost = status.sources.iter().filter(|source| source.restorable.is_empty()).count();
+    let lost = status.sources.iter().filter(|source| source.can_restore != CanRestore::Yes).count();
     let restorable = html! {
         p {
             @if lost == 0 { (if all == 1 { "The source can".to_owned() } else { format!("All {all} sources can") }) " be restored." }
@@ -173,8 +175,7 @@ fn of_fleet(status: &Status) -> (Mood, String, Markup) {
         (_, [only]) => of_source(only).1,
         (_, _) => format!("{troubled} of {} {} a person", count(all, "source", "sources"), needs(troubled)),
     };
-    let mood =
-        if critical > 0 || lost > 0 || super::attention::any_critical(status) { Mood::Critical } else { Mood::Warning };
+    let mood = if critical > 0 || super::attention::any_critical(status) { Mood::Critical } else { Mood::Warning };
     (mood, headline, restorable)
 }
 

@@ -8,6 +8,7 @@ use super::{count, drills, marks, moment, timeline};
 use crate::domain::id::{Kind, SourceId};
 use crate::plan::status::{ObligationState, ObligationStatus, PlaneStatus, SourceStatus, WayBack};
 use crate::plan::verify::Readings;
+use crate::plan::ways_back::CanRestore;
 use crate::telemetry::words;
 
 /// Everything about one source.
@@ -31,10 +32,10 @@ pub(super) fn card(own: &SourceStatus, now: Timestamp) -> Markup {
 fn ways_back(own: &SourceStatus, now: Timestamp) -> Markup {
     html! {
         h4 { "Could it be restored today?" }
-        @if own.restorable.is_empty() {
-            p { strong { "No: nothing to restore from was seen." } }
-        } @else {
-            ul .ways { @for way in &own.restorable { (way_back(way, now)) } }
+        @match own.can_restore {
+            CanRestore::Yes => ul .ways { @for way in &own.restorable { (way_back(way, now)) } },
+            CanRestore::No => p { strong { "No: there is nothing to restore it from." } },
+            CanRestore::Unknown => p { strong { "Nobody can tell: nothing was seen, and not everything could be." } },
         }
     }
 }

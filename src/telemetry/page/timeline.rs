@@ -12,7 +12,7 @@ use crate::telemetry::words;
 const HEIGHT: u64 = 100;
 /// Width of a bar with its gap.
 const STEP: usize = 10;
-/// A bar that is larger than the one before by this share deserves its number.
+/// Changes are told in percent.
 const HUNDRED: i128 = 100;
 
 /// The marks, what they mean, and the sizes.

@@ -4,7 +4,6 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 
 use super::{FakeRds, Fate, lower};
-use crate::domain::diagnosis::Quota;
 use crate::domain::lease::LeaseId;
 use crate::domain::new_instance::EmptyInstance;
 use crate::ports::instances::{Leases, NotRestored};
@@ -12,10 +11,6 @@ use crate::ports::{ErrorKind, PortError};
 
 #[async_trait]
 impl Leases for FakeRds {
-    async fn quotas(&self) -> Result<Vec<Quota>, PortError> {
-        Ok(Vec::new())
-    }
-
     async fn create(&self, new: &EmptyInstance) -> Result<SecretString, NotRestored> {
         self.add_instance(new.id.as_instance(), new.kms_key.as_deref());
         Ok(SecretString::from("first"))

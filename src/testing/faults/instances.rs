@@ -4,7 +4,6 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 
 use super::{Faulty, Operation};
-use crate::domain::diagnosis::Quota;
 use crate::domain::id::InstanceId;
 use crate::domain::inventory::Complete;
 use crate::domain::lease::LeaseId;
@@ -37,10 +36,6 @@ impl Instances for Faulty<dyn Instances> {
 
 #[async_trait]
 impl Leases for Faulty<dyn Leases> {
-    async fn quotas(&self) -> Result<Vec<Quota>, PortError> {
-        self.faults.around(Operation::Quotas, "", self.port.quotas()).await
-    }
-
     async fn create(&self, new: &EmptyInstance) -> Result<SecretString, NotRestored> {
         let mut why = None;
         let call = async {

@@ -40,7 +40,6 @@ pub(crate) enum Operation {
     Session,
     Details,
     AutomatedBackups,
-    Quotas,
     Restore,
     CreateInstance,
     ResetPassword,
@@ -59,9 +58,8 @@ impl Operation {
         use Operation::{
             AbortUpload, Address, AutomatedBackups, Bucket, CompleteUpload, CopyFrom, CopySnapshot, CreateInstance,
             CreateSnapshot, CreateUpload, DatabaseFacts, DeleteInstance, DeleteSnapshot, DeleteVersions, Details, Get,
-            Globals, Head, HeadVersion, InstanceEvents, Instances, ListUploads, ListVersions, Put, Quotas, ReadVersion,
-            Rename, ResetPassword, Restart, Restore, Scale, Session, SetAddress, SetScale, Snapshot, Snapshots,
-            UploadPart,
+            Globals, Head, HeadVersion, InstanceEvents, Instances, ListUploads, ListVersions, Put, ReadVersion, Rename,
+            ResetPassword, Restart, Restore, Scale, Session, SetAddress, SetScale, Snapshot, Snapshots, UploadPart,
         };
         match self {
             CreateSnapshot | CopySnapshot | DeleteSnapshot | Put | CreateUpload | UploadPart | CompleteUpload
@@ -69,7 +67,7 @@ impl Operation {
             | Rename | SetScale | Restart | SetAddress => true,
             Instances | Snapshots | Snapshot | InstanceEvents | ListVersions | ListUploads | Get | Head
             | HeadVersion | ReadVersion | Bucket | DatabaseFacts | Globals | Session | Details | AutomatedBackups
-            | Quotas | Scale | Address => false,
+            | Scale | Address => false,
         }
     }
 }

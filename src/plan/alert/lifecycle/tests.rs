@@ -54,7 +54,7 @@ impl Bench {
         let unsure = Unsure { keys: unsure.iter().map(|name| key(name)).collect(), kinds: Default::default() };
         let mut alerts = alerts;
         alerts.sort_by(|a, b| a.key.cmp(&b.key));
-        let holding = Holding { at: self.now, alerts, well: false, unsure };
+        let holding = Holding { at: self.now, alerts, promises_hold: false, unsure };
         let before = self.ledger.outbox.len();
         let (next, _) = advance(&self.ledger, &holding, &self.policy, &"bank".parse().unwrap(), self.now);
         self.ledger = next;
