@@ -224,6 +224,7 @@ impl<'a> Recovering<'a> {
                 if renames.is_empty() {
                     return Err(self.not_restored());
                 }
+                self.note_old_server(tell).await?;
                 for rename in renames {
                     self.rename(&rename, tell).await?;
                 }

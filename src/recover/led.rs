@@ -108,31 +108,78 @@ impl Recovering<'_> {
         };
         let Some(server) = server else { return Ok(Look::NotYet("RDS shows no endpoint of it".to_owned())) };
         let Some(other) = other else { return Ok(Look::Led(format!("{own} answers"))) };
-        Ok(match self.who_is(asking, &other).await {
-            Ok(Some(others)) if others == server => Look::NotYet(format!("it leads to the same server as {other}")),
-            Ok(Some(_)) => Look::Led(format!("{own} leads to another server than {other}")),
-            Ok(None) => Look::Led(format!("{own} answers; there is no {other} to compare it with")),
-            Err(error) if patient => Look::NotYet(format!("{other} does not answer: {}", Chain(&error))),
-            Err(error) => {
-                Look::Led(format!("{own} answers; {other} does not, so that they were not compared: {}", Chain(&error)))
+        let why = match self.who_is(asking, &other).await {
+            Ok(Some(others)) if others == server => {
+                return Ok(Look::NotYet(format!("it leads to the same server as {other}")));
             }
+            Ok(Some(_)) => return Ok(Look::Led(format!("{own} leads to another server than {other}"))),
+            Ok(None) => format!("RDS shows no endpoint of {other}"),
+            Err(RecoverError::Cancelled | RecoverError::Restore(RestoreError::Cancelled)) => {
+                return Err(RecoverError::Cancelled);
+            }
+            Err(error) => format!("{other} does not answer: {}", Chain(&error)),
+        };
+        // That the name answers proves nothing yet: so does the old instance, to whoever still comes to it.
+        Ok(match &recovery.old_server {
+            Some(old) if (*old == server.listens) == goes_back => {
+                Look::Led(format!("{own} leads where it should, by where its server listens; {why}"))
+            }
+            Some(_) => Look::NotYet(format!("it does not lead to another server than before, and {why}")),
+            None if patient => Look::NotYet(why),
+            None => Look::Led(format!("{own} answers, and the old instance did not; they were not compared: {why}")),
         })
+    }
+
+    /// Writes down where the server of the instance listens that is to lose its name: should it answer under no name of its own
+    /// later, it can be told from the new one all the same.
+    pub(super) async fn note_old_server(&mut self, tell: &mut impl FnMut(String)) -> Result<(), RecoverError> {
+        let recovery = self.journal.recovery();
+        let (Some(asking), Some(old), None) = (&self.asking, &recovery.old, &recovery.old_server) else {
+            return Ok(());
+        };
+        let own = &recovery.instance;
+        let bears_its_name = self.tools.instances.details(own).await?;
+        if bears_its_name.is_none_or(|found| found.instance.resource != *old) {
+            return Ok(());
+        }
+        match self.who_is(asking, own).await {
+            Ok(Some(server)) => {
+                self.journal.change(self.tools, |recovery| recovery.old_server = Some(server.listens)).await
+            }
+            Ok(None) => Ok(()),
+            Err(RecoverError::Cancelled | RecoverError::Restore(RestoreError::Cancelled)) => {
+                Err(RecoverError::Cancelled)
+            }
+            Err(error) => {
+                tell(format!("{own} does not answer any more: {}", Chain(&error)));
+                Ok(())
+            }
+        }
     }
 
     /// What tells the server behind an instance's name from every other one; `None` where there is none. Its system identifier
     /// does not: what was restored has that of what it was restored from.
-    async fn who_is(&self, asking: &Asking, name: &InstanceId) -> Result<Option<String>, RecoverError> {
+    async fn who_is(&self, asking: &Asking, name: &InstanceId) -> Result<Option<Who>, RecoverError> {
         let found = self.tools.instances.details(name).await?;
         let Some(endpoint) = found.and_then(|found| found.instance.endpoint) else { return Ok(None) };
         let ask = |session: &mut dyn Session| Ok(session.query(WHO)?);
         let rows = Box::pin(with_session(&asking.server(endpoint), &asking.database, self.token, ask)).await?;
-        Ok(rows.into_iter().flatten().flatten().next())
+        let mut fields = rows.into_iter().flatten().map(Option::unwrap_or_default);
+        Ok(fields.next().zip(fields.next()).map(|(started, listens)| Who { started, listens }))
     }
 }
 
-/// When it was started, to the microsecond, and where it listens.
-const WHO: &str = "SELECT pg_catalog.concat_ws(' ', pg_catalog.pg_postmaster_start_time(), \
-     pg_catalog.inet_server_addr(), pg_catalog.inet_server_port())";
+/// A server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Who {
+    /// When it was started, to the microsecond.
+    started: String,
+    /// Its address and port, as it sees them.
+    listens: String,
+}
+
+const WHO: &str = "SELECT pg_catalog.pg_postmaster_start_time()::text, \
+     pg_catalog.concat_ws(' ', pg_catalog.inet_server_addr(), pg_catalog.inet_server_port())";
 
 #[cfg(test)]
 mod tests;

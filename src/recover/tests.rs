@@ -25,7 +25,7 @@ use crate::testing::{instance_details, now};
 
 pub(super) const OWN: &str = "bank-accounts";
 const NEW: &str = "bank-accounts-recovery";
-const ASIDE: &str = "bank-accounts-before-20261129t010000z";
+pub(super) const ASIDE: &str = "bank-accounts-before-20261129t010000z";
 
 /// AWS and a cluster: instances by name, two deployments, a secret.
 pub(super) struct World {
@@ -254,6 +254,7 @@ pub(super) fn recovery(switch: Switch) -> Recovery {
         scenario: Scenario::Corruption,
         instance: OWN.parse().unwrap(),
         old: Some("db-OLD".parse().unwrap()),
+        old_server: None,
         origin: Origin::Snapshot("snap".parse().unwrap()),
         new: NEW.parse().unwrap(),
         new_resource: None,

@@ -9,13 +9,14 @@ use rstest::rstest;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::domain::dump_login::DumpLogin;
 use crate::domain::recovery::Approver;
 use crate::ports::clock::Clock;
 use crate::ports::credentials::Login;
 use crate::ports::postgres::{DatabaseFacts, Globals, RowSink, Stopper};
 use crate::ports::{ErrorKind, PortError};
 use crate::recover::Journal;
-use crate::recover::tests::{OWN, World, carry_out_with, recovery, undisturbed};
+use crate::recover::tests::{ASIDE, OWN, World, carry_out_with, recovery, undisturbed};
 use crate::testing::fake_postgres::FakeCredentials;
 
 /// Servers by host name: which one answers, and before a moment which other one.
@@ -24,6 +25,8 @@ struct Names {
     /// Until when it leads elsewhere, and where.
     late: BTreeMap<String, (Timestamp, &'static str)>,
     silent: Vec<&'static str>,
+    /// Nobody finds the old instance under the name that it was given: a resolver remembers that there was none.
+    aside_is_unknown: bool,
 }
 
 struct Answer(String);
@@ -31,6 +34,10 @@ struct Answer(String);
 #[async_trait]
 impl Postgres for Names {
     async fn facts(&self, _: &Login, _: &DatabaseName) -> Result<DatabaseFacts, PortError> {
+        Err(PortError::new("look", ErrorKind::Other))
+    }
+
+    async fn login_facts(&self, _: &Login, _: &DatabaseName) -> Result<DumpLogin, PortError> {
         Err(PortError::new("look", ErrorKind::Other))
     }
 
@@ -42,17 +49,18 @@ impl Postgres for Names {
         let host = login.endpoint.host.as_str();
         let late = self.late.get(host).filter(|(until, _)| self.world.clock.now() < *until);
         let server = late.map_or(host, |(_, server)| server);
-        if self.silent.contains(&server) {
+        let is_unknown = self.aside_is_unknown && host == OLD_HOST && self.world.bears(ASIDE).is_some();
+        if is_unknown || self.silent.contains(&server) {
             return Err(PortError::new("connect", ErrorKind::Transient).because("no route to host"));
         }
-        Ok(Box::new(Answer(format!("started with {server}"))))
+        Ok(Box::new(Answer(server.to_owned())))
     }
 }
 
 impl Session for Answer {
     fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, PortError> {
         assert!(sql.contains("pg_postmaster_start_time"), "{sql}");
-        Ok(vec![vec![Some(self.0.clone())]])
+        Ok(vec![vec![Some(format!("started with {}", self.0)), Some(format!("at {}", self.0))]])
     }
 
     fn copy_out(&mut self, _: &str, _: &mut dyn RowSink) -> Result<u64, PortError> {
@@ -84,7 +92,7 @@ fn asking(names: Names) -> Option<Asking> {
 fn late_by(world: &Arc<World>, late: SignedDuration, silent: &[&'static str]) -> Option<Asking> {
     let until = world.clock.now() + late;
     let late = BTreeMap::from([(NEW_HOST.to_owned(), (until, OLD_HOST))]);
-    asking(Names { world: Arc::clone(world), late, silent: silent.to_vec() })
+    asking(Names { world: Arc::clone(world), late, silent: silent.to_vec(), aside_is_unknown: false })
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,6 +132,22 @@ async fn an_old_instance_that_does_not_answer_holds_nobody_back_for_long(
     assert_eq!((ended.is_ok(), world.replicas("bank/ledger") > 0), (starts, starts), "{ended:?}");
 }
 
+/// That the name answers proves nothing where the old instance is what answers.
+#[rstest]
+#[case::it_leads_to_the_old_one_for_good(SignedDuration::from_hours(9), false)]
+#[case::it_leads_to_the_new_one_in_time(SignedDuration::from_mins(2), true)]
+#[tokio::test(start_paused = true)]
+async fn an_old_instance_that_nobody_finds_under_its_new_name_is_told_by_where_it_listened(
+    #[case] late: SignedDuration,
+    #[case] starts: bool,
+) {
+    let world = World::new();
+    let late = BTreeMap::from([(NEW_HOST.to_owned(), (world.clock.now() + late, OLD_HOST))]);
+    let names = asking(Names { world: Arc::clone(&world), late, silent: Vec::new(), aside_is_unknown: true });
+    let ended = carry_out_with(&undisturbed(&world), Switch::Rename, names).await;
+    assert_eq!((ended.is_ok(), world.replicas("bank/ledger") > 0), (starts, starts), "{ended:?}");
+}
+
 /// A damaged instance is gone back to only because somebody wants that: whether it answers is not ours to demand.
 #[rstest]
 #[case::it_answers(&[], true)]
@@ -136,7 +160,8 @@ async fn undone_the_name_leads_back_before_anything_starts(#[case] silent: &[&'s
     carry_out_with(&tools, Switch::Rename, None).await.unwrap();
     let late = if leads_back { Timestamp::MIN } else { Timestamp::MAX };
     let names = BTreeMap::from([(OLD_HOST.to_owned(), (late, NEW_HOST))]);
-    let names = asking(Names { world: Arc::clone(&world), late: names, silent: silent.to_vec() });
+    let names =
+        asking(Names { world: Arc::clone(&world), late: names, silent: silent.to_vec(), aside_is_unknown: false });
     let token = CancellationToken::new();
     let journal = Journal::current(&tools, &recovery(Switch::Rename).source).await.unwrap().unwrap();
     let ended = Recovering::new(&tools, journal, &token).asking(names).undo(Approver::Option, &mut |_| {}).await;
