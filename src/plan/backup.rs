@@ -18,8 +18,8 @@ use crate::domain::recovery_point::RecoveryPoint;
 use crate::domain::run::RunState;
 use crate::domain::tags;
 use crate::policy::{Policy, SourcePolicy, Task};
-pub(super) use obligation::counts_for;
 use obligation::{Candidate, Judgement};
+pub(super) use obligation::{counts_for, credited_slot};
 
 /// What was planned about backups.
 #[derive(Debug)]

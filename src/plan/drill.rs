@@ -250,7 +250,8 @@ impl View<'_> {
         let own: Vec<&StoredDrill> = store.drills.iter().filter(is_own).collect();
         let verdicts = || own.iter().map(|stored| &stored.record).filter(|record| record.state.is_verdict());
         let passed = |record: &&DrillRecord| matches!(record.state, DrillState::Passed { .. });
-        decision.last = verdicts().max_by_key(|record| record.slot).cloned();
+        // The verdict on the newest data: that an older backup is good does not make good the newer one that was found bad.
+        decision.last = verdicts().max_by_key(|record| (data_of(record), record.slot)).cloned();
         decision.last_passed_at = verdicts().filter(passed).filter_map(|record| record.state.finished_at()).max();
         let done = |slot: Slot| verdicts().any(|record| record.slot >= slot);
         let ended_by = self.slots_now.saturating_sub(self.wanted.completion_deadline).unwrap_or(Timestamp::MIN);
@@ -444,6 +445,11 @@ impl fmt::Display for DrillReason {
             DrillReason::Unseen(unseen) => write!(f, "not seen: {}", unseen.0),
         }
     }
+}
+
+/// The moment of the data that a drill was about; where it came to none, that of its slot, which is later.
+fn data_of(record: &DrillRecord) -> Timestamp {
+    record.restored.as_ref().map_or(record.slot.instant(), |restored| restored.data_of)
 }
 
 #[cfg(test)]

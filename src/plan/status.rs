@@ -267,8 +267,8 @@ fn source_state(
         Severity::Critical => SourceState::Critical,
     });
     let is_off = obligations.iter().all(|own| own.state == ObligationState::Suspended);
-    // Not to know is no good news either. Where everything is switched off nobody has promised anything.
-    let nothing = (can_restore != CanRestore::Yes && !is_off).then_some(SourceState::Critical);
+    // Not to know is no good news either.
+    let nothing = (can_restore != CanRestore::Yes).then_some(SourceState::Critical);
     let off = is_off.then_some(SourceState::Suspended);
     of_obligation.chain(of_finding).chain(nothing).chain(off).max().unwrap_or(SourceState::Ok)
 }

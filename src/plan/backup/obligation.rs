@@ -12,6 +12,7 @@ use crate::plan::action::ReadFrom;
 use crate::plan::decision::{Decision, Freshness, Reason};
 use crate::plan::slot_clock::SlotClock;
 use crate::policy::retry::Readiness;
+use crate::policy::schedule::Schedule;
 use crate::policy::{DumpFrom, Obligation, Policy, SourcePolicy, Task};
 
 /// A point that is not listed this long after its run has succeeded is not there.
@@ -54,7 +55,10 @@ pub(super) fn judge<'a>(
         points.filter(|point| point.is_good() && counts_for(point, &obligation.task, resource)).collect();
     let due = obligation.schedule.latest_due(slots_now);
     // A slot in the future was filled while the clock was wrong: it must not silence the schedule until then.
-    let filled = |slot: Slot| good.iter().any(|point| point.slot >= slot && point.slot.instant() <= slots_now);
+    let filled = |slot: Slot| {
+        let fills = |point: &&RecoveryPoint| credited_slot(point, &obligation.schedule) >= slot;
+        good.iter().any(|point| fills(point) && point.slot.instant() <= slots_now)
+    };
     let (reason, candidate) = match due {
         // Also while the latest slot is filled: that nothing will fill the next one is not first told when it comes due.
         _ if obligation.suspended => (Reason::Suspended, None),
@@ -91,6 +95,20 @@ pub(in crate::plan) fn counts_for(point: &RecoveryPoint, task: &Task, resource: 
     };
     let of_task = point.kind == task.kind() && point.database.as_ref() == task.database();
     of_task && point.plane == Plane::Primary && same_instance
+}
+
+/// The slot that a point counts for. A dump that a drill has made has the data of the snapshot that was restored, which may be
+/// old: at most it fills the slot that came next after that.
+pub(in crate::plan) fn credited_slot(point: &RecoveryPoint, schedule: &Schedule) -> Slot {
+    let data_of = point.created_at.filter(|_| point.from_snapshot.is_some());
+    let next = data_of.and_then(|data_of| schedule.next_after(data_of));
+    next.map_or(point.slot, |next| next.min(point.slot))
+}
+
+/// From when on data is of a slot and not of the one before, which it would fill.
+fn data_since(schedule: &Schedule, slot: Slot) -> Timestamp {
+    let before = schedule.start_of(slot).saturating_sub(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MIN);
+    schedule.latest_due(before).map_or(Timestamp::MIN, Slot::instant)
 }
 
 fn freshness(
@@ -132,6 +150,8 @@ fn attempt<'a>(
     if let Some((run, percent)) = running::of_task(policy, source, &obligation.task, inventory) {
         return Err(Reason::Running { run, percent });
     }
+    // Of the slot of the schedule: what takes its place makes good for it.
+    let data_since = data_since(&obligation.schedule, slot);
     let slot = vacant(store, &obligation.task, slot, now);
     let attempts = attempts(store, &obligation.task, slot);
     settled(inventory, store, &attempts, now)?;
@@ -149,8 +169,6 @@ fn attempt<'a>(
     }
     let run =
         RunId { slot, kind: obligation.task.kind(), database: obligation.task.database().cloned(), attempt: number };
-    let before = start_at.saturating_sub(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MIN);
-    let data_since = obligation.schedule.latest_due(before).map_or(Timestamp::MIN, Slot::instant);
     Ok(Candidate { source, task: &obligation.task, instance, read_from, data_since, run, due_at: start_at })
 }
 

@@ -156,6 +156,7 @@ impl View<'_> {
         self.may_drill_again(&spent)?;
         self.may_retry(before)?;
         let start = self.start(points, self.drill(slot), before)?;
+        self.may_restore_again(&spent, &start.point)?;
         match (&start.point, self.due.first()) {
             (DrillPoint::Snapshot { snapshot, data_of }, Some(due)) if start.dumps.is_empty() => {
                 Err(self.too_old(points, due, snapshot, *data_of))
@@ -183,6 +184,24 @@ impl View<'_> {
             Readiness::Now => Ok(()),
             Readiness::NotBefore(until) => Err(DrillReason::BackingOff { until, error }),
         }
+    }
+
+    /// What has been restored in vain as often as is tried quickly gives no dump the next time either.
+    fn may_restore_again(&self, spent: &[&DrillRecord], point: &DrillPoint) -> Result<(), DrillReason> {
+        let DrillPoint::Snapshot { snapshot, .. } = point else { return Ok(()) };
+        let was_of_it = |record: &&&DrillRecord| {
+            let restored = record.restored.as_ref();
+            restored.is_some_and(|restored| restored.point == snapshot.as_str())
+        };
+        let count = spent.iter().filter(was_of_it).count();
+        if u32::try_from(count).unwrap_or(u32::MAX) < self.wanted.retry.attempts_max.get() {
+            return Ok(());
+        }
+        Err(DrillReason::Impossible(format!(
+            "snapshot {snapshot} was restored {count} times, and the dump of it failed each time: `strongroom diagnose {}` shows \
+             the errors; the next snapshot is tried by itself, and `strongroom backup dump` at once",
+            self.source.id
+        )))
     }
 
     /// Where dumps are made in drills, a drill that starts while one is open would come too early for it: a run that a dead

@@ -13,7 +13,7 @@ use crate::domain::id::{Kind, ResourceId, Slot};
 use crate::domain::inventory::Inventory;
 use crate::domain::recovery_point::{Plane, PointState, RecoveryPoint};
 use crate::domain::run::{RunRecord, RunState};
-use crate::plan::backup::counts_for;
+use crate::plan::backup::{counts_for, credited_slot};
 use crate::policy::schedule::Schedule;
 use crate::policy::{Obligation, Policy, SourcePolicy};
 
@@ -141,7 +141,7 @@ impl View<'_> {
         let due = calendar.latest(&self.obligation.schedule);
         let Some(first) = due.first() else { return Vec::new() };
         let points: Vec<&RecoveryPoint> =
-            self.points.iter().filter(|point| point.slot >= *first && self.is_of_task(point)).collect();
+            self.points.iter().filter(|point| self.is_of_task(point) && self.credited(point) >= *first).collect();
         let runs = self.runs(*first);
         let ends = due.iter().copied().skip(1).map(Some).chain([None]);
         let spans = due.iter().copied().zip(ends).map(|(from, until)| Span { from, until });
@@ -156,7 +156,8 @@ impl View<'_> {
     pub(super) fn overdue_at(&self, calendar: &mut Calendar) -> Option<Timestamp> {
         let Obligation { schedule, completion_deadline, suspended, .. } = self.obligation;
         let good = self.points.iter().filter(|point| point.is_good() && self.counts(point));
-        let newest = good.map(|point| point.slot).filter(|slot| slot.instant() <= calendar.now).max();
+        let good = good.filter(|point| point.slot.instant() <= calendar.now);
+        let newest = good.map(|point| self.credited(point)).max();
         let open = match newest {
             Some(newest) => schedule.next_after(newest.instant())?,
             // Of those that might have been filled, the last one that had its time.
@@ -183,6 +184,11 @@ impl View<'_> {
     fn is_of_task(&self, point: &RecoveryPoint) -> bool {
         let task = &self.obligation.task;
         point.kind == task.kind() && point.database.as_ref() == task.database()
+    }
+
+    /// The slot that it counts for.
+    fn credited(&self, point: &RecoveryPoint) -> Slot {
+        credited_slot(point, &self.obligation.schedule)
     }
 
     /// As the planner counts: in the source's region, and of the instance that bears the name today.
@@ -223,7 +229,7 @@ impl View<'_> {
         runs: Option<&[&RunRecord]>,
         now: Timestamp,
     ) -> (bool, SlotStatus) {
-        let own: Vec<&RecoveryPoint> = points.iter().copied().filter(|point| span.has(point.slot)).collect();
+        let own: Vec<&RecoveryPoint> = points.iter().copied().filter(|point| span.has(self.credited(point))).collect();
         let here = own.iter().filter(|point| point.plane == Plane::Primary);
         let good = here.clone().find(|point| point.is_good() && self.counts(point));
         let elsewhere =

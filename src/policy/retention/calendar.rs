@@ -1,5 +1,7 @@
 //! Rules that keep the newest of each hour, day, week, month and year.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, ISOWeekDate};
 use jiff::tz::{Offset, TimeZone};
@@ -17,7 +19,7 @@ enum Span {
 }
 
 /// One span in particular.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Bucket {
     /// With its offset, as the hour that a clock change repeats is another hour: schedules run in both.
     Hour(DateTime, Offset),
@@ -59,7 +61,7 @@ impl Span {
 struct Count {
     span: Span,
     left: u32,
-    last: Option<Bucket>,
+    seen: BTreeSet<Bucket>,
 }
 
 /// The calendar rules of one group, which is shown to them from its newest point to its oldest.
@@ -79,22 +81,21 @@ impl<'a> Calendar<'a> {
             (Span::Month, policy.keep_monthly),
             (Span::Year, policy.keep_yearly),
         ];
-        let count = |(span, left): (Span, Option<_>)| Some(Count { span, left: u32::from(left?), last: None });
+        let count =
+            |(span, left): (Span, Option<_>)| Some(Count { span, left: u32::from(left?), seen: BTreeSet::new() });
         Calendar { zone: &policy.zone, counts: rules.into_iter().filter_map(count).collect() }
     }
 
-    /// Adds the rules that keep the next older point.
-    pub(super) fn keep(&mut self, created_at: Timestamp, is_oldest: bool, rules: &mut Vec<KeepRule>) {
+    /// Adds the rules that keep the next older point, which is filed under the span of a moment: mostly that of its data.
+    pub(super) fn keep(&mut self, filed_at: Timestamp, is_oldest: bool, rules: &mut Vec<KeepRule>) {
         if self.counts.is_empty() {
             return;
         }
-        let offset = self.zone.to_offset(created_at);
-        let local = offset.to_datetime(created_at);
+        let offset = self.zone.to_offset(filed_at);
+        let local = offset.to_datetime(filed_at);
         let mut ends_early = false;
         for count in &mut self.counts {
-            let bucket = Some(count.span.bucket(local, offset));
-            if count.last != bucket {
-                count.last = bucket;
+            if count.seen.insert(count.span.bucket(local, offset)) {
                 count.left -= 1;
                 rules.push(count.span.rule());
             } else if is_oldest {

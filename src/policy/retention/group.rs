@@ -176,12 +176,19 @@ fn judge_good<'a>(
     let newest_verified = good.iter().find(|member| member.point.verified_at.is_some()).map(|member| member.index);
     let is_among = |place: u32, count: Option<NonZeroU32>| count.is_some_and(|count| place <= count.get());
     let mut calendar = Calendar::new(policy);
-    for (place, member) in (1..).zip(good) {
+    let mut place = 0;
+    let mut before: Option<&Member<'a>> = None;
+    for member in good {
+        // Several dumps of one snapshot have the same data: together they take one place.
+        if !before.is_some_and(|before| same_data(before, member)) {
+            place += 1;
+        }
+        before = Some(member);
         let mut rules = Vec::new();
         if is_among(place, policy.keep_last) {
             rules.push(KeepRule::Last(place));
         }
-        calendar.keep(member.created_at, member.index == oldest.index, &mut rules);
+        calendar.keep(filed_at(member), member.index == oldest.index, &mut rules);
         if policy.keep_within.is_some_and(|within| newest.created_at.duration_since(member.created_at) <= within) {
             rules.push(KeepRule::Within);
         }
@@ -197,6 +204,19 @@ fn judge_good<'a>(
         hold(policy, member, now, &mut rules);
         conclude(member, rules);
     }
+}
+
+/// The moment under which the calendar's rules file a point. A dump that a drill has made is the one of its slot, though its
+/// data is of the snapshot before that, and often of the month before: two slots must not share a month and leave another one
+/// without.
+fn filed_at(member: &Member<'_>) -> Timestamp {
+    if member.point.from_snapshot.is_some() { member.point.slot.instant() } else { member.created_at }
+}
+
+fn same_data(one: &Member<'_>, other: &Member<'_>) -> bool {
+    one.created_at == other.created_at
+        && one.point.from_snapshot.is_some()
+        && one.point.from_snapshot == other.point.from_snapshot
 }
 
 /// What keeps a point beside the rules: good or bad, it must not vanish before somebody could look at it.

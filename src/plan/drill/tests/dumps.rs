@@ -3,12 +3,14 @@
 use super::*;
 use crate::domain::drill::Restored;
 use crate::domain::inventory::{Endpoint, Snapshot, StoredRun};
-use crate::domain::recovery_point::PointState;
+use crate::domain::recovery_point::{PointState, RecoveryPoint};
 use crate::domain::run::RunState;
 use crate::plan::Plan;
 use crate::plan::action::StartDrill;
 use crate::plan::backup;
 use crate::plan::decision::Reason;
+use crate::plan::status::{SlotState, Status};
+use crate::policy::finding::Check;
 use crate::policy::{DumpFrom, Task};
 use crate::testing::{dump, dump_run, snapshot, stored_dump};
 
@@ -235,6 +237,80 @@ fn a_snapshot_from_before_the_slot_before_fills_no_slot() {
     assert!(reasons(&plan(&policy, &inventory))[0].contains("from before the slot before"));
     snapshots(&policy, &mut inventory, &["2026-10-04T03:00:00Z"]);
     assert_eq!(drilled(&policy, &inventory).dumps.len(), 1);
+}
+
+/// A person can have one made of whatever there is. It is a backup, and not the one that the slot is waiting for.
+#[rstest]
+#[case::of_the_month_before("2026-09-27T03:05:00Z", false)]
+#[case::of_this_month("2026-10-04T03:05:00Z", true)]
+fn a_dump_of_old_data_fills_no_slot_whenever_it_was_made(#[case] data_of: &str, #[case] fills: bool) {
+    let policy = policy();
+    let mut inventory = world(&policy, Vec::new());
+    let made = dump("accounts", "2026-11-05T10:00:00Z", 10, PointState::Good);
+    let made = RecoveryPoint { created_at: Some(at(data_of)), from_snapshot: Some("s".parse().unwrap()), ..made };
+    let store = inventory.stores.values_mut().next().unwrap().as_mut().unwrap();
+    store.dumps = Complete::after_last_page(vec![stored_dump(made)]);
+    let planned = plan(&policy, &inventory);
+    let decision = planned.decisions.iter().find(|decision| decision.kind == Kind::Dump).unwrap();
+    assert_eq!(matches!(decision.reason, Reason::Satisfied { .. }), fills, "{decision}");
+    assert_eq!(decision.freshness.overdue, !fills);
+    let status = Status::of(&policy, &inventory, &planned);
+    let own = status.sources[0].obligations.iter().find(|own| own.kind == Kind::Dump).unwrap();
+    assert_eq!(own.slots.last().unwrap().state == SlotState::Kept, fills, "{:?}", own.slots);
+    assert_eq!(own.overdue_at.unwrap() > now(), fills);
+}
+
+/// The dump of the slot is damaged: what takes its place may be of the same snapshot.
+#[test]
+fn what_takes_the_place_of_a_bad_dump_may_be_as_old_as_that() {
+    let policy = policy();
+    let mut inventory = world(&policy, Vec::new());
+    let bad = PointState::Bad { reason: "cut off".to_owned() };
+    let store = inventory.stores.values_mut().next().unwrap().as_mut().unwrap();
+    store.dumps = Complete::after_last_page(vec![stored_dump(dump("accounts", MONTH, 10, bad))]);
+    snapshots(&policy, &mut inventory, &["2026-10-25T03:00:00Z"]);
+    let start = drilled(&policy, &inventory);
+    assert_eq!(start.dumps.len(), 1);
+    assert_eq!(start.dumps[0].run.slot.instant(), at(MONTH) + SignedDuration::from_secs(1));
+}
+
+/// Each costs an instance for hours.
+#[test]
+fn what_was_restored_in_vain_often_enough_waits_for_the_next_snapshot() {
+    let policy = policy();
+    let most = policy.sources.values().next().unwrap().drill.as_ref().unwrap().retry.attempts_max.get();
+    let in_vain = |second: u32| {
+        let ended = passed(now() - SignedDuration::from_hours(24));
+        let mut drill = in_month(second.into(), ended, OwnerState::Dead);
+        drill.record.restored = found_bad("strongroom-accounts-20261122t030000z").record.restored;
+        drill
+    };
+    let spent = |count: u32| (0..count).map(in_vain).collect();
+    assert_eq!(drilled(&policy, &world(&policy, spent(most - 1))).dumps.len(), 1);
+    let mut inventory = world(&policy, spent(most));
+    let reason = waits(&policy, &inventory);
+    assert!(reason.starts_with("snapshot strongroom-accounts-20261122t030000z was restored"), "{reason}");
+    snapshots(&policy, &mut inventory, &["2026-11-22T03:00:00Z", "2026-11-23T03:00:00Z"]);
+    assert_eq!(drilled(&policy, &inventory).dumps.len(), 1);
+}
+
+/// The newest snapshot is bad, and the one before it was restored since, for the dump.
+#[test]
+fn that_an_older_snapshot_is_good_does_not_make_good_the_newest_one() {
+    let policy = policy();
+    let bad = found_bad("strongroom-accounts-20261122t030000z");
+    let restored = |moment: &str| Restored { data_of: at(moment), ..bad.record.restored.clone().unwrap() };
+    let mut older = in_month(1, passed(now()), OwnerState::Dead);
+    older.record.restored = Some(restored("2026-11-15T03:05:00Z"));
+    let told = |drills| {
+        let findings = plan(&policy, &world(&policy, drills)).findings;
+        findings.iter().any(|finding| finding.check == Check::DrillFailed)
+    };
+    assert!(told(vec![bad.clone(), older.clone()]));
+    let mut newer = older.clone();
+    newer.record.slot = Slot::at(at(MONTH) + SignedDuration::from_secs(2));
+    newer.record.restored = Some(restored("2026-11-23T03:05:00Z"));
+    assert!(!told(vec![bad, older, newer]));
 }
 
 #[test]

@@ -163,6 +163,48 @@ fn a_retention_in_another_zone_differs_in_nothing_else() {
     assert_eq!(Retention::KeepAll.in_zone(&london()), Retention::KeepAll);
 }
 
+/// A dump that a drill has made in a slot, of a snapshot's moment.
+fn of_snapshot(slot: &str, data_of: &str) -> RecoveryPoint {
+    let snapshot = format!("snap-{}", &data_of[..10]).parse().unwrap();
+    RecoveryPoint {
+        created_at: Some(at(data_of)),
+        stored_at: Some(at(slot)),
+        from_snapshot: Some(snapshot),
+        ..good(slot)
+    }
+}
+
+/// The 1st of November 2026 is a Sunday: its dump has data of that day, and that of December data of the 29th of November.
+#[test]
+fn dumps_out_of_drills_are_filed_by_their_slots_so_that_no_month_goes_without() {
+    let policy = RetentionPolicy { keep_monthly: count(5), ..keep_nothing() };
+    let points = [
+        of_snapshot("2026-10-01T08:00:00Z", "2026-09-27T03:00:00Z"),
+        of_snapshot("2026-11-01T08:00:00Z", "2026-11-01T03:00:00Z"),
+        of_snapshot("2026-12-01T08:00:00Z", "2026-11-29T03:00:00Z"),
+        of_snapshot("2027-01-01T08:00:00Z", "2026-12-27T03:00:00Z"),
+        of_snapshot("2027-02-01T08:00:00Z", "2027-01-31T03:00:00Z"),
+    ];
+    assert_eq!(kept(&policy, &points).len(), points.len());
+    // Whoever has one more made in a month gets the newest data of that month, not the newest slot.
+    let of_old_data = of_snapshot("2026-11-20T08:00:00Z", "2026-10-25T03:00:00Z");
+    let with_it: Vec<RecoveryPoint> = points.iter().cloned().chain([of_old_data.clone()]).collect();
+    assert!(!kept(&policy, &with_it).contains(&of_old_data.id.as_str()));
+}
+
+#[test]
+fn several_dumps_of_one_snapshot_take_one_place() {
+    let policy = RetentionPolicy { keep_last: count(2), ..keep_nothing() };
+    let again = |slot| of_snapshot(slot, "2027-05-30T03:00:00Z");
+    let points = [
+        of_snapshot("2027-04-01T08:00:00Z", "2027-03-28T03:00:00Z"),
+        of_snapshot("2027-05-01T08:00:00Z", "2027-04-25T03:00:00Z"),
+        again("2027-06-01T08:00:00Z"),
+        again("2027-06-02T08:00:00Z"),
+    ];
+    assert_eq!(kept(&policy, &points), points[1..].iter().map(|point| point.id.as_str()).collect::<Vec<_>>());
+}
+
 #[test]
 fn evidence_names_the_one_point_that_it_is_about() {
     let old =
