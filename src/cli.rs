@@ -26,7 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::collect::OwnWork;
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, Origin};
 use crate::daemon::{self, Assembly, Daemon};
 use crate::domain::id::SourceId;
 use crate::domain::inventory::Inventory;
@@ -215,7 +215,8 @@ async fn execute(cli: Cli) -> anyhow::Result<Exit> {
         | Command::Unpin(_)
         | Command::Backup(_) => {}
     }
-    let config = match Config::load(&cli.config, Environment::from_process()) {
+    let origin = Origin { paths: cli.config.clone(), environment: Environment::from_process() };
+    let config = match origin.load() {
         Ok(config) => config,
         Err(errors) => {
             complain(&errors);
@@ -227,7 +228,7 @@ async fn execute(cli: Cli) -> anyhow::Result<Exit> {
             for note in &config.notes {
                 tracing::warn!("configuration: {note}");
             }
-            Daemon::build(config).await?.run().await?;
+            Daemon::build(config, origin).await?.run().await?;
             Ok(Exit::Done)
         }
         Command::Check(check) => check.run(config).await,
@@ -349,11 +350,4 @@ pub fn complain(error: &(impl std::fmt::Display + ?Sized)) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-}
+mod tests;

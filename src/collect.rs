@@ -4,6 +4,7 @@ mod account;
 mod cache;
 pub mod diagnosis;
 mod dumps;
+mod logins;
 mod read;
 mod sorted;
 mod store;
@@ -16,7 +17,6 @@ use futures_util::StreamExt;
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
-use crate::domain::account::AccountFacts;
 use crate::domain::bucket::BucketFacts;
 use crate::domain::drill::DrillId;
 use crate::domain::encryption_key::{KeyFacts, KeyName, KeyState};
@@ -57,7 +57,8 @@ pub struct Collector {
     buckets: BTreeMap<Plane, (BucketFacts, Instant)>,
     /// `None` for a key that may not be asked for. One that cannot be used is asked for at each look.
     keys: BTreeMap<KeyName, (Option<KeyFacts>, Instant)>,
-    account: Option<(AccountFacts, Instant)>,
+    account: account::AccountCache,
+    logins: logins::LoginCache,
 }
 
 impl Collector {
@@ -70,7 +71,8 @@ impl Collector {
             retention: BTreeMap::new(),
             buckets: BTreeMap::new(),
             keys: BTreeMap::new(),
-            account: None,
+            account: account::AccountCache::default(),
+            logins: logins::LoginCache::default(),
         }
     }
 
@@ -116,6 +118,7 @@ impl Collector {
         Inventory {
             taken_at,
             account: self.look_at_account(ports, policy, instances.as_ref().ok()).await,
+            logins: self.look_at_logins(ports, policy, instances.as_ref().ok()).await,
             keys: self.look_at_keys(ports, policy, instances.as_ref().ok()).await,
             instances,
             snapshots: observed(snapshots),

@@ -172,6 +172,25 @@ pub struct HeartbeatConfig {
     pub every: SignedDuration,
 }
 
+/// Where a configuration comes from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Files and directories, first to last.
+    pub paths: Vec<PathBuf>,
+    /// Variables, which win over files.
+    pub environment: Environment,
+}
+
+impl Origin {
+    /// What stands there now.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn load(&self) -> Result<Config, ConfigErrors> {
+        Config::load(&self.paths, self.environment.clone())
+    }
+}
+
 impl Config {
     /// Reads files and directories, first to last, then variables; later ones win.
     ///

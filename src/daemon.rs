@@ -2,6 +2,7 @@
 
 mod assembly;
 mod bell;
+mod config_watch;
 mod observer;
 mod signals;
 
@@ -16,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::adapters::pg_tools::sweep_password_files;
 use crate::adapters::system_clock::SystemClock;
-use crate::config::Config;
+use crate::config::{Config, Origin};
 use crate::domain::key::Layout;
 use crate::execute::notify::Announcer;
 use crate::execute::publish::Publisher;
@@ -28,6 +29,7 @@ use crate::telemetry::http::guard::{Guard, TokenError};
 use crate::telemetry::http::{self, Health, HttpState};
 use crate::telemetry::metrics::Metrics;
 pub use assembly::{Assembly, assemble};
+use config_watch::ConfigWatch;
 use observer::{Telemetry, Told};
 
 /// Why the daemon does not start.
@@ -64,6 +66,7 @@ pub struct Daemon {
     reconciler: Reconciler,
     announcer: Announcer,
     publisher: Option<Publisher>,
+    config_watch: ConfigWatch,
     listener: TcpListener,
     http: HttpState,
     wakers: Wakers,
@@ -74,11 +77,11 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Builds a daemon from a configuration that has just been loaded.
+    /// Builds a daemon from a configuration that has just been loaded from `origin`.
     ///
     /// # Errors
     /// The listener cannot be bound; see [`DaemonError`].
-    pub async fn build(config: Config) -> Result<Daemon, DaemonError> {
+    pub async fn build(config: Config, origin: Origin) -> Result<Daemon, DaemonError> {
         let address = config.daemon.listen;
         let grace = SignedDuration::try_from(config.daemon.grace).unwrap_or(SignedDuration::MAX);
         sweep_password_files();
@@ -94,6 +97,7 @@ impl Daemon {
             let outcome: Result<(), ErrorKind> = if outcome { Ok(()) } else { Err(ErrorKind::Other) };
             counted.aws_request(service, operation, outcome);
         });
+        let in_force = config.sha256.clone();
         let assembly = assemble(config, count).await;
         metrics.watch_memory(Arc::clone(&assembly.memory));
         let clock = Arc::clone(&assembly.ports.clock);
@@ -124,8 +128,11 @@ impl Daemon {
         let (numbers, numbered) = watch::channel(None);
         let fresh_for = assembly.policy.cadence.look_age_max();
         let publisher = assembly.publishing.map(|own| Publisher::new(own, Arc::clone(&clock), numbered, fresh_for));
-        let observer = Telemetry::new(metrics, health, status, looks, numbers, Arc::clone(&clock));
         let wakers = Wakers::default();
+        let (told, config_error) = watch::channel(None);
+        let look = Arc::clone(&wakers.now);
+        let config_watch = ConfigWatch::new(origin, in_force, Arc::clone(&clock), Arc::clone(&metrics), told, look);
+        let observer = Telemetry::new(metrics, health, status, looks, numbers, config_error, Arc::clone(&clock));
         let (policies, wanted) = watch::channel(assembly.policy);
         let reconciler = Reconciler::new(
             assembly.ports,
@@ -135,7 +142,7 @@ impl Daemon {
             wakers.clone(),
             wanted,
         );
-        Ok(Daemon { reconciler, announcer, publisher, listener, http, wakers, grace, clock, policies })
+        Ok(Daemon { reconciler, announcer, publisher, config_watch, listener, http, wakers, grace, clock, policies })
     }
 
     /// Runs until a signal ends it.
@@ -157,7 +164,9 @@ impl Daemon {
                 tracing::error!(error = %Chain(&error), "the HTTP listener broke: restart strongroom, nobody can scrape it");
             }
         });
-        tracker.spawn(signals.watch(stop.clone(), at_once.clone(), self.wakers));
+        let read_config = Arc::default();
+        tracker.spawn(self.config_watch.run(Arc::clone(&read_config), stop.clone()));
+        tracker.spawn(signals.watch(stop.clone(), at_once.clone(), self.wakers, read_config));
         let told = tracker.spawn(self.announcer.run(stop.clone()));
         if let Some(publisher) = self.publisher {
             tracker.spawn(publisher.run(stop.clone()));

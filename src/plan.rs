@@ -5,6 +5,7 @@
 
 pub mod action;
 pub mod alert;
+mod anomaly;
 pub mod backup;
 mod copy;
 pub mod decision;
@@ -27,7 +28,9 @@ use jiff::Timestamp;
 use crate::domain::inventory::{Inventory, Remains, Unseen};
 use crate::domain::recovery_point::RecoveryPoint;
 use crate::policy::finding::Finding;
-use crate::policy::posture::{account_findings, bucket_findings, instance_findings, key_findings, keys_in_use};
+use crate::policy::posture::{
+    account_findings, bucket_findings, instance_findings, key_findings, keys_in_use, login_findings,
+};
 use crate::policy::prune::CYCLE;
 use crate::policy::{Policy, SourcePolicy};
 use action::Action;
@@ -110,6 +113,7 @@ pub fn plan_in_mode(policy: &Policy, inventory: &Inventory, mode: Mode, now: Tim
     findings.extend(key_findings(&uses, inventory.keys.as_ref().unwrap_or(&BTreeMap::new())));
     findings.extend(drills.findings);
     findings.extend(posture(policy, inventory, now));
+    findings.extend(anomaly::findings(inventory));
     findings.extend(pruning.findings);
     findings.sort_by(|a, b| (b.severity, &a.source, a.check).cmp(&(a.severity, &b.source, b.check)));
     Plan {
@@ -134,7 +138,11 @@ fn posture(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Vec<Findin
         Some(instance_findings(policy, source, instance, known, now))
     };
     let of_sources = policy.sources.values().filter_map(of_source).flatten();
-    account_findings(&inventory.account).into_iter().chain(of_sources).collect()
+    let of_logins = policy
+        .sources
+        .values()
+        .flat_map(|source| login_findings(source, inventory.logins.get(&source.id).into_iter().flatten(), now));
+    account_findings(&inventory.account).into_iter().chain(of_sources).chain(of_logins).collect()
 }
 
 /// Names of the inventory's sections, as metric labels have them.

@@ -12,6 +12,7 @@ pub mod retention;
 pub mod retry;
 pub mod schedule;
 pub mod verify;
+pub mod volume;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -209,6 +209,7 @@ pub(crate) fn inventory(policy: &Policy) -> Inventory {
         buckets: BTreeMap::new(),
         keys: Ok(BTreeMap::new()),
         account: AccountFacts::default(),
+        logins: BTreeMap::new(),
         clock_skew: Some(SignedDuration::ZERO),
         retention_known_for: policy.sources.keys().map(|id| (id.clone(), SignedDuration::from_hours(24))).collect(),
         deleted_lately: 0,
@@ -231,8 +232,8 @@ fn instance(source: &SourcePolicy) -> Instance {
         automated_backup_days: 7,
         replica_of: None,
         storage_bytes: 100,
-        kms_key: None,
-        protection: Protection::default(),
+        kms_key: Some("own".to_owned()),
+        protection: Protection { from_deletion: true, ..Protection::default() },
         tags: Tags::new(),
     }
 }
@@ -319,6 +320,7 @@ pub(crate) fn stored_dump(point: RecoveryPoint) -> StoredDump {
         dump,
         etag: "e".to_owned(),
         manifest_refused: None,
+        volume: None,
         whole: true,
         verifications: Level::ALL.map(|level| verified(level, at("2026-11-01T05:00:00Z"))).into(),
         other_plane_proven: false,

@@ -67,6 +67,7 @@ pub(super) fn inventory(policy: &Policy, troubled: usize, now: Timestamp) -> any
         stores.insert(source.id.clone(), Ok(store));
     }
     Ok(Inventory {
+        logins: BTreeMap::new(),
         taken_at: now,
         instances: Ok(Complete::after_last_page(instances)),
         snapshots: Ok(Complete::after_last_page(snapshots)),
@@ -246,6 +247,7 @@ impl Look<'_> {
             state: if is_bad { PointState::Bad { reason } } else { PointState::Good },
         };
         Ok(StoredDump {
+            volume: None,
             manifest: ObjectVersion {
                 key: Layout::new("strongroom").manifest(&dump),
                 version_id: Some("m".to_owned()),

@@ -2,6 +2,7 @@
 
 mod copy_data;
 mod dump_session;
+mod login_facts;
 mod wire;
 
 use std::error::Error;
@@ -18,6 +19,7 @@ use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::globals;
+use crate::domain::dump_login::DumpLogin;
 use crate::domain::id::DatabaseName;
 use crate::domain::manifest::Extension;
 use crate::ports::credentials::Login;
@@ -192,6 +194,10 @@ impl Postgres for PgServers {
             PortError::new(format!("read the facts of database {database}"), ErrorKind::Other)
                 .because("the server's answer has an unknown form")
         })
+    }
+
+    async fn login_facts(&self, login: &Login, database: &DatabaseName) -> Result<DumpLogin, PortError> {
+        self.with_connection(login, database, login_facts::read).await
     }
 
     async fn globals(&self, login: &Login, database: &DatabaseName) -> Result<Globals, PortError> {

@@ -73,6 +73,7 @@ impl Side<'_> {
                 manifest: sorted.manifest_versions.get(&object.key)?.clone(),
                 etag: object.etag.clone(),
                 manifest_refused: manifests.why_refused(&object.key).map(str::to_owned),
+                volume: manifest.as_ref().ok().map(|manifest| manifest.volume.clone()),
                 whole: manifest.is_ok() && missing.is_none(),
                 verifications,
                 other_plane_proven: elsewhere.iter().any(|own| matches!(own.verdict, Verdict::Good { .. })),
@@ -172,7 +173,7 @@ impl Side<'_> {
             region: self.region.clone(),
             created_at: manifest.map(|manifest| manifest.snapshot_at),
             stored_at: object.modified_at,
-            size_bytes: manifest.map_or(0, |manifest| manifest.stored_bytes),
+            size_bytes: manifest.map_or(0, |manifest| manifest.volume.stored_bytes),
             // What was found bad since is not relied on for having been good once.
             verified_at: read_whole.map(|known| known.at).max().filter(|_| !in_doubt),
             pin: pins.iter().find(|pin| pin.point == id).copied().cloned(),

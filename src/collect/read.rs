@@ -14,6 +14,7 @@ use crate::domain::prune_record::{PRUNE_RECORD_BYTES_MAX, PRUNE_RECORD_VERSION, 
 use crate::domain::recovery_point::Plane;
 use crate::domain::run::{Failure, ProcessIdentity, RUN_RECORD_BYTES_MAX, RUN_RECORD_VERSION, RunRecord, RunState};
 use crate::domain::verification::{Level, VERIFICATION_BYTES_MAX, VERIFICATION_VERSION, Verification};
+use crate::domain::volume::Volume;
 use crate::policy::DEFAULT_COMPLETION_DEADLINE;
 use crate::ports::object_store::{ListedObject, ObjectStore};
 use crate::ports::{Chain, ErrorKind, PortError, Ports};
@@ -25,7 +26,7 @@ pub(super) struct KnownManifest {
     pub(super) run: RunId,
     pub(super) snapshot_at: Timestamp,
     pub(super) from_snapshot: Option<SnapshotId>,
-    pub(super) stored_bytes: u64,
+    pub(super) volume: Volume,
     pub(super) objects: Vec<KnownObject>,
 }
 
@@ -126,7 +127,12 @@ fn check(manifest: Manifest, installation: &InstallationId, object: &ListedObjec
         run: manifest.run,
         snapshot_at: manifest.snapshot_at,
         from_snapshot: manifest.from_snapshot,
-        stored_bytes: manifest.stored_bytes,
+        volume: Volume {
+            rows: manifest.rows,
+            uncompressed_bytes: manifest.uncompressed_bytes,
+            stored_bytes: manifest.stored_bytes,
+            compression: format!("{} {}", manifest.compression.algorithm, manifest.compression.level),
+        },
         objects: manifest
             .objects
             .into_iter()

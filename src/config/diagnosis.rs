@@ -74,6 +74,22 @@ impl ConfigErrors {
     pub fn problems(&self) -> &[ConfigError] {
         &self.0
     }
+
+    /// Where it is wrong, without what stands there: for those who may not see what is written in a configuration.
+    #[must_use]
+    pub fn places(&self) -> String {
+        const SHOWN: usize = 3;
+        let shown = self.0.iter().take(SHOWN).map(|error| match (&error.place, error.key.as_str()) {
+            (Place::Nowhere, "") => "a file that cannot be read, or none".to_owned(),
+            (Place::Nowhere, key) => key.to_owned(),
+            (Place::File { path, line, .. }, "") => format!("{}:{line}", path.display()),
+            (Place::File { path, line, .. }, key) => format!("{}:{line}: {key}", path.display()),
+            (Place::Variable(name), _) => name.clone(),
+        });
+        let more = self.0.len().saturating_sub(SHOWN);
+        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        format!("{}{more}", shown.collect::<Vec<_>>().join(", "))
+    }
 }
 
 impl fmt::Display for ConfigErrors {

@@ -30,6 +30,8 @@ pub(super) struct Telemetry {
     status: watch::Sender<Option<Arc<Status>>>,
     looks: watch::Sender<Option<Arc<Holding>>>,
     numbers: watch::Sender<Option<Arc<Numbers>>>,
+    /// Where the configuration's files are wrong, if they are.
+    config_error: watch::Receiver<Option<String>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -40,9 +42,10 @@ impl Telemetry {
         status: watch::Sender<Option<Arc<Status>>>,
         looks: watch::Sender<Option<Arc<Holding>>>,
         numbers: watch::Sender<Option<Arc<Numbers>>>,
+        config_error: watch::Receiver<Option<String>>,
         clock: Arc<dyn Clock>,
     ) -> Telemetry {
-        Telemetry { metrics, health, status, looks, numbers, clock }
+        Telemetry { metrics, health, status, looks, numbers, config_error, clock }
     }
 }
 
@@ -50,7 +53,8 @@ impl Observer for Telemetry {
     fn observed(&self, policy: &Policy, inventory: &Inventory, plan: &Plan, took: SignedDuration) {
         self.metrics.observe(policy, inventory, plan);
         self.metrics.reconciled(took, self.clock.now());
-        self.looks.send_replace(Some(Arc::new(Holding::of(policy, inventory, plan, None))));
+        let config_error = self.config_error.borrow().clone();
+        self.looks.send_replace(Some(Arc::new(Holding::of(policy, inventory, plan, config_error.as_deref()))));
         let data = published::data(inventory, plan);
         self.numbers.send_replace(Some(Arc::new(Numbers { at: inventory.taken_at, data })));
         if plan.unseen.is_empty() {

@@ -1,6 +1,9 @@
 //! Signals: SIGTERM and SIGINT end the daemon, a second one ends it at once, SIGHUP looks now.
 
+use std::sync::Arc;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::reconcile::Wakers;
@@ -23,13 +26,20 @@ impl Signals {
     }
 
     /// Watches until the daemon has to end at once.
-    pub(super) async fn watch(mut self, stop: CancellationToken, at_once: CancellationToken, wakers: Wakers) {
+    pub(super) async fn watch(
+        mut self,
+        stop: CancellationToken,
+        at_once: CancellationToken,
+        wakers: Wakers,
+        read_config: Arc<Notify>,
+    ) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => {}
                 _ = self.interrupt.recv() => {}
                 _ = self.hang_up.recv() => {
-                    tracing::info!("SIGHUP: looking now; a changed configuration needs a restart");
+                    tracing::info!("SIGHUP: looking now, also at the configuration; a changed one needs a restart");
+                    read_config.notify_one();
                     wakers.now.notify_one();
                     continue;
                 }

@@ -12,8 +12,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::account::AccountFacts;
 use super::bucket::BucketFacts;
 use super::drill::{DrillId, StoredDrill};
+use super::dump_login::DumpLogin;
 use super::encryption_key::{KeyFacts, KeyName};
-use super::id::{InstanceId, RegionName, ResourceId, RunId, SnapshotId, SourceId};
+use super::id::{DatabaseName, InstanceId, RegionName, ResourceId, RunId, SnapshotId, SourceId};
 pub use super::instance::{Endpoint, Instance, Protection};
 use super::key::{DumpId, ObjectKey};
 use super::pin::Pin;
@@ -22,6 +23,7 @@ use super::recovery_point::{Plane, RecoveryPoint};
 use super::run::{OwnerState, RunRecord};
 use super::tags::Tags;
 use super::verification::Level;
+use super::volume::Volume;
 pub use old_record::{OldRecord, RecordOf};
 
 /// A listing whose last page was read. Only a reader that has seen the end of a listing makes one, so a function that
@@ -165,6 +167,8 @@ pub struct StoredDump {
     pub etag: String,
     /// Why the store does not show the manifest, if it does not.
     pub manifest_refused: Option<String>,
+    /// How much is in it; absent where the manifest cannot be read.
+    pub volume: Option<Volume>,
     /// Whether each object that the manifest names stands here: with its size, and where S3 replicates its version.
     pub whole: bool,
     /// What the newest verification of each level found.
@@ -356,6 +360,8 @@ pub struct Inventory {
     pub keys: Observed<BTreeMap<KeyName, KeyFacts>>,
     /// What the account allows, and how parameter groups are set; looked at from time to time.
     pub account: AccountFacts,
+    /// The logins that databases are dumped with, where they were asked; looked at from time to time.
+    pub logins: BTreeMap<SourceId, BTreeMap<DatabaseName, Observed<DumpLogin>>>,
     /// How far AWS's clock is ahead of ours, by its answers; absent where none said.
     pub clock_skew: Option<SignedDuration>,
     /// For how long this process has known the retention that is in force for a source, by its monotonic clock.

@@ -9,9 +9,11 @@ mod send;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::alert::{AlertKey, Event, Message, Severity};
@@ -34,6 +36,10 @@ const ROUND_MIN: SignedDuration = SignedDuration::from_secs(10);
 const RACES_MAX: usize = 5;
 /// A message that has waited for so long holds back the heartbeat: who relies on it has to hear that nobody is told.
 const STUCK_AFTER: SignedDuration = SignedDuration::from_mins(15);
+
+/// How long a channel has to be reminded of what fires, and an address to take a heartbeat.
+const REMINDED_WITHIN: Duration = Duration::from_secs(15);
+const BEATEN_WITHIN: Duration = Duration::from_secs(15);
 
 /// Told of what was told, for metrics.
 pub trait NotifyObserver: Send + Sync {
@@ -223,7 +229,7 @@ impl Announcer {
                 at: now,
                 items,
             };
-            if let Err(error) = notifier.notify(&message).await {
+            if let Err(error) = send::in_time(Instant::now() + REMINDED_WITHIN, notifier.notify(&message)).await {
                 tracing::warn!(route = %name, error = %Chain(&error), "a route could not be reminded of what fires");
             }
             self.refreshed.insert(name.clone(), now);
@@ -243,7 +249,7 @@ impl Announcer {
         let routes = self.channels.policy.route_names();
         let told = !ledger.is_stuck(&routes, now, STUCK_AFTER);
         if look.promises_hold && told && now.duration_since(look.at) <= *fresh_for {
-            let beaten = heartbeat.beat().await;
+            let beaten = send::in_time(Instant::now() + BEATEN_WITHIN, heartbeat.beat()).await;
             if let Err(error) = &beaten {
                 tracing::warn!(error = %Chain(error), "the heartbeat did not arrive, whoever waits for it will raise an alarm");
             }

@@ -23,7 +23,7 @@ use crate::domain::alert::{Alert, AlertKey, Severity};
 use crate::domain::id::{Kind, SourceId};
 use crate::domain::inventory::{Inventory, Unseen};
 use crate::policy::finding::Check;
-use crate::policy::{Obligation, Policy};
+use crate::policy::{Obligation, Policy, SourcePolicy};
 
 /// After this time a slot that cannot begin is late. Starts are punctual to five minutes; RDS's own backups take longer.
 const LATE_AFTER: SignedDuration = SignedDuration::from_mins(10);
@@ -204,13 +204,8 @@ fn stands(cause: Cause, reason: &Reason, attempts_max: u32, now: Timestamp) -> S
         | Reason::Running { .. }
         | Reason::Queued { .. }
         | Reason::NotListedYet { .. } => other_than_tries(Stands::No),
-        Reason::BackingOff { failed, .. } if cause == Cause::Failed => {
-            if *failed >= attempts_max {
-                Stands::Yes
-            } else {
-                Stands::No
-            }
-        }
+        Reason::BackingOff { failed, .. } if *failed >= attempts_max => other_than_tries(only_if(Cause::Failed)),
+        // The slot before may have failed for good, and nothing has succeeded since.
         Reason::BackingOff { .. } => other_than_tries(Stands::No),
         Reason::Missed { .. } => other_than_tries(only_if(Cause::Missed)),
         Reason::InstanceNotReady { slot, .. } | Reason::WaitsForDrill { slot, .. } => {
@@ -230,10 +225,7 @@ fn stands(cause: Cause, reason: &Reason, attempts_max: u32, now: Timestamp) -> S
 /// Whether anything at all is left to restore a source from.
 fn restorable(policy: &Policy, inventory: &Inventory, plan: &Plan, source: &SourceId, facts: &mut Facts) {
     let Some(own) = policy.sources.get(source) else { return };
-    // Where everything is switched off nobody has promised anything.
-    let is_off = own.obligations.iter().all(|obligation| obligation.suspended);
     let stands = match can_restore(own, inventory, &plan.points) {
-        _ if is_off => Stands::No,
         CanRestore::Yes => Stands::No,
         CanRestore::No => Stands::Yes,
         CanRestore::Unknown => Stands::Unknown,
@@ -265,8 +257,35 @@ fn unsure_kinds(policy: &Policy, inventory: &Inventory, plan: &Plan) -> BTreeSet
             unsure.insert((cause.name(), None));
         }
     }
+    // What the account allows, and how its parameter groups are set, is asked for beside the sections.
+    let account = &inventory.account;
+    if !matches!(account.quotas, Some(Ok(_))) {
+        unsure.insert((Cause::Found(Check::SnapshotQuota).name(), None));
+    }
+    if account.parameter_groups.values().any(Result::is_err) {
+        let checks = [Check::ForceTls, Check::ParameterGroup];
+        let of_all = policy.sources.keys().flat_map(|source| checks.map(|check| (check, source.clone())));
+        unsure.extend(of_all.map(|(check, source)| (Cause::Found(check).name(), Some(source))));
+    }
+    unsure.extend(policy.sources.values().flat_map(|source| unsure_of_login(inventory, source)));
     if inventory.clock_skew.is_none() {
         unsure.insert((Cause::Found(Check::ClockSkew).name(), None));
+    }
+    unsure
+}
+
+/// What is not known of the login of a source, because it was not tried yet, or could not be.
+fn unsure_of_login(inventory: &Inventory, source: &SourcePolicy) -> Vec<(&'static str, Option<SourceId>)> {
+    let databases = source.obligations.iter().filter(|own| !own.suspended).filter_map(|own| own.task.database());
+    let tried = databases.map(|database| inventory.logins.get(&source.id).and_then(|tried| tried.get(database)));
+    let mut unsure = Vec::new();
+    for facts in tried {
+        let unknown: &[Check] = match facts {
+            None => &[Check::DumpLogin, Check::LoginExpiry, Check::DumpRights],
+            Some(Err(_)) => &[Check::LoginExpiry, Check::DumpRights],
+            Some(Ok(_)) => &[],
+        };
+        unsure.extend(unknown.iter().map(|check| (Cause::Found(*check).name(), Some(source.id.clone()))));
     }
     unsure
 }

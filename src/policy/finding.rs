@@ -55,11 +55,17 @@ impl Check {
             | Check::ForceTls
             | Check::CertificateExpiry
             | Check::ParameterGroup
+            | Check::Anomaly
+            | Check::StorageGrowth
+            | Check::DumpLogin
+            | Check::LoginExpiry
+            | Check::DumpRights
             | Check::Replication
             | Check::FutureDated
             | Check::PruneHeld => true,
             Check::ClockSkew
             | Check::SnapshotQuota
+            | Check::ProtectionUnseen
             | Check::RetentionShrink
             | Check::BucketVersioning
             | Check::BucketEncryption
@@ -121,6 +127,18 @@ checks! {
     CertificateExpiry = "certificate_expiry",
     /// Whether the second region has what a restore there needs.
     ParameterGroup = "parameter_group",
+    /// Whether the newest dump has what the one before it had.
+    Anomaly = "anomaly",
+    /// Whether dumps grow as they should.
+    StorageGrowth = "storage_growth",
+    /// Whether one can log in as dumps do.
+    DumpLogin = "dump_login",
+    /// Whether the password of the dumps' login is about to end.
+    LoginExpiry = "login_expiry",
+    /// Whether the dumps' login may read everything.
+    DumpRights = "dump_rights",
+    /// Whether all that protects instances could be seen.
+    ProtectionUnseen = "protection_unseen",
     /// Whether recovery points carry dates that can be.
     FutureDated = "future_dated",
     /// Whether the bucket keeps versions.

@@ -5,6 +5,7 @@
 
 mod instances;
 mod keys;
+mod logins;
 
 use super::finding::{Check, Finding, Severity};
 use super::retention::Retention;
@@ -14,6 +15,7 @@ use crate::domain::recovery_point::Plane;
 
 pub use instances::{account_findings, instance_findings, parameter_groups_in_use};
 pub use keys::{KeyUse, key_findings, keys_in_use};
+pub use logins::login_findings;
 
 /// Findings about one of the destination's buckets.
 #[must_use]

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::credentials::Login;
 use super::{Cause, PortError};
+use crate::domain::dump_login::DumpLogin;
 use crate::domain::id::DatabaseName;
 use crate::domain::inventory::ToolVersion;
 use crate::domain::manifest::Extension;
@@ -70,6 +71,9 @@ pub struct Globals {
 pub trait Postgres: Send + Sync {
     /// Facts about a database.
     async fn facts(&self, login: &Login, database: &DatabaseName) -> Result<DatabaseFacts, PortError>;
+
+    /// What the login is like, and what the database hides from it.
+    async fn login_facts(&self, login: &Login, database: &DatabaseName) -> Result<DumpLogin, PortError>;
 
     /// Roles, memberships and settings, without password hashes and without RDS's own roles.
     async fn globals(&self, login: &Login, database: &DatabaseName) -> Result<Globals, PortError>;

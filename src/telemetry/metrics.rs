@@ -124,6 +124,11 @@ impl Metrics {
         }
     }
 
+    /// The configuration's files were read again: whether they could be used.
+    pub fn config_valid(&self, ok: bool) {
+        self.daemon.config_last_reload_successful.set(if ok { 1.0 } else { 0.0 });
+    }
+
     /// From now on each scrape says what dumps hold of their memory. The first account that is given is the one.
     pub fn watch_memory(&self, memory: Arc<MemoryUse>) {
         self.memory.get_or_init(|| memory);

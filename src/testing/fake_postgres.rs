@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::dump_login::DumpLogin;
 use crate::domain::id::{DatabaseName, SourceId};
 use crate::domain::inventory::{Endpoint, ToolVersion};
 use crate::domain::manifest::Extension;
@@ -138,6 +139,10 @@ impl Postgres for FakePostgres {
             size_bytes: rows * 100,
             text: TextEncoding::Utf8,
         })
+    }
+
+    async fn login_facts(&self, login: &Login, database: &DatabaseName) -> Result<DumpLogin, PortError> {
+        self.rows(login, database).map(|_| DumpLogin::default())
     }
 
     async fn globals(&self, login: &Login, database: &DatabaseName) -> Result<Globals, PortError> {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -174,6 +175,31 @@ def firing(daemon: Daemon, alert: str, severity: str) -> float:
     source = rest[0] if rest and name != "unseen" else ""
     labels = {"alert": name, "severity": severity, "source": source}
     return daemon.metric("strongroom_alerts_firing", **labels)
+
+
+def test_a_configuration_that_cannot_be_used_is_told_before_a_restart_fails_on_it(
+    case: Case, receiver: Receiver
+) -> None:
+    strongroom = configure(case, receiver)
+    daemon = strongroom.start()
+    daemon.wait_ready()
+    good = strongroom.config.read_text()
+    strongroom.config.write_text(f'{good}\n[sources.cards]\npolicy = "{CANARY}"\n')
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_for(lambda: receiver.told(HOOK, "config_invalid"), "it is told")
+    [said] = [body for body in receiver.bodies(HOOK) if "config_invalid" in channels.keys(body)]
+    assert "strongroom.toml:" in said["text"] and "sources.cards.policy" in said["text"], said
+    assert "strongroom check" in said["text"] and CANARY not in json.dumps(said), "no value is repeated"
+    assert daemon.metric("strongroom_config_last_reload_successful") == 0
+    assert CANARY not in daemon.log_file.read_text()
+    strongroom.config.write_text(good)
+    # Nobody rings now: it is read each half minute.
+    daemon.wait_for(lambda: receiver.told(HOOK, "config_invalid") == ["fired", "resolved"], "it is resolved", 60)
+    assert daemon.metric("strongroom_config_last_reload_successful") == 1
+    strongroom.config.write_text(good + '\n[cloudwatch]\n')
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_for_line("the configuration was changed and can be used: restart strongroom to put it in force")
+    assert daemon.terminate() == 0
 
 
 def test_not_seeing_resolves_nothing(case: Case, receiver: Receiver) -> None:

@@ -32,10 +32,10 @@ pub(super) fn cloudwatch(
     diagnosis: &mut Diagnosis,
 ) -> Option<Option<CloudWatchConfig>> {
     let Some(given) = given else { return Some(None) };
-    let every = diagnosis.parsed("cloudwatch.every", human::positive_duration(&given.every), DURATIONS);
+    let every = diagnosis.parsed("cloudwatch.interval", human::positive_duration(&given.interval), DURATIONS);
     if every.is_some_and(|every| every < PUBLISH_EVERY_MIN) {
         diagnosis.report(
-            "cloudwatch.every",
+            "cloudwatch.interval",
             "too often: CloudWatch's alarms look once a minute",
             "write at least \"1m\"",
         );

@@ -40,7 +40,7 @@ fn a_literal_secret_in_the_configuration_is_impossible_and_never_repeated() {
         let errors = load(&path).unwrap_err();
         assert!(!format!("{errors} {errors:?}").contains("hunter2"), "{errors}");
     }
-    assert_eq!(tried, 5);
+    assert_eq!(tried, 6);
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::{Instant, timeout_at};
 
 use super::NotifyObserver;
 use super::book::Sent;
@@ -11,7 +13,12 @@ use crate::domain::alert::{AlertKey, Item};
 use crate::domain::alert_ledger::{AlertEntry, Outgoing};
 use crate::domain::id::RouteName;
 use crate::ports::notifier::Notifier;
-use crate::ports::{Chain, ErrorKind};
+use crate::ports::{Chain, ErrorKind, PortError};
+
+/// How long a channel has for one message: it reads its secret, and is spoken to more than once where a protocol asks for that.
+const MESSAGE_WITHIN: Duration = Duration::from_secs(30);
+/// And a route for all that it is given in one round, which ends before what it has claimed is free for others.
+const ROUTE_WITHIN: Duration = Duration::from_mins(2);
 
 /// Sends all; what came of each, by the message's id.
 pub(super) async fn send_all(
@@ -36,17 +43,19 @@ async fn send_to(
     let mut outcomes: Vec<(String, Sent)> = Vec::new();
     let mut is_down = notifier.is_none();
     let mut refused: Vec<&AlertKey> = Vec::new();
+    let route_until = Instant::now() + ROUTE_WITHIN;
     for outgoing in messages {
         let id = outgoing.message.id.clone();
         let keys = || outgoing.message.items.iter().map(|item| &item.alert.key);
         // Nothing is resolved before it has fired.
         let waits = keys().any(|key| refused.contains(&key));
-        let Some(notifier) = notifier.filter(|_| !is_down && !waits) else {
+        let has_time = Instant::now() < route_until;
+        let Some(notifier) = notifier.filter(|_| !is_down && !waits && has_time) else {
             refused.extend(keys());
             outcomes.push((id, Sent::Untried));
             continue;
         };
-        let sent = notifier.notify(&outgoing.message).await;
+        let sent = in_time(route_until, notifier.notify(&outgoing.message)).await;
         observer.notified(name.as_str(), sent.is_ok());
         let (event, subject) = (outgoing.message.event.as_str(), outgoing.message.subject());
         match sent {
@@ -65,6 +74,16 @@ async fn send_to(
         }
     }
     outcomes
+}
+
+/// Gives a channel its time and no more: one that hangs holds up nobody else.
+pub(super) async fn in_time<T>(
+    until: Instant,
+    answer: impl Future<Output = Result<T, PortError>>,
+) -> Result<T, PortError> {
+    let until = until.min(Instant::now() + MESSAGE_WITHIN);
+    let late = |_| Err(PortError::new("tell a channel", ErrorKind::Transient).because("it did not answer in time"));
+    timeout_at(until, answer).await.unwrap_or_else(late)
 }
 
 /// What fires and was told on a route, for a channel that has to hear of it again and again.

@@ -103,10 +103,8 @@ impl Cause {
             Cause::Found(Check::BucketLifecycle) => &[Severity::Critical],
             // How bad it is hangs on what the environment asks, and on how far it has gone.
             Cause::Found(Check::AutomatedBackups | Check::SnapshotQuota) => &[Severity::Info, Severity::Critical],
-            Cause::Found(Check::RestorableLag | Check::CertificateExpiry) => &[Severity::Critical],
-            Cause::Found(
-                Check::StorageEncryption | Check::DeletionProtection | Check::ForceTls | Check::ParameterGroup,
-            ) => &[Severity::Info],
+            Cause::Found(Check::RestorableLag | Check::CertificateExpiry | Check::LoginExpiry) => &[Severity::Critical],
+            Cause::Found(Check::StorageEncryption | Check::DeletionProtection | Check::ForceTls) => &[Severity::Info],
             Cause::Overdue
             | Cause::Failed
             | Cause::Missed
@@ -146,6 +144,10 @@ impl Cause {
                 | Check::DeletionProtection
                 | Check::ForceTls
                 | Check::CertificateExpiry
+                | Check::ProtectionUnseen
+                | Check::DumpLogin
+                | Check::LoginExpiry
+                | Check::DumpRights
                 | Check::ParameterGroup => &[section::INSTANCES],
                 Check::ClientVersion => &[section::INSTANCES, section::PG_DUMP],
                 Check::KeyState | Check::ManagedKey => &[section::INSTANCES, section::KEYS],
@@ -155,7 +157,11 @@ impl Cause {
                 | Check::DumpHidden
                 | Check::VerificationOverdue
                 | Check::Replication => &[section::STORE, section::REPLICA],
-                Check::DrillFailed | Check::DrillOverdue | Check::DrillObjective => &[section::STORE],
+                Check::DrillFailed
+                | Check::DrillOverdue
+                | Check::DrillObjective
+                | Check::Anomaly
+                | Check::StorageGrowth => &[section::STORE],
                 Check::FutureDated | Check::PruneHeld | Check::RetentionShrink => {
                     &[section::INSTANCES, section::SNAPSHOTS, section::STORE, section::COPIES, section::REPLICA]
                 }

@@ -16,6 +16,9 @@ use crate::policy::alerting::{AlertPolicy, RoutePolicy};
 /// That there is more of the same is told at most this often: trouble that spreads would be told at each step of it.
 const GROWTH_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
+/// Alerts in one message that tells the end of a storm: a channel that makes an incident of each speaks once for each.
+const ITEMS_MAX: usize = 50;
+
 /// What has changed from one ledger to the next, for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
@@ -181,7 +184,12 @@ impl Telling<'_> {
             if event != Event::Resolved {
                 remember(ledger, &route, &items, now);
             }
-            let pieces = if is_storm { vec![items] } else { items.into_iter().map(|item| vec![item]).collect() };
+            let piece = match is_storm {
+                false => 1,
+                true if event == Event::Resolved => ITEMS_MAX,
+                true => items.len().max(1),
+            };
+            let pieces: Vec<Vec<Item>> = items.chunks(piece).map(<[Item]>::to_vec).collect();
             for mut items in pieces.into_iter().filter(|items| !items.is_empty()) {
                 if event == Event::Resolved {
                     end_threads(ledger, &route, &mut items);
@@ -204,7 +212,8 @@ fn item(entry: &AlertEntry, thread: String) -> Item {
 /// Takes back the word that an alert is over, if no channel has it yet. Its entry is told by what the channel knows.
 fn take_back(ledger: &mut AlertLedger, route: &RouteName, key: &AlertKey) -> bool {
     let mut back = None;
-    for outgoing in ledger.outbox.iter_mut().filter(|own| own.route == *route) {
+    // One that was tried may have arrived, though nobody has heard so: the channel has to be told anew then.
+    for outgoing in ledger.outbox.iter_mut().filter(|own| own.route == *route && own.attempts == 0) {
         if outgoing.message.event == Event::Resolved
             && let Some(at) = outgoing.message.items.iter().position(|item| item.alert.key == *key)
         {

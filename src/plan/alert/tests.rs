@@ -163,7 +163,7 @@ fn not_ready(status: &str) -> Reason {
     Reason::NotListedYet { run: run(), finished_at: now() },
     [Stands::Unknown, Stands::Unknown, Stands::No, Stands::No]
 )]
-#[case::failed_once(backing_off(1), [Stands::No, Stands::Unknown, Stands::No, Stands::No])]
+#[case::failed_once(backing_off(1), [Stands::Unknown, Stands::Unknown, Stands::No, Stands::No])]
 #[case::failed_often(backing_off(8), [Stands::Yes, Stands::Unknown, Stands::No, Stands::No])]
 #[case::missed(
     Reason::Missed { slot: slot(), deadline: now() },

@@ -261,6 +261,38 @@ fn of_check(check: Check) -> Words {
             "when the certificate ends nobody who checks it can connect, and no dump can be made",
             "choose a newer certificate authority for the instance in RDS, in a maintenance window",
         ),
+        Check::Anomaly => words(
+            Warning,
+            "the dump is whole, and what it was taken of may not be: emptied by a mistake, or encrypted by somebody who means \
+             ill. Nothing of the source is pruned meanwhile",
+            "ask who changes that database; where it is right, `strongroom prune {source} --confirm` says that somebody has \
+             looked, else `strongroom recover deletion {source}` leads back",
+        ),
+        Check::StorageGrowth => words(
+            Warning,
+            "dumps cost more and take longer to restore than before",
+            "see what has grown in the database; `strongroom list {source}` has the size of each dump",
+        ),
+        Check::DumpLogin => words(
+            Warning,
+            "as things are the next dump cannot be made: the server cannot be reached, or refuses the login",
+            "put right the password, the network or the CA file that the line above names; `strongroom check --online` tries it",
+        ),
+        Check::LoginExpiry => words(
+            Warning,
+            "the login that dumps are made with ends soon, and dumps with it",
+            "`ALTER ROLE … VALID UNTIL 'infinity'`, or a new password, in the server and where the configuration finds it",
+        ),
+        Check::DumpRights => words(
+            Warning,
+            "the next dump will be refused: one that leaves out what it may not read would be no backup",
+            "give the role the right that the line above names; `strongroom check --online` tries it",
+        ),
+        Check::ProtectionUnseen => words(
+            Info,
+            "a part of what protects instances could not be asked for: what is wrong there would go unseen",
+            "give the daemon's role the right that the line above names; `strongroom check --online` tries it",
+        ),
         Check::ParameterGroup => words(
             Warning,
             "a restore in the second region would be refused",

@@ -8,6 +8,7 @@ use super::{Mode, Shelf};
 use crate::domain::id::{Kind, SourceId};
 use crate::domain::inventory::{Complete, Inventory, Replication, StoredDump, Unseen};
 use crate::domain::recovery_point::{Plane, PointState, RecoveryPoint};
+use crate::plan::anomaly::anomalies;
 use crate::plan::copy::awaiting_copy;
 use crate::plan::doubt::{Doubt, by_database};
 use crate::policy::finding::{Check, Finding, Severity};
@@ -39,6 +40,11 @@ pub enum Hold {
         /// The bad one.
         id: String,
     },
+    /// The newest dump of a database lacks much of what the one before it had.
+    Anomaly {
+        /// That dump.
+        id: String,
+    },
     /// Its copy in the other region is not proven yet.
     Replicating,
     /// Too many have expired at once: a person has to look.
@@ -61,6 +67,7 @@ impl Hold {
             | Hold::ClockSkew { .. }
             | Hold::Overdue
             | Hold::DumpBad { .. }
+            | Hold::Anomaly { .. }
             | Hold::Replicating
             | Hold::NotFound => true,
             Hold::NotAutomatic
@@ -89,6 +96,10 @@ impl fmt::Display for Hold {
             Hold::DumpBad { id } => {
                 write!(f, "dump {id} was found bad or unreadable, and no newer one has been verified since")
             }
+            Hold::Anomaly { id } => write!(
+                f,
+                "dump {id} lacks much of what the one before it had: find out why, then run `strongroom prune --confirm`"
+            ),
             Hold::Replicating => f.write_str("its copy in the other region is not proven yet"),
             Hold::NeedsConfirmation => f.write_str(
                 "more have expired at once than is deleted without a person: run `strongroom prune --confirm`",
@@ -129,6 +140,14 @@ impl Holds<'_> {
             .or_else(|| self.settling(view.source))
             .or_else(|| view.overdue.contains(&shelf.kind).then_some(Hold::Overdue))
             .or_else(|| self.bad_dump(view.source))
+            .or_else(|| self.anomaly(view.source))
+    }
+
+    /// What emptied or encrypted a database is found out before the dumps from before it go. Whoever confirms has looked.
+    fn anomaly(&self, source: &SourcePolicy) -> Option<Hold> {
+        let store = self.inventory.store(&source.id).ok().filter(|_| self.mode == Mode::Automatic)?;
+        let odd = anomalies(store).into_iter().next()?;
+        Some(Hold::Anomaly { id: odd.dump.point.id.clone() })
     }
 
     /// The first thing that would have to be known for a deletion of this source and was not seen. A listing of a whole

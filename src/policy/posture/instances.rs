@@ -64,7 +64,7 @@ pub fn account_findings(account: &AccountFacts) -> Vec<Finding> {
         None => Vec::new(),
         Some(Err(Unseen(why))) => {
             let text = format!("the quotas of the account are not seen: {why}; allow rds:DescribeAccountAttributes");
-            vec![tell(Severity::Info, text)]
+            vec![Finding { severity: Severity::Info, check: Check::ProtectionUnseen, source: None, text }]
         }
         Some(Ok(quotas)) => {
             let is_short =
@@ -117,6 +117,12 @@ impl Looked<'_> {
         Some(Finding { severity, check, source: Some(self.source.id.clone()), text: text.into() })
     }
 
+    /// What nobody could ask is no finding of its check: that one stays as it is until somebody can.
+    fn unseen(&self, what: &str) -> Finding {
+        let text = format!("source {}: {what}; allow rds:DescribeDBParameters", self.source.id);
+        Finding { severity: Severity::Info, check: Check::ProtectionUnseen, source: None, text }
+    }
+
     /// How bad it is that a protection is missing. Where no environment asks for automated backups nobody has said that the
     /// instance is to be protected.
     fn unprotected(&self) -> Severity {
@@ -151,7 +157,9 @@ impl Looked<'_> {
     }
 
     fn restorable(&self) -> Option<Finding> {
-        if self.instance.automated_backup_days == 0 || !self.instance.serves() {
+        // One that is stopped writes nothing. Any other that does not serve may be so for the very reason that holds up its log.
+        let is_off = matches!(self.instance.status.as_str(), "stopped" | "stopping" | "starting" | "deleting");
+        if self.instance.automated_backup_days == 0 || is_off {
             return None;
         }
         let latest = self.instance.latest_restorable_at?;
@@ -235,10 +243,7 @@ impl Looked<'_> {
                 );
                 self.finding(self.unprotected(), Check::ForceTls, text)
             }
-            Err(Unseen(why)) => {
-                let text = format!("whether its server demands TLS is not seen: {why}; allow rds:DescribeDBParameters");
-                self.finding(Severity::Info, Check::ForceTls, text)
-            }
+            Err(Unseen(why)) => Some(self.unseen(&format!("whether its server demands TLS is not seen: {why}"))),
         }
     }
 
@@ -261,23 +266,19 @@ impl Looked<'_> {
         let lacks = |group: &ParameterGroupName| {
             let seen: &Observed<Option<ParameterGroup>> = self.account.parameter_groups.get(group)?;
             let ParameterGroupName { region, name } = group;
-            let (severity, text) = match seen {
-                Ok(Some(_)) => return None,
-                Ok(None) => (
-                    Severity::Warning,
-                    format!(
+            match seen {
+                Ok(Some(_)) => None,
+                Ok(None) => {
+                    let text = format!(
                         "{region}, where its snapshots are copied to, has no parameter group {name}: a restore there would be \
                          refused; make it there, or name another one under `restore.{region}`"
-                    ),
-                ),
-                Err(Unseen(why)) => (
-                    Severity::Info,
-                    format!(
-                        "whether {region} has parameter group {name} is not seen: {why}; allow rds:DescribeDBParameters"
-                    ),
-                ),
-            };
-            self.finding(severity, Check::ParameterGroup, text)
+                    );
+                    self.finding(Severity::Warning, Check::ParameterGroup, text)
+                }
+                Err(Unseen(why)) => {
+                    Some(self.unseen(&format!("whether {region} has parameter group {name} is not seen: {why}")))
+                }
+            }
         };
         groups_elsewhere(self.policy, self.source, self.instance).iter().filter_map(lacks).collect()
     }

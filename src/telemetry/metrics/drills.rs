@@ -1,5 +1,6 @@
 //! What restore drills have shown.
 
+use jiff::SignedDuration;
 use prometheus::{Gauge, GaugeVec, Registry};
 
 use super::family::{Family, gauge, gauges};
@@ -18,6 +19,8 @@ pub(super) struct DrillMetrics {
     phase: Family<GaugeVec, 3>,
     rto: Family<GaugeVec, 2>,
     rpo: Family<GaugeVec, 2>,
+    rto_objective: Family<GaugeVec, 2>,
+    rpo_objective: Family<GaugeVec, 2>,
     instances: Gauge,
 }
 
@@ -55,6 +58,18 @@ impl DrillMetrics {
                 by_path,
                 "How old the restored data was when the newest drill began that has a verdict. 0: never.",
             )?,
+            rto_objective: gauges(
+                registry,
+                "strongroom_rto_objective_seconds",
+                by_path,
+                "How long a restore may take, as the policy says. 0: it does not say.",
+            )?,
+            rpo_objective: gauges(
+                registry,
+                "strongroom_rpo_objective_seconds",
+                by_path,
+                "How old the restored data may be, as the policy says of this path. 0: it does not say.",
+            )?,
             instances: gauge(
                 registry,
                 "strongroom_drill_instances",
@@ -71,8 +86,17 @@ impl DrillMetrics {
                 paths.map(|path| [source.id.as_str(), path.as_str()])
             })
         };
-        for family in [&self.last_success, &self.overdue, &self.rto, &self.rpo] {
+        let families = [&self.last_success, &self.overdue, &self.rto, &self.rpo];
+        for family in families.into_iter().chain([&self.rto_objective, &self.rpo_objective]) {
             family.keep_exactly(paths());
+        }
+        for (source, drill) in policy.sources.values().filter_map(|source| Some((source, source.drill.as_ref()?))) {
+            let seconds = |length: Option<SignedDuration>| length.map_or(0.0, |length| length.as_secs_f64());
+            for path in &drill.paths {
+                let labels = [source.id.as_str(), path.as_str()];
+                self.rto_objective.set(labels, seconds(drill.recovery_time_max));
+                self.rpo_objective.set(labels, seconds(drill.data_loss_max_by(*path)));
+            }
         }
         let phases = Phase::ALL.map(Phase::as_str);
         self.phase.keep_exactly(paths().flat_map(|[source, path]| phases.map(|phase| [source, path, phase])));

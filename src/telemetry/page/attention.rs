@@ -43,7 +43,7 @@ pub(super) fn section(status: &Status, one: Option<&SourceId>) -> Markup {
 
 /// Whether anything is critical that belongs to no source.
 pub(super) fn any_critical(status: &Status) -> bool {
-    status.findings.iter().any(|finding| finding.severity == Severity::Critical)
+    status.findings.iter().any(|finding| finding.source.is_none() && finding.severity == Severity::Critical)
 }
 
 fn list(tasks: &[Task<'_>]) -> Markup {
@@ -101,7 +101,7 @@ fn of_source(source: &SourceStatus) -> Vec<Task<'_>> {
             Some("Nothing to restore it from was seen; but not everything could be seen: see to that first.")
         }
     };
-    let nothing = nothing.filter(|_| source.state.needs_a_person()).map(|text| Task {
+    let nothing = nothing.map(|text| Task {
         severity: Severity::Critical,
         source: Some(id),
         text: text.to_owned(),

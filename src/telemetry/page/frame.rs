@@ -53,7 +53,7 @@ impl<'a> Frame<'a> {
             stale(status, now)
         } else {
             match one {
-                Some(source) => of_source(source),
+                Some(source) => of_source(status, source),
                 None => of_fleet(status),
             }
         };
@@ -139,9 +139,14 @@ fn stale(status: &Status, now: Timestamp) -> (Mood, String, Markup) {
     (Mood::Stale, headline, explanation)
 }
 
-fn of_source(source: &SourceStatus) -> (Mood, String, Markup) {
+fn of_source(status: &Status, source: &SourceStatus) -> (Mood, String, Markup) {
     let name = source.source.as_str();
     let (mood, headline) = match source.state {
+        // It shares buckets, keys and the clock with all others, and what was not seen may be its.
+        SourceState::Ok if super::attention::any_critical(status) => {
+            (Mood::Critical, format!("{name} is well, and something that it shares is in trouble"))
+        }
+        SourceState::Ok if !status.unseen.is_empty() => (Mood::Warning, format!("{name} could not be seen in full")),
         SourceState::Ok => (Mood::Well, format!("{name} is well")),
         SourceState::Suspended => (Mood::Warning, format!("{name} is switched off")),
         SourceState::Warning => (Mood::Warning, format!("{name} needs a look")),
@@ -172,7 +177,7 @@ fn of_fleet(status: &Status) -> (Mood, String, Markup) {
     let troubled = critical + warning;
     let headline = match (troubled, status.sources.as_slice()) {
         (0, _) => "Something needs a look".to_owned(),
-        (_, [only]) => of_source(only).1,
+        (_, [only]) => of_source(status, only).1,
         (_, _) => format!("{troubled} of {} {} a person", count(all, "source", "sources"), needs(troubled)),
     };
     let mood = if critical > 0 || super::attention::any_critical(status) { Mood::Critical } else { Mood::Warning };

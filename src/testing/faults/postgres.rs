@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::{Faulty, Operation};
+use crate::domain::dump_login::DumpLogin;
 use crate::domain::id::DatabaseName;
 use crate::ports::PortError;
 use crate::ports::credentials::Login;
@@ -12,6 +13,11 @@ use crate::ports::postgres::{DatabaseFacts, Globals, Postgres, Session};
 impl Postgres for Faulty<dyn Postgres> {
     async fn facts(&self, login: &Login, database: &DatabaseName) -> Result<DatabaseFacts, PortError> {
         self.faults.around(Operation::DatabaseFacts, database.as_str(), self.port.facts(login, database)).await
+    }
+
+    /// It decides nothing, so that it is spared faults.
+    async fn login_facts(&self, login: &Login, database: &DatabaseName) -> Result<DumpLogin, PortError> {
+        self.port.login_facts(login, database).await
     }
 
     async fn globals(&self, login: &Login, database: &DatabaseName) -> Result<Globals, PortError> {

@@ -1,6 +1,7 @@
 //! How much is deleted at once, and what waits for a person.
 
 use super::*;
+use crate::domain::volume::Volume;
 use crate::policy::prune::CYCLE;
 
 /// A hundred weeks of snapshots of one source.
@@ -115,4 +116,25 @@ fn a_large_installation_may_delete_a_fiftieth_in_a_cycle() {
     let limits = |points| Limits::new(&policy, &inventory, points, 1, Mode::Automatic);
     assert_eq!((limits(500).room, limits(549).room, limits(550).room), (10, 10, 11));
     assert_eq!(limits(550).of_shelf_max, 10, "what waits for a person does not grow with it");
+}
+
+/// Somebody has emptied the database, and its dumps are as good as what there was to dump.
+#[test]
+fn what_is_much_less_than_before_holds_its_source_until_a_person_has_looked() {
+    let policy = policy();
+    let mut inventory = seen(&policy);
+    let of_rows = |(index, point): (usize, RecoveryPoint)| {
+        let rows = if index == 0 { 10 } else { 10_000 };
+        let (uncompressed_bytes, stored_bytes) = (1 << 20, 1 << 18);
+        let volume = Volume { rows, uncompressed_bytes, stored_bytes, compression: "zstd 3".to_owned() };
+        StoredDump { volume: Some(volume), ..stored_dump(point) }
+    };
+    let list = dumps(&FIRSTS[..4]).into_iter().enumerate().map(of_rows).collect();
+    of_accounts(&mut inventory).dumps = Complete::after_last_page(list);
+    let plan = planned(&policy, &inventory);
+    assert_eq!(deleted(&plan), Vec::<String>::new());
+    assert_eq!(holds(&plan), vec![Hold::Anomaly { id: "accounts/accounts/20261101t040000z".to_owned() }; 2]);
+    let told: Vec<&Finding> = plan.findings.iter().filter(|finding| finding.check == Check::Anomaly).collect();
+    assert!(told.len() == 1 && told[0].text.contains("it has 10 rows, and the one before had 10000"), "{told:?}");
+    assert_eq!(deleted(&plan_in_mode(&policy, &inventory, Mode::Confirmed, now())).len(), 2);
 }
