@@ -79,12 +79,23 @@ async fn main() -> anyhow::Result<()> {
         let page = page::fleet(&status, now);
         let page_took = began.elapsed();
         let json = serde_json::to_vec(&status)?;
+        let metrics = Metrics::new(&policy)?;
+        let began = Instant::now();
+        metrics.observe(&policy, &inventory, &plan);
+        let observe_took = began.elapsed();
+        let began = Instant::now();
+        let scrape = metrics.render();
+        let scrape_took = began.elapsed();
         let line = serde_json::json!({
             "sources": status.sources.len(),
             "status_ms": status_took.as_secs_f64() * 1e3,
             "page_ms": page_took.as_secs_f64() * 1e3,
             "page_bytes": page.len(),
             "json_bytes": json.len(),
+            "observe_ms": observe_took.as_secs_f64() * 1e3,
+            "scrape_ms": scrape_took.as_secs_f64() * 1e3,
+            "scrape_bytes": scrape.len(),
+            "series": scrape.lines().filter(|line| !line.starts_with('#')).count(),
         });
         say(&line.to_string())?;
     }

@@ -10,15 +10,16 @@ mod alerts;
 mod aws;
 mod definitions;
 mod drills;
+mod exposition;
 mod family;
 mod observe;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
-use prometheus::{IntCounterVec, Registry, TextEncoder};
-use tracing::error;
+use prometheus::IntCounterVec;
 
 use super::process::ProcessUsage;
 use crate::domain::alert::{AlertKey, Severity};
@@ -31,6 +32,7 @@ use crate::ports::ErrorKind;
 use alerts::AlertMetrics;
 use definitions::{CareMetrics, DaemonMetrics, FreshnessMetrics, PointMetrics, ProcessMetrics, RunMetrics};
 use drills::DrillMetrics;
+use exposition::Exposition;
 use family::Family;
 
 /// Where the kernel shows processes.
@@ -78,7 +80,9 @@ impl RunOutcome {
 /// The metrics of one daemon, in a registry of their own.
 #[derive(Debug)]
 pub struct Metrics {
-    registry: Registry,
+    exposition: Exposition,
+    /// Of the policy that the series are of.
+    shape: Mutex<BTreeMap<String, String>>,
     daemon: DaemonMetrics,
     freshness: FreshnessMetrics,
     runs: RunMetrics,
@@ -98,30 +102,29 @@ impl Metrics {
     /// # Errors
     /// Two metrics have one name: a bug, which the tests of this module find.
     pub fn new(policy: &Policy) -> prometheus::Result<Metrics> {
-        let registry = Registry::new();
+        let exposition = Exposition::default();
         let metrics = Metrics {
-            daemon: DaemonMetrics::register(&registry)?,
-            freshness: FreshnessMetrics::register(&registry)?,
-            runs: RunMetrics::register(&registry)?,
-            points: PointMetrics::register(&registry)?,
-            care: CareMetrics::register(&registry)?,
-            drills: DrillMetrics::register(&registry)?,
-            alerts: AlertMetrics::register(&registry)?,
-            aws_requests: definitions::aws_requests(&registry)?,
+            daemon: DaemonMetrics::register(&exposition)?,
+            freshness: FreshnessMetrics::register(&exposition)?,
+            runs: RunMetrics::register(&exposition)?,
+            points: PointMetrics::register(&exposition)?,
+            care: CareMetrics::register(&exposition)?,
+            drills: DrillMetrics::register(&exposition)?,
+            alerts: AlertMetrics::register(&exposition)?,
+            aws_requests: definitions::aws_requests(&exposition)?,
             memory: OnceLock::new(),
-            process: Mutex::new(ProcessMetrics::register(&registry)?),
-            registry,
+            process: Mutex::new(ProcessMetrics::register(&exposition)?),
+            shape: Mutex::default(),
+            exposition,
         };
         metrics.keep_series(policy);
         Ok(metrics)
     }
 
-    /// The configuration was read, for the first time or again.
-    pub fn config_loaded(&self, ok: bool, at: Timestamp) {
-        self.daemon.config_last_reload_successful.set(if ok { 1.0 } else { 0.0 });
-        if ok {
-            self.daemon.config_last_reload_success.set(seconds_of(at));
-        }
+    /// A configuration has come in force, for the first time or again.
+    pub fn config_loaded(&self, at: Timestamp) {
+        self.config_valid(true);
+        self.daemon.config_last_reload_success.set(seconds_of(at));
     }
 
     /// The configuration's files were read again: whether they could be used.
@@ -142,24 +145,36 @@ impl Metrics {
 
     /// A run has ended.
     pub fn run_ended(&self, source: &SourceId, kind: Kind, outcome: RunOutcome, duration: SignedDuration) {
+        self.heard_of(source);
         let (source, kind) = (source.as_str(), kind.as_str());
         self.runs.ended.with([source, kind, outcome.as_str()], |counter| counter.inc());
         self.runs.duration.with([source, kind], |histogram| histogram.observe(length_of(duration)));
     }
 
+    /// What ends after its source has left the policy makes series once more: the next look takes them away.
+    fn heard_of(&self, source: &SourceId) {
+        let mut shape = self.shape.lock().unwrap_or_else(PoisonError::into_inner);
+        if !shape.contains_key(source.as_str()) {
+            shape.clear();
+        }
+    }
+
     /// A dump gave way to production.
     pub fn dump_stopped(&self, source: &SourceId, cause: StopCause) {
+        self.heard_of(source);
         self.runs.dump_stops.with([source.as_str(), cause.as_str()], |counter| counter.inc());
     }
 
     /// The deletion of a recovery point has ended.
     pub fn pruned(&self, source: &SourceId, kind: Kind, done: bool) {
+        self.heard_of(source);
         let outcome = if done { RunOutcome::Success } else { RunOutcome::Failure };
         self.care.pruned.with([source.as_str(), kind.as_str(), outcome.as_str()], |counter| counter.inc());
     }
 
     /// A dump has moved on by so much since the last call.
     pub fn dump_progress(&self, source: &SourceId, database: &DatabaseName, delta: ProgressCount) {
+        self.heard_of(source);
         let labels = [source.as_str(), database.as_str()];
         self.runs.dump_read_bytes.with(labels, |counter| counter.inc_by(delta.read_bytes));
         self.runs.dump_stored_bytes.with(labels, |counter| counter.inc_by(delta.stored_bytes));
@@ -202,10 +217,7 @@ impl Metrics {
             self.runs.dump_memory_limit.set(memory.limit_bytes() as f64);
             self.runs.dump_memory_in_use.set(memory.in_use_bytes() as f64);
         }
-        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|error| {
-            error!(%error, "cannot write out the metrics");
-            String::new()
-        })
+        self.exposition.render()
     }
 }
 

@@ -1,46 +1,56 @@
 //! What fires, and what became of messages about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use prometheus::{GaugeVec, IntCounterVec, Registry};
+use prometheus::{GaugeVec, IntCounterVec};
 
+use super::exposition::Exposition;
 use super::family::{Family, counters, gauges};
 use crate::domain::alert::{AlertKey, Severity};
 use crate::domain::id::SourceId;
 use crate::plan::alert::Cause;
-use crate::policy::Policy;
 
 /// Source, alert, severity.
 type Series = (String, String, Severity);
 
-/// Series of alerts: of each alert of each source at the severities that it can have, and of whatever else fires.
+/// Series of alerts: of each alert at the severities that it can have, and of each source that one has fired for.
+///
+/// Not of each source from the beginning: a thousand of them would have sixty thousand series of zero.
 #[derive(Debug)]
 pub(super) struct AlertMetrics {
     firing: Family<GaugeVec, 3>,
     notifications: Family<IntCounterVec, 2>,
-    now: Mutex<BTreeMap<Series, f64>>,
+    /// Series that have been above zero.
+    fired: Mutex<BTreeSet<Series>>,
     channels: OnceLock<Vec<String>>,
 }
 
 impl AlertMetrics {
-    pub(super) fn register(registry: &Registry) -> prometheus::Result<AlertMetrics> {
-        Ok(AlertMetrics {
+    pub(super) fn register(exposition: &Exposition) -> prometheus::Result<AlertMetrics> {
+        let metrics = AlertMetrics {
             firing: gauges(
-                registry,
+                exposition,
                 "strongroom_alerts_firing",
                 ["source", "alert", "severity"],
-                "Alerts that fire. `source` is empty for those that are about no single source.",
+                "Alerts that fire. `source` is empty for those that are about no single source; of a source there is a series once \
+                 one has fired.",
             )?,
             notifications: counters(
-                registry,
+                exposition,
                 "strongroom_notifications_total",
                 ["channel", "outcome"],
                 "Messages that were given to a route, by the route's name, and heartbeats; one that is tried again counts again.",
             )?,
-            now: Mutex::default(),
+            fired: Mutex::default(),
             channels: OnceLock::new(),
-        })
+        };
+        for cause in Cause::all() {
+            for severity in cause.severities() {
+                metrics.firing.set(["", cause.name(), severity.as_str()], 0.0);
+            }
+        }
+        Ok(metrics)
     }
 
     /// The channels that messages can be given to: their series exist from now on.
@@ -51,22 +61,6 @@ impl AlertMetrics {
         self.notifications.keep_exactly(wanted);
     }
 
-    /// Makes the series of a policy, and drops those of sources that left it.
-    pub(super) fn keep_series(&self, policy: &Policy) {
-        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_policy = Cause::all().flat_map(|cause| {
-            let sources: Vec<&str> =
-                if cause.is_about_sources() { policy.sources.keys().map(SourceId::as_str).collect() } else { vec![""] };
-            let severities = cause.severities();
-            sources.into_iter().flat_map(move |source| {
-                let of = severities.clone().into_iter();
-                of.map(move |severity| [source, cause.name(), severity.as_str()])
-            })
-        });
-        let firing = now.keys().map(|(source, alert, severity)| [source.as_str(), alert.as_str(), severity.as_str()]);
-        self.firing.keep_exactly(of_policy.chain(firing));
-    }
-
     /// These fire, and no others.
     pub(super) fn firing(&self, alerts: &[(AlertKey, Severity)]) {
         let mut counts: BTreeMap<Series, f64> = BTreeMap::new();
@@ -74,14 +68,12 @@ impl AlertMetrics {
             let source = key.source.as_ref().map_or("", SourceId::as_str).to_owned();
             *counts.entry((source, key.name.clone(), *severity)).or_default() += 1.0;
         }
-        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        for ended in now.keys().filter(|series| !counts.contains_key(*series)) {
-            self.firing.set([&ended.0, &ended.1, ended.2.as_str()], 0.0);
+        let mut fired = self.fired.lock().unwrap_or_else(PoisonError::into_inner);
+        fired.extend(counts.keys().cloned());
+        for series in fired.iter() {
+            let count = counts.get(series).copied().unwrap_or(0.0);
+            self.firing.set([&series.0, &series.1, series.2.as_str()], count);
         }
-        for (series, count) in &counts {
-            self.firing.set([&series.0, &series.1, series.2.as_str()], *count);
-        }
-        *now = counts;
     }
 
     /// A message was taken by its channel, or was not.
@@ -104,11 +96,10 @@ mod tests {
 
     #[test]
     fn what_fires_is_counted_and_what_has_ended_is_zero_and_stays() {
-        let policy = policy(&[("accounts", &["accounts"])]);
-        let metrics = Metrics::new(&policy).unwrap();
+        let metrics = Metrics::new(&policy(&[("accounts", &["accounts"])])).unwrap();
         let at_boot = series(&metrics.render());
+        assert_eq!(at_boot[r#"strongroom_alerts_firing{alert="overdue",severity="critical",source=""}"#], 0.0);
         let overdue = r#"strongroom_alerts_firing{alert="overdue",severity="critical",source="accounts"}"#;
-        assert_eq!(at_boot[overdue], 0.0);
         let two = ["snapshot", "dump"].map(|kind| (key("overdue", Some("accounts"), kind), Severity::Critical));
         metrics.alerts_firing(&two);
         assert_eq!(series(&metrics.render())[overdue], 2.0);

@@ -1,7 +1,8 @@
 //! The requests to AWS that are counted by name. Labels are bounded by this list: what is not on it counts as `other`.
 
 /// Service and operation of everything that strongroom asks of AWS, with the names of AWS's API models.
-const REQUESTS: [(&str, &[&str]); 5] = [
+const REQUESTS: [(&str, &[&str]); 6] = [
+    ("cloudwatch", &["PutMetricData"]),
     ("kms", &["DescribeKey"]),
     (
         "rds",
@@ -9,7 +10,9 @@ const REQUESTS: [(&str, &[&str]); 5] = [
             "CopyDBSnapshot",
             "CreateDBSnapshot",
             "DeleteDBSnapshot",
+            "DescribeAccountAttributes",
             "DescribeDBInstances",
+            "DescribeDBParameters",
             "DescribeDBSnapshots",
             "DescribeEvents",
         ],

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use prometheus::{Counter, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Registry};
+use prometheus::{Counter, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec};
 
+use super::exposition::Exposition;
 use super::family::{Family, counter, counters, gauge, gauges, histograms};
 use super::{PROC, seconds_of};
 use crate::telemetry::process::{self, ProcessUsage};
@@ -29,35 +30,35 @@ pub(super) struct DaemonMetrics {
 }
 
 impl DaemonMetrics {
-    pub(super) fn register(registry: &Registry) -> prometheus::Result<DaemonMetrics> {
-        let build = gauges(registry, "strongroom_build_info", ["version", "revision"], "Always 1. What is running.")?;
+    pub(super) fn register(exposition: &Exposition) -> prometheus::Result<DaemonMetrics> {
+        let build = gauges(exposition, "strongroom_build_info", ["version", "revision"], "Always 1. What is running.")?;
         build.set([env!("CARGO_PKG_VERSION"), option_env!("STRONGROOM_REVISION").unwrap_or("unknown")], 1.0);
-        gauge(registry, "strongroom_leader", "1 where this daemon acts, 0 where it stands by for another one.")?
+        gauge(exposition, "strongroom_leader", "1 where this daemon acts, 0 where it stands by for another one.")?
             .set(1.0);
         let duration = Histogram::with_opts(
             HistogramOpts::new("strongroom_reconcile_duration_seconds", "Time that one turn of the loop took.")
                 .buckets(RECONCILE_BUCKETS.to_vec()),
         )?;
-        registry.register(Box::new(duration.clone()))?;
+        exposition.add(duration.clone())?;
         Ok(DaemonMetrics {
             config_last_reload_successful: gauge(
-                registry,
+                exposition,
                 "strongroom_config_last_reload_successful",
                 "1 if the configuration was valid when last read; 0 if not, and the one before is in force.",
             )?,
             config_last_reload_success: gauge(
-                registry,
+                exposition,
                 "strongroom_config_last_reload_success_timestamp_seconds",
                 "When the configuration in force was read. 0: never.",
             )?,
             reconcile_last_completed: gauge(
-                registry,
+                exposition,
                 "strongroom_reconcile_last_completed_timestamp_seconds",
                 "When the loop last came round. 0: never.",
             )?,
             reconcile_duration: duration,
             inventory_complete: gauges(
-                registry,
+                exposition,
                 "strongroom_inventory_complete",
                 ["section"],
                 "1 if this part of the inventory was last seen whole; 0 if not, and all that follows from it keeps its last value.",
@@ -76,29 +77,29 @@ pub(super) struct FreshnessMetrics {
 }
 
 impl FreshnessMetrics {
-    pub(super) fn register(registry: &Registry) -> prometheus::Result<FreshnessMetrics> {
+    pub(super) fn register(exposition: &Exposition) -> prometheus::Result<FreshnessMetrics> {
         let labels = ["source", "database", "kind"];
         Ok(FreshnessMetrics {
             last_success: gauges(
-                registry,
+                exposition,
                 "strongroom_last_success_timestamp_seconds",
                 labels,
                 "Moment of the data in the newest good recovery point of the instance that bears the name today. 0: never.",
             )?,
             expected_interval: gauges(
-                registry,
+                exposition,
                 "strongroom_expected_interval_seconds",
                 labels,
                 "Time from the latest slot of the schedule to the next one. 0: not known.",
             )?,
             next_due: gauges(
-                registry,
+                exposition,
                 "strongroom_next_due_timestamp_seconds",
                 labels,
                 "When the next run by schedule starts, jitter included. 0: never.",
             )?,
             overdue: gauges(
-                registry,
+                exposition,
                 "strongroom_overdue",
                 labels,
                 "1 if no good recovery point fills the latest slot although its run should have ended by now; 0 if not, or suspended.",
@@ -122,60 +123,60 @@ pub(super) struct RunMetrics {
 }
 
 impl RunMetrics {
-    pub(super) fn register(registry: &Registry) -> prometheus::Result<RunMetrics> {
+    pub(super) fn register(exposition: &Exposition) -> prometheus::Result<RunMetrics> {
         let of_run = ["source", "kind"];
         let of_dump = ["source", "database"];
         Ok(RunMetrics {
             ended: counters(
-                registry,
+                exposition,
                 "strongroom_runs_total",
                 ["source", "kind", "outcome"],
                 "Runs that ended. A run whose process died counts as a failure when it is found.",
             )?,
             duration: histograms(
-                registry,
+                exposition,
                 "strongroom_run_duration_seconds",
                 of_run,
                 &RUN_BUCKETS,
                 "Time from start to end of a run, whatever its outcome.",
             )?,
             in_progress: gauges(
-                registry,
+                exposition,
                 "strongroom_run_in_progress",
                 of_run,
                 "Runs under way, in this daemon or elsewhere, those that start now included.",
             )?,
             dump_read_bytes: counters(
-                registry,
+                exposition,
                 "strongroom_dump_bytes_read_total",
                 of_dump,
                 "Bytes that dumps read from the database's side, before compression.",
             )?,
             dump_stored_bytes: counters(
-                registry,
+                exposition,
                 "strongroom_dump_bytes_stored_total",
                 of_dump,
                 "Bytes of dumps that the store acknowledged, those of failed runs included.",
             )?,
             dump_rows: counters(
-                registry,
+                exposition,
                 "strongroom_dump_rows_total",
                 of_dump,
                 "Table rows that dumps read, those of failed runs included.",
             )?,
             dump_stops: counters(
-                registry,
+                exposition,
                 "strongroom_dump_stops_total",
                 ["source", "cause"],
                 "Dumps that gave way to production. Their runs count as cancelled.",
             )?,
             dump_memory_limit: gauge(
-                registry,
+                exposition,
                 "strongroom_dump_memory_limit_bytes",
                 "Memory that all dumps together may take for buffers and parts.",
             )?,
             dump_memory_in_use: gauge(
-                registry,
+                exposition,
                 "strongroom_dump_memory_in_use_bytes",
                 "Memory that is set aside for the dumps under way; more than the limit only while rows longer than a part pass.",
             )?,
@@ -195,41 +196,41 @@ pub(super) struct PointMetrics {
 }
 
 impl PointMetrics {
-    pub(super) fn register(registry: &Registry) -> prometheus::Result<PointMetrics> {
+    pub(super) fn register(exposition: &Exposition) -> prometheus::Result<PointMetrics> {
         let labels = ["source", "kind", "plane"];
         Ok(PointMetrics {
             count: gauges(
-                registry,
+                exposition,
                 "strongroom_recovery_points",
                 labels,
                 "Good recovery points: available snapshots, and dumps whose every object is there. Others do not count.",
             )?,
             stored_bytes: gauges(
-                registry,
+                exposition,
                 "strongroom_stored_bytes",
                 labels,
                 "Bytes of good recovery points: stored ones of dumps, allocated ones of snapshots.",
             )?,
             newest: gauges(
-                registry,
+                exposition,
                 "strongroom_recovery_point_newest_timestamp_seconds",
                 labels,
                 "Moment of the data in the newest good recovery point. 0: there is none.",
             )?,
             oldest: gauges(
-                registry,
+                exposition,
                 "strongroom_recovery_point_oldest_timestamp_seconds",
                 labels,
                 "Moment of the data in the oldest good recovery point. 0: there is none.",
             )?,
             latest_restorable: gauges(
-                registry,
+                exposition,
                 "strongroom_latest_restorable_timestamp_seconds",
                 ["source"],
                 "Up to when RDS can restore to a point in time. 0: it cannot, or there is no such instance.",
             )?,
             remains_bytes: gauges(
-                registry,
+                exposition,
                 "strongroom_remains_bytes",
                 ["source"],
                 "Bytes of objects in the store that no manifest names: what dead or failed runs left.",
@@ -251,46 +252,46 @@ pub(super) struct CareMetrics {
 }
 
 impl CareMetrics {
-    pub(super) fn register(registry: &Registry) -> prometheus::Result<CareMetrics> {
+    pub(super) fn register(exposition: &Exposition) -> prometheus::Result<CareMetrics> {
         Ok(CareMetrics {
             verified: gauges(
-                registry,
+                exposition,
                 "strongroom_verified_timestamp_seconds",
                 ["source", "kind", "level"],
                 "When a good recovery point was last verified well at this level or deeper. 0: never.",
             )?,
             pruned: counters(
-                registry,
+                exposition,
                 "strongroom_prune_deletions_total",
                 ["source", "kind", "outcome"],
                 "Deletions of recovery points that ended. Those that were held back or refused count as failures.",
             )?,
             expired: gauges(
-                registry,
+                exposition,
                 "strongroom_expired_recovery_points",
                 ["source", "kind", "plane"],
                 "Recovery points that no rule keeps and that are still there: held back, or about to be deleted.",
             )?,
             replication_pending: gauges(
-                registry,
+                exposition,
                 "strongroom_replication_pending",
                 ["source"],
                 "Good dumps that are not proven in the replica bucket and should be. 0 where there is no replica.",
             )?,
             replication_lag: gauges(
-                registry,
+                exposition,
                 "strongroom_replication_lag_seconds",
                 ["source"],
                 "How long the oldest of them has been waiting, as of the last look.",
             )?,
             findings: gauges(
-                registry,
+                exposition,
                 "strongroom_posture_findings",
                 ["source", "check", "severity"],
                 "Findings that stand. `source` is empty for those that are about no single source.",
             )?,
             clock_skew: gauge(
-                registry,
+                exposition,
                 "strongroom_clock_skew_seconds",
                 "How far AWS's clock is ahead of ours. Beyond the limit nothing is pruned.",
             )?,
@@ -299,9 +300,9 @@ impl CareMetrics {
 }
 
 /// Requests to AWS.
-pub(super) fn aws_requests(registry: &Registry) -> prometheus::Result<Family<IntCounterVec, 3>> {
+pub(super) fn aws_requests(exposition: &Exposition) -> prometheus::Result<Family<IntCounterVec, 3>> {
     counters(
-        registry,
+        exposition,
         "strongroom_aws_requests_total",
         ["service", "operation", "outcome"],
         "Requests to AWS that ended. `other`: a service or operation that is seldom asked.",
@@ -319,15 +320,15 @@ pub(super) struct ProcessMetrics {
 }
 
 impl ProcessMetrics {
-    pub(super) fn register(registry: &Registry) -> prometheus::Result<ProcessMetrics> {
-        let start = gauge(registry, "process_start_time_seconds", "When the process started. 0: not known.")?;
+    pub(super) fn register(exposition: &Exposition) -> prometheus::Result<ProcessMetrics> {
+        let start = gauge(exposition, "process_start_time_seconds", "When the process started. 0: not known.")?;
         start.set(process::started_at(Path::new(PROC)).map_or(0.0, seconds_of));
         Ok(ProcessMetrics {
-            cpu: counter(registry, "process_cpu_seconds_total", "Processor time used, user and system.")?,
-            resident: gauge(registry, "process_resident_memory_bytes", "Memory in RAM.")?,
-            open_fds: gauge(registry, "process_open_fds", "Open file descriptors.")?,
-            max_fds: gauge(registry, "process_max_fds", "File descriptors that may be open at once.")?,
-            threads: gauge(registry, "process_threads", "Threads.")?,
+            cpu: counter(exposition, "process_cpu_seconds_total", "Processor time used, user and system.")?,
+            resident: gauge(exposition, "process_resident_memory_bytes", "Memory in RAM.")?,
+            open_fds: gauge(exposition, "process_open_fds", "Open file descriptors.")?,
+            max_fds: gauge(exposition, "process_max_fds", "File descriptors that may be open at once.")?,
+            threads: gauge(exposition, "process_threads", "Threads.")?,
         })
     }
 

@@ -1,8 +1,9 @@
 //! What restore drills have shown.
 
 use jiff::SignedDuration;
-use prometheus::{Gauge, GaugeVec, Registry};
+use prometheus::{Gauge, GaugeVec};
 
+use super::exposition::Exposition;
 use super::family::{Family, gauge, gauges};
 use super::seconds_of;
 use crate::domain::drill::Phase;
@@ -25,53 +26,53 @@ pub(super) struct DrillMetrics {
 }
 
 impl DrillMetrics {
-    pub(super) fn register(registry: &Registry) -> prometheus::Result<DrillMetrics> {
+    pub(super) fn register(exposition: &Exposition) -> prometheus::Result<DrillMetrics> {
         let by_path = ["source", "path"];
         Ok(DrillMetrics {
             last_success: gauges(
-                registry,
+                exposition,
                 "strongroom_drill_last_success_timestamp_seconds",
                 by_path,
                 "When the newest restore drill had ended that was passed. 0: never.",
             )?,
             overdue: gauges(
-                registry,
+                exposition,
                 "strongroom_drill_overdue",
                 by_path,
                 "1 where a restore drill was due and has no verdict within its time.",
             )?,
             phase: gauges(
-                registry,
+                exposition,
                 "strongroom_drill_phase_seconds",
                 ["source", "path", "phase"],
                 "From the order until the phase was reached, in the newest drill that has a verdict. 0: it was not reached.",
             )?,
             rto: gauges(
-                registry,
+                exposition,
                 "strongroom_rto_seconds",
                 by_path,
                 "From the order until the last row was read, in the newest drill that has a verdict. 0: never.",
             )?,
             rpo: gauges(
-                registry,
+                exposition,
                 "strongroom_rpo_seconds",
                 by_path,
                 "How old the restored data was when the newest drill began that has a verdict. 0: never.",
             )?,
             rto_objective: gauges(
-                registry,
+                exposition,
                 "strongroom_rto_objective_seconds",
                 by_path,
                 "How long a restore may take, as the policy says. 0: it does not say.",
             )?,
             rpo_objective: gauges(
-                registry,
+                exposition,
                 "strongroom_rpo_objective_seconds",
                 by_path,
                 "How old the restored data may be, as the policy says of this path. 0: it does not say.",
             )?,
             instances: gauge(
-                registry,
+                exposition,
                 "strongroom_drill_instances",
                 "Instances of restore drills that stand. They are deleted when their drill ends.",
             )?,

@@ -2,10 +2,13 @@
 //! panics does not compile. This is the one place that asks the library for a series.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
-use prometheus::{Counter, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use prometheus::{Counter, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts};
 use tracing::error;
+
+use super::exposition::{Exposition, Shown};
 
 /// A vector of series of the library.
 pub(super) trait SeriesVec: Collector + Clone + 'static {
@@ -39,21 +42,27 @@ where
 pub(super) struct Family<V, const N: usize> {
     labels: [&'static str; N],
     vec: V,
+    shown: Arc<Shown>,
 }
 
 impl<V: SeriesVec, const N: usize> Family<V, N> {
     fn register(
-        registry: &Registry,
+        exposition: &Exposition,
         labels: [&'static str; N],
         vec: prometheus::Result<V>,
     ) -> prometheus::Result<Self> {
         let vec = vec?;
-        registry.register(Box::new(vec.clone()))?;
-        Ok(Family { labels, vec })
+        let shown = exposition.show(vec.clone())?;
+        Ok(Family { labels, vec, shown })
     }
 
-    /// Does something to the series with these label values.
+    /// Changes the series with these label values.
     pub(super) fn with(&self, values: [&str; N], act: impl FnOnce(&V::Series)) {
+        self.shown.has_changed();
+        self.find(values, act);
+    }
+
+    fn find(&self, values: [&str; N], act: impl FnOnce(&V::Series)) {
         match self.vec.series(&values) {
             Ok(series) => act(&series),
             // A number is never worth a run: the type rules this out, and if it fails after all the rest goes on.
@@ -64,8 +73,9 @@ impl<V: SeriesVec, const N: usize> Family<V, N> {
     /// Makes the wanted series where they are missing, and drops all others. The ones that stay keep their values.
     pub(super) fn keep_exactly<'a>(&self, wanted: impl IntoIterator<Item = [&'a str; N]>) {
         let wanted: BTreeSet<[&str; N]> = wanted.into_iter().collect();
+        self.shown.has_changed();
         for values in &wanted {
-            self.with(*values, |_| {});
+            self.find(*values, |_| {});
         }
         for family in self.vec.collect() {
             for series in family.get_metric() {
@@ -84,52 +94,58 @@ impl<V: SeriesVec, const N: usize> Family<V, N> {
 impl<const N: usize> Family<GaugeVec, N> {
     /// Sets the series with these label values.
     pub(super) fn set(&self, values: [&str; N], value: f64) {
-        self.with(values, |gauge| gauge.set(value));
+        self.find(values, |gauge| {
+            // Most say the same look after look, and a family that does is not written out again.
+            if gauge.get().to_bits() != value.to_bits() {
+                gauge.set(value);
+                self.shown.has_changed();
+            }
+        });
     }
 }
 
 /// Registers one gauge without labels.
-pub(super) fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<Gauge> {
+pub(super) fn gauge(exposition: &Exposition, name: &str, help: &str) -> prometheus::Result<Gauge> {
     let gauge = Gauge::new(name, help)?;
-    registry.register(Box::new(gauge.clone()))?;
+    exposition.add(gauge.clone())?;
     Ok(gauge)
 }
 
 /// Registers one counter without labels.
-pub(super) fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<Counter> {
+pub(super) fn counter(exposition: &Exposition, name: &str, help: &str) -> prometheus::Result<Counter> {
     let counter = Counter::new(name, help)?;
-    registry.register(Box::new(counter.clone()))?;
+    exposition.add(counter.clone())?;
     Ok(counter)
 }
 
 /// Registers a family of gauges.
 pub(super) fn gauges<const N: usize>(
-    registry: &Registry,
+    exposition: &Exposition,
     name: &str,
     labels: [&'static str; N],
     help: &str,
 ) -> prometheus::Result<Family<GaugeVec, N>> {
-    Family::register(registry, labels, GaugeVec::new(Opts::new(name, help), &labels))
+    Family::register(exposition, labels, GaugeVec::new(Opts::new(name, help), &labels))
 }
 
 /// Registers a family of counters.
 pub(super) fn counters<const N: usize>(
-    registry: &Registry,
+    exposition: &Exposition,
     name: &str,
     labels: [&'static str; N],
     help: &str,
 ) -> prometheus::Result<Family<IntCounterVec, N>> {
-    Family::register(registry, labels, IntCounterVec::new(Opts::new(name, help), &labels))
+    Family::register(exposition, labels, IntCounterVec::new(Opts::new(name, help), &labels))
 }
 
 /// Registers a family of histograms.
 pub(super) fn histograms<const N: usize>(
-    registry: &Registry,
+    exposition: &Exposition,
     name: &str,
     labels: [&'static str; N],
     buckets: &[f64],
     help: &str,
 ) -> prometheus::Result<Family<HistogramVec, N>> {
     let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-    Family::register(registry, labels, HistogramVec::new(options, &labels))
+    Family::register(exposition, labels, HistogramVec::new(options, &labels))
 }

@@ -1,6 +1,7 @@
 //! Every gauge that follows from what exists, set in one place from one inventory and the plan made of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
 use super::{Metrics, RunOutcome, aws, seconds_of};
 use crate::domain::id::{Kind, RunId, SourceId};
@@ -9,7 +10,7 @@ use crate::domain::recovery_point::{Plane, RecoveryPoint};
 use crate::domain::run::{RunState, StopCause};
 use crate::domain::verification::Level;
 use crate::plan::action::Action;
-use crate::plan::alert::Cause;
+use crate::plan::alert::{Cause, unsure_kinds};
 use crate::plan::decision::Decision;
 use crate::plan::points::of_source;
 use crate::plan::prune::PointFate;
@@ -33,7 +34,10 @@ impl Metrics {
     /// Sets every derived gauge, and brings the series in line with the sources of the policy: new ones appear, those of
     /// sources that left it go. To be called once a turn, with a plan made of this policy and inventory.
     pub fn observe(&self, policy: &Policy, inventory: &Inventory, plan: &Plan) {
-        self.keep_series(policy);
+        let shape = shape(policy);
+        if *self.shape.lock().unwrap_or_else(PoisonError::into_inner) != shape {
+            self.keep_series(policy);
+        }
         self.observe_sections(policy, inventory, plan);
         for decision in &plan.decisions {
             self.observe_freshness(inventory, decision);
@@ -48,14 +52,16 @@ impl Metrics {
         }
         self.observe_expired(policy, plan);
         self.drills.observe(policy, inventory, plan);
-        self.observe_findings(policy, plan);
+        self.observe_findings(policy, inventory, plan);
         if let Some(ahead) = inventory.clock_skew {
             self.care.clock_skew.set(ahead.as_secs_f64());
         }
+        self.exposition.refresh();
     }
 
     /// Makes every series of a policy, and drops those of what it does not have any more.
     pub(super) fn keep_series(&self, policy: &Policy) {
+        *self.shape.lock().unwrap_or_else(PoisonError::into_inner) = shape(policy);
         let sources = || policy.sources.keys().map(SourceId::as_str);
         let kinds = || sources().flat_map(|source| Kind::ALL.map(|kind| (source, kind.as_str())));
         let outcomes = RunOutcome::ALL.map(RunOutcome::as_str);
@@ -114,7 +120,6 @@ impl Metrics {
             family.keep_exactly(sources().map(|source| [source]));
         }
         self.drills.keep_series(policy);
-        self.alerts.keep_series(policy);
         self.aws_requests.keep_exactly(
             aws::all().flat_map(|(service, operation)| outcomes.map(|outcome| [service, operation, outcome])),
         );
@@ -215,18 +220,21 @@ impl Metrics {
         }
     }
 
-    fn observe_findings(&self, policy: &Policy, plan: &Plan) {
+    fn observe_findings(&self, policy: &Policy, inventory: &Inventory, plan: &Plan) {
         let mut counts: BTreeMap<(&str, Check, Severity), f64> = BTreeMap::new();
         for finding in &plan.findings {
             let source = finding.source.as_ref().map_or("", SourceId::as_str);
             *counts.entry((source, finding.check, finding.severity)).or_default() += 1.0;
         }
-        let unseen: BTreeSet<&str> = plan.unseen.iter().map(|(section, _)| *section).collect();
-        let is_unsure = |check| Cause::Found(check).rests_on().iter().any(|section| unseen.contains(section));
+        let unsure = unsure_kinds(policy, inventory, plan);
+        let is_unsure = |source: &str, check: Check| {
+            let source = Some(source).filter(|source| !source.is_empty()).and_then(|source| source.parse().ok());
+            unsure.contains(&(Cause::Found(check).name(), source))
+        };
         for (source, check, severity) in finding_series(policy) {
             let found = counts.get(&(source, check, severity)).copied();
             // What follows from something that was not seen is neither there nor gone.
-            if found.is_none() && is_unsure(check) {
+            if found.is_none() && is_unsure(source, check) {
                 continue;
             }
             let count = found.unwrap_or(0.0);
@@ -242,6 +250,16 @@ impl Metrics {
     }
 }
 
+/// All of a policy that says which series there are, and what its objectives are.
+fn shape(policy: &Policy) -> BTreeMap<String, String> {
+    let of_source = |source: &SourcePolicy| {
+        let tasks: Vec<_> = source.obligations.iter().map(|own| (own.task.kind(), own.task.database())).collect();
+        let drill = source.drill.as_ref().map(|own| (&own.paths, own.recovery_time_max, own.data_loss_max));
+        (source.id.to_string(), format!("{:?}", (&source.databases, tasks, drill)))
+    };
+    policy.sources.values().map(of_source).collect()
+}
+
 /// Every series of findings: checks of sources for each of them, the others once.
 fn finding_series(policy: &Policy) -> impl Iterator<Item = (&str, Check, Severity)> {
     let sources = || policy.sources.keys().map(SourceId::as_str);
@@ -250,7 +268,11 @@ fn finding_series(policy: &Policy) -> impl Iterator<Item = (&str, Check, Severit
         about.into_iter().map(move |source| (source, check))
     };
     let series = Check::ALL.iter().copied().flat_map(of_check);
-    series.flat_map(|(source, check)| Severity::ALL.map(|severity| (source, check, severity)))
+    // A thousand sources have some ten thousand of these: only what can be is a series.
+    series.flat_map(|(source, check)| {
+        let severities = Cause::Found(check).severities();
+        severities.into_iter().map(move |severity| (source, check, severity))
+    })
 }
 
 /// Whether the section that holds the recovery points of a source and kind was seen.
