@@ -73,7 +73,7 @@ enum Command {
     /// configuration.
     Run,
     /// Load the configuration and print when everything is due. Exit code 3 if something deserves attention.
-    Check(check::Check),
+    Check(check::CheckCommand),
     /// Print what the daemon would do now, and why. Exit code 3 if something could not be seen.
     Plan(plan::PlanCommand),
     /// Per source: how fresh its backups are, and to which moment it can be restored. Exit code 3 if not all is well.
@@ -272,7 +272,7 @@ impl From<InPlane> for Plane {
 /// Parts for a command. Requests are not counted: nobody scrapes a command.
 async fn assemble(config: Config) -> Assembly {
     let uncounted: RequestObserver = Arc::new(|_: &str, _: &str, _: bool| {});
-    daemon::assemble(config, uncounted).await
+    daemon::assemble(config, uncounted, None).await
 }
 
 /// One look at everything, and what the planner makes of it.

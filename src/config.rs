@@ -13,6 +13,7 @@
 
 mod build;
 mod calendar;
+mod changes;
 mod diagnosis;
 mod document;
 mod environment;
@@ -33,6 +34,7 @@ use jiff::SignedDuration;
 
 use sha2::{Digest, Sha256};
 
+pub use changes::Changes;
 pub use diagnosis::{ConfigError, ConfigErrors, Note, Place};
 pub use environment::Environment;
 pub use schema::schema;

@@ -2,8 +2,8 @@
 
 mod assembly;
 mod bell;
-mod config_watch;
 mod observer;
+mod reload;
 mod signals;
 
 use std::fmt;
@@ -21,16 +21,15 @@ use crate::config::{Config, Origin};
 use crate::domain::key::Layout;
 use crate::execute::notify::Announcer;
 use crate::execute::publish::Publisher;
-use crate::policy::Policy;
 use crate::ports::clock::Clock;
 use crate::ports::{Chain, ErrorKind, RequestObserver};
-use crate::reconcile::{Reconciler, Wakers};
+use crate::reconcile::{Reconciler, Wakers, Wanted};
 use crate::telemetry::http::guard::{Guard, TokenError};
 use crate::telemetry::http::{self, Health, HttpState};
 use crate::telemetry::metrics::Metrics;
 pub use assembly::{Assembly, assemble};
-use config_watch::ConfigWatch;
 use observer::{Telemetry, Told};
+use reload::Reloader;
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -66,14 +65,12 @@ pub struct Daemon {
     reconciler: Reconciler,
     announcer: Announcer,
     publisher: Option<Publisher>,
-    config_watch: ConfigWatch,
+    reloader: Reloader,
     listener: TcpListener,
     http: HttpState,
     wakers: Wakers,
     grace: SignedDuration,
     clock: Arc<dyn Clock>,
-    // Held so that the loop's receiver stays open.
-    policies: watch::Sender<Arc<Policy>>,
 }
 
 impl Daemon {
@@ -97,15 +94,15 @@ impl Daemon {
             let outcome: Result<(), ErrorKind> = if outcome { Ok(()) } else { Err(ErrorKind::Other) };
             counted.aws_request(service, operation, outcome);
         });
-        let in_force = config.sha256.clone();
-        let assembly = assemble(config, count).await;
+        let (effective, sha256) = (config.effective.clone(), config.sha256.clone());
+        let assembly = assemble(config, Arc::clone(&count), None).await;
         metrics.watch_memory(Arc::clone(&assembly.memory));
         let clock = Arc::clone(&assembly.ports.clock);
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|error| DaemonError::Listen { address, error })?;
         let health = Arc::new(Health::new(clock.now(), &assembly.policy.cadence));
         health.config_loaded();
-        metrics.config_loaded(true, clock.now());
+        metrics.config_loaded(clock.now());
         let (status, published) = watch::channel(None);
         let http = HttpState {
             metrics: Arc::clone(&metrics),
@@ -129,20 +126,27 @@ impl Daemon {
         let fresh_for = assembly.policy.cadence.look_age_max();
         let publisher = assembly.publishing.map(|own| Publisher::new(own, Arc::clone(&clock), numbered, fresh_for));
         let wakers = Wakers::default();
+        let (wanted, wants) = watch::channel(Wanted::from(assembly.policy));
         let (told, config_error) = watch::channel(None);
-        let look = Arc::clone(&wakers.now);
-        let config_watch = ConfigWatch::new(origin, in_force, Arc::clone(&clock), Arc::clone(&metrics), told, look);
+        let told = reload::Told {
+            observer: count,
+            metrics: Arc::clone(&metrics),
+            memory: assembly.memory,
+            wanted,
+            config_error: told,
+            look: Arc::clone(&wakers.now),
+        };
+        let reloader = Reloader::new(origin, effective, sha256, Arc::clone(&clock), told);
         let observer = Telemetry::new(metrics, health, status, looks, numbers, config_error, Arc::clone(&clock));
-        let (policies, wanted) = watch::channel(assembly.policy);
         let reconciler = Reconciler::new(
             assembly.ports,
             assembly.executor,
-            assembly.collector,
+            assembly.collector.trying_logins(),
             Arc::new(observer),
             wakers.clone(),
-            wanted,
+            wants,
         );
-        Ok(Daemon { reconciler, announcer, publisher, config_watch, listener, http, wakers, grace, clock, policies })
+        Ok(Daemon { reconciler, announcer, publisher, reloader, listener, http, wakers, grace, clock })
     }
 
     /// Runs until a signal ends it.
@@ -165,7 +169,7 @@ impl Daemon {
             }
         });
         let read_config = Arc::default();
-        tracker.spawn(self.config_watch.run(Arc::clone(&read_config), stop.clone()));
+        tracker.spawn(self.reloader.run(Arc::clone(&read_config), stop.clone()));
         tracker.spawn(signals.watch(stop.clone(), at_once.clone(), self.wakers, read_config));
         let told = tracker.spawn(self.announcer.run(stop.clone()));
         if let Some(publisher) = self.publisher {
@@ -187,7 +191,6 @@ impl Daemon {
         bell.take_down().await;
         let up_ms = i64::try_from(self.clock.now().duration_since(began_at).as_millis()).unwrap_or(i64::MAX);
         tracing::info!(duration_ms = up_ms, "strongroom has stopped");
-        drop(self.policies);
         Ok(())
     }
 }

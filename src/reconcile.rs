@@ -46,6 +46,42 @@ pub struct Wakers {
     pub now: Arc<Notify>,
 }
 
+/// What a configuration says: what is wanted, and with what it is done.
+#[derive(Clone)]
+pub struct Wanted {
+    /// What is wanted.
+    pub policy: Arc<Policy>,
+    /// Ways to the outside that fit it; `None`: those that the loop has.
+    pub means: Option<Arc<Means>>,
+}
+
+/// Ways to the outside, and who carries actions out through them.
+#[derive(Clone)]
+pub struct Means {
+    /// The outside.
+    pub ports: Ports,
+    /// Carries actions out.
+    pub executor: Executor,
+}
+
+impl std::fmt::Debug for Means {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Means")
+    }
+}
+
+impl From<Arc<Policy>> for Wanted {
+    fn from(policy: Arc<Policy>) -> Wanted {
+        Wanted { policy, means: None }
+    }
+}
+
+impl std::fmt::Debug for Wanted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wanted").field("means", &self.means.is_some()).finish_non_exhaustive()
+    }
+}
+
 /// The loop.
 pub struct Reconciler {
     ports: Ports,
@@ -53,7 +89,7 @@ pub struct Reconciler {
     collector: Collector,
     observer: Arc<dyn Observer>,
     wakers: Wakers,
-    policies: watch::Receiver<Arc<Policy>>,
+    wanted: watch::Receiver<Wanted>,
     in_flight: InFlight,
     last_decisions: Vec<String>,
 }
@@ -67,7 +103,7 @@ impl Reconciler {
         collector: Collector,
         observer: Arc<dyn Observer>,
         wakers: Wakers,
-        policies: watch::Receiver<Arc<Policy>>,
+        wanted: watch::Receiver<Wanted>,
     ) -> Reconciler {
         Reconciler {
             ports,
@@ -75,7 +111,7 @@ impl Reconciler {
             collector,
             observer,
             wakers,
-            policies,
+            wanted,
             in_flight: InFlight::default(),
             last_decisions: Vec::new(),
         }
@@ -86,7 +122,11 @@ impl Reconciler {
         // Work hears of the end only when the loop has stopped planning: nothing new starts in between.
         let work = CancellationToken::new();
         while !token.is_cancelled() {
-            let policy = Arc::clone(&self.policies.borrow_and_update());
+            let Wanted { policy, means } = self.wanted.borrow_and_update().clone();
+            // What is under way goes on with the means that it began with.
+            if let Some(means) = means {
+                (self.ports, self.executor) = (means.ports.clone(), means.executor.clone());
+            }
             let plan = tokio::select! {
                 plan = self.turn(&policy, &work) => plan,
                 () = token.cancelled() => break,
@@ -134,7 +174,7 @@ impl Reconciler {
                     }
                 }
                 () = self.wakers.now.notified() => return,
-                Ok(()) = self.policies.changed() => return,
+                Ok(()) = self.wanted.changed() => return,
                 ended = self.in_flight.next_ended() => {
                     self.settle(ended);
                     // One look for all that have ended: they often end together.

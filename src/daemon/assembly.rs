@@ -65,8 +65,9 @@ pub struct Assembly {
     pub policy: Arc<Policy>,
 }
 
-/// Puts the parts together. Nothing is asked of the outside yet.
-pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
+/// Puts the parts together. Nothing is asked of the outside yet. `memory` is the account of dumps that are under way, if there is
+/// one.
+pub async fn assemble(config: Config, observer: RequestObserver, memory: Option<Arc<MemoryUse>>) -> Assembly {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let reference = Arc::new(AwsClock::new(Arc::clone(&clock)));
     let home = &config.aws.region;
@@ -80,8 +81,7 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
     };
     let rds = rds_in(home);
     let instances_in = |region: RegionName| {
-        let sdk = aws::in_region(&sdk, &region);
-        let there = AwsInstances::new(&sdk, Arc::clone(&observer), Arc::clone(&reference));
+        let there = AwsInstances::new(&aws::in_region(&sdk, &region), Arc::clone(&observer), Arc::clone(&reference));
         (region, Arc::new(there) as Arc<dyn Instances>)
     };
     let instances = restore_regions(&config.policy).into_iter().map(instances_in).collect();
@@ -118,12 +118,13 @@ pub async fn assemble(config: Config, observer: RequestObserver) -> Assembly {
         pg_restore: Arc::new(StockPgRestore::find(bin_dir)),
         processes: Arc::new(HostProcesses::new()),
     };
-    let memory = Arc::new(MemoryUse::new(config.policy.limits.dump_memory_bytes));
+    let memory = memory.unwrap_or_else(|| Arc::new(MemoryUse::new(config.policy.limits.dump_memory_bytes)));
     let settings = execute_settings(&config.policy, destination, config.sha256, Arc::clone(&memory));
     let layout = settings.layout.clone();
+    let sink = |namespace| CloudWatchMetrics::new(&sdk, namespace, Arc::clone(&observer));
     let secrets = AwsConnectionSecrets::new(&sdk, Arc::clone(&observer));
     Assembly {
-        publishing: config.cloudwatch.map(|to| publishing(&sdk, to, Arc::clone(&observer))),
+        publishing: config.cloudwatch.map(|to| publishing(to, sink)),
         channels: channels(&ChannelKit::new(&sdk, Arc::clone(&observer)), config.alerts, &config.policy.cadence),
         diagnostics: Arc::new(AwsDiagnostics::new(&sdk, observer)),
         recovery: recovery(&ports, own_instances, secrets, config.kubernetes, layout.clone(), &config.policy),
@@ -147,8 +148,8 @@ fn channels(kit: &ChannelKit, config: AlertsConfig, cadence: &Cadence) -> Channe
     }
 }
 
-fn publishing(sdk: &aws_config::SdkConfig, to: CloudWatchConfig, observer: RequestObserver) -> Publishing {
-    Publishing { sink: Arc::new(CloudWatchMetrics::new(sdk, to.namespace, observer)), every: to.every }
+fn publishing(to: CloudWatchConfig, sink: impl FnOnce(String) -> CloudWatchMetrics) -> Publishing {
+    Publishing { sink: Arc::new(sink(to.namespace)), every: to.every }
 }
 
 fn recovery(

@@ -38,7 +38,7 @@ impl Signals {
                 _ = self.terminate.recv() => {}
                 _ = self.interrupt.recv() => {}
                 _ = self.hang_up.recv() => {
-                    tracing::info!("SIGHUP: looking now, also at the configuration; a changed one needs a restart");
+                    tracing::info!("SIGHUP: looking now, and reading the configuration again");
                     read_config.notify_one();
                     wakers.now.notify_one();
                     continue;

@@ -75,7 +75,7 @@ async fn calm(world: &Arc<World>, model: &Arc<Model>, from: Timestamp, logged: &
     let until = evening_after(from + SignedDuration::from_hours(CALM_DAYS * 24));
     model.people_are_gone();
     let daemon = world.daemon("calm");
-    daemon.policies.send_replace(Arc::new(model.policy()));
+    daemon.policies.send_replace(Arc::new(model.policy()).into());
     model.watch(&daemon);
     let (_, ()) = tokio::join!(daemon.run_until(until), async {
         world.pass_until(from + CLEARING_UP).await;

@@ -21,6 +21,7 @@ use crate::plan::action::{Action, Swept};
 use crate::policy::Policy;
 use crate::policy::finding::{Check, Finding};
 use crate::ports::Ports;
+use crate::reconcile::Wanted;
 use crate::testing::fake_rds::ChangeKind;
 use crate::testing::random::Random;
 use crate::testing::world::{Daemon, World};
@@ -37,7 +38,7 @@ pub(super) struct Model {
 
 struct State {
     standing: Standing,
-    reloads: Vec<watch::Sender<Arc<Policy>>>,
+    reloads: Vec<watch::Sender<Wanted>>,
     by_hand: BTreeMap<SnapshotId, Snapshot>,
     new_by_hand: Vec<SnapshotId>,
     /// The newest good moment that each shelf has ever had: it must never go.
@@ -69,7 +70,7 @@ impl Model {
         let model = Arc::clone(self);
         daemon.observer.each_look(move || model.check());
         let mut state = self.state.lock().unwrap();
-        daemon.policies.send_replace(Arc::new(state.standing.policy().clone()));
+        daemon.policies.send_replace(Arc::new(state.standing.policy().clone()).into());
         state.reloads.push(daemon.policies.clone());
     }
 
@@ -83,9 +84,9 @@ impl Model {
         let mut policy = state.standing.policy().clone();
         change(&mut policy);
         state.standing.reload(self.world.clock.true_now(), policy.clone());
-        let policy = Arc::new(policy);
+        let wanted = Wanted::from(Arc::new(policy));
         for reload in &state.reloads {
-            reload.send_replace(Arc::clone(&policy));
+            reload.send_replace(wanted.clone());
         }
     }
 

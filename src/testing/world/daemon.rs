@@ -20,7 +20,7 @@ use crate::policy::Policy;
 use crate::ports::Ports;
 use crate::ports::clock::Clock;
 use crate::ports::processes::Processes;
-use crate::reconcile::{Deletion, Observer, Reconciler, Wakers};
+use crate::reconcile::{Deletion, Observer, Reconciler, Wakers, Wanted};
 use crate::testing::fake_processes::{FakeProcesses, ProcessTable};
 use crate::testing::faults::FaultPlan;
 use crate::testing::sim_clock::{FakeReference, SimClock};
@@ -43,7 +43,7 @@ pub(crate) struct Daemon {
     pub(crate) executor: Executor,
     pub(crate) wakers: Wakers,
     /// What it is told to want: a new one is a reload.
-    pub(crate) policies: watch::Sender<Arc<Policy>>,
+    pub(crate) policies: watch::Sender<Wanted>,
     /// What it has seen and done.
     pub(crate) observer: Arc<RecordingObserver>,
     processes: Arc<ProcessTable>,
@@ -82,14 +82,14 @@ impl Daemon {
             replica: policy.destination.replica.clone(),
         };
         let executor = Executor::new(ports.clone(), settings);
-        let (policies, _) = watch::channel(policy);
+        let (policies, _) = watch::channel(policy.into());
         let (wakers, observer) = (Wakers::default(), Arc::default());
         Daemon { ports, faults, clock, reference, process, executor, wakers, policies, observer, processes }
     }
 
     /// The loop, told to `observer`.
     pub(crate) fn reconciler(&self, observer: Arc<dyn Observer>) -> Reconciler {
-        let collector = Collector::new(Layout::new(&self.policies.borrow().destination.prefix));
+        let collector = Collector::new(Layout::new(&self.policies.borrow().policy.destination.prefix));
         let (ports, executor) = (self.ports.clone(), self.executor.clone());
         Reconciler::new(ports, executor, collector, observer, self.wakers.clone(), self.policies.subscribe())
     }
