@@ -224,7 +224,8 @@ impl<'a> Recovering<'a> {
                 if renames.is_empty() {
                     return Err(self.not_restored());
                 }
-                self.note_old_server(tell).await?;
+                let old = self.journal.recovery().old.clone();
+                self.note_left_server(old.as_ref(), tell).await?;
                 for rename in renames {
                     self.rename(&rename, tell).await?;
                 }
@@ -292,10 +293,13 @@ impl<'a> Recovering<'a> {
             recovery.writers = writers;
             if is_first {
                 recovery.state = RecoveryState::Undoing { since, approved_by: by };
+                recovery.left_server = None;
             }
         };
         self.journal.change(self.tools, begin).await?;
         self.stop_writers(tell).await?;
+        let new = self.journal.recovery().new_resource.clone();
+        self.note_left_server(new.as_ref(), tell).await?;
         let recovery = self.journal.recovery().clone();
         for rename in recovery.renames_back() {
             match self.rename(&rename, tell).await {

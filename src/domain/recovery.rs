@@ -173,9 +173,10 @@ pub struct Recovery {
     /// The instance that bore it; absent where there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old: Option<ResourceId>,
-    /// Where its server listened before it was renamed; absent where that was not asked for, or it did not answer.
+    /// Where the server listened that bore the source's name before it was switched last; absent where that was not asked for, or
+    /// it did not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub old_server: Option<String>,
+    pub left_server: Option<String>,
     /// What is gone back to.
     pub origin: Origin,
     /// The name that the new instance is made under.
@@ -341,7 +342,7 @@ mod tests {
             scenario: Scenario::Deletion,
             instance: "bank-accounts".parse().unwrap(),
             old: Some("db-OLD".parse().unwrap()),
-            old_server: None,
+            left_server: None,
             origin: Origin::Moment(now()),
             new: "bank-accounts-recovery".parse().unwrap(),
             new_resource: Some("db-NEW".parse().unwrap()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::{RecoverError, Recovering};
-use crate::domain::id::{DatabaseName, InstanceId, SourceId};
+use crate::domain::id::{DatabaseName, InstanceId, ResourceId, SourceId};
 use crate::domain::inventory::Endpoint;
 use crate::domain::recovery::RecoveryState;
 use crate::domain::switch::Switch;
@@ -120,32 +120,34 @@ impl Recovering<'_> {
             Err(error) => format!("{other} does not answer: {}", Chain(&error)),
         };
         // That the name answers proves nothing yet: so does the old instance, to whoever still comes to it.
-        Ok(match &recovery.old_server {
-            Some(old) if (*old == server.listens) == goes_back => {
-                Look::Led(format!("{own} leads where it should, by where its server listens; {why}"))
+        Ok(match &recovery.left_server {
+            Some(left) if *left != server => {
+                Look::Led(format!("{own} leads to another server than before, by where that listens; {why}"))
             }
-            Some(_) => Look::NotYet(format!("it does not lead to another server than before, and {why}")),
+            Some(_) => Look::NotYet(format!("it leads to the same server as before, and {why}")),
             None if patient => Look::NotYet(why),
-            None => Look::Led(format!("{own} answers, and the old instance did not; they were not compared: {why}")),
+            None => Look::Led(format!(
+                "{own} answers, and what bore the name before did not; they were not compared: {why}"
+            )),
         })
     }
 
-    /// Writes down where the server of the instance listens that is to lose its name: should it answer under no name of its own
-    /// later, it can be told from the new one all the same.
-    pub(super) async fn note_old_server(&mut self, tell: &mut impl FnMut(String)) -> Result<(), RecoverError> {
+    /// Writes down where the server listens that is to lose the source's name: should it answer under no name of its own later, it
+    /// can be told from the other one all the same.
+    pub(super) async fn note_left_server(
+        &mut self,
+        bearer: Option<&ResourceId>,
+        tell: &mut impl FnMut(String),
+    ) -> Result<(), RecoverError> {
         let recovery = self.journal.recovery();
-        let (Some(asking), Some(old), None) = (&self.asking, &recovery.old, &recovery.old_server) else {
-            return Ok(());
-        };
+        let (Some(asking), Some(bearer), None) = (&self.asking, bearer, &recovery.left_server) else { return Ok(()) };
         let own = &recovery.instance;
         let bears_its_name = self.tools.instances.details(own).await?;
-        if bears_its_name.is_none_or(|found| found.instance.resource != *old) {
+        if bears_its_name.is_none_or(|found| found.instance.resource != *bearer) {
             return Ok(());
         }
         match self.who_is(asking, own).await {
-            Ok(Some(server)) => {
-                self.journal.change(self.tools, |recovery| recovery.old_server = Some(server.listens)).await
-            }
+            Ok(Some(server)) => self.journal.change(self.tools, |recovery| recovery.left_server = Some(server)).await,
             Ok(None) => Ok(()),
             Err(RecoverError::Cancelled | RecoverError::Restore(RestoreError::Cancelled)) => {
                 Err(RecoverError::Cancelled)
@@ -157,29 +159,20 @@ impl Recovering<'_> {
         }
     }
 
-    /// What tells the server behind an instance's name from every other one; `None` where there is none. Its system identifier
-    /// does not: what was restored has that of what it was restored from.
-    async fn who_is(&self, asking: &Asking, name: &InstanceId) -> Result<Option<Who>, RecoverError> {
+    /// Where the server behind an instance's name listens, as it sees it; `None` where there is none. Its system identifier tells
+    /// nothing: what was restored has that of what it was restored from. When it was started tells too much: RDS restarts what it
+    /// renames.
+    async fn who_is(&self, asking: &Asking, name: &InstanceId) -> Result<Option<String>, RecoverError> {
         let found = self.tools.instances.details(name).await?;
         let Some(endpoint) = found.and_then(|found| found.instance.endpoint) else { return Ok(None) };
         let ask = |session: &mut dyn Session| Ok(session.query(WHO)?);
         let rows = Box::pin(with_session(&asking.server(endpoint), &asking.database, self.token, ask)).await?;
-        let mut fields = rows.into_iter().flatten().map(Option::unwrap_or_default);
-        Ok(fields.next().zip(fields.next()).map(|(started, listens)| Who { started, listens }))
+        Ok(rows.into_iter().flatten().flatten().next())
     }
 }
 
-/// A server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Who {
-    /// When it was started, to the microsecond.
-    started: String,
-    /// Its address and port, as it sees them.
-    listens: String,
-}
-
-const WHO: &str = "SELECT pg_catalog.pg_postmaster_start_time()::text, \
-     pg_catalog.concat_ws(' ', pg_catalog.inet_server_addr(), pg_catalog.inet_server_port())";
+/// Its address in its network, which no other server has at the same time, and its port.
+const WHO: &str = "SELECT pg_catalog.concat_ws(' ', pg_catalog.inet_server_addr(), pg_catalog.inet_server_port())";
 
 #[cfg(test)]
 mod tests;

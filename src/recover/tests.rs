@@ -254,7 +254,7 @@ pub(super) fn recovery(switch: Switch) -> Recovery {
         scenario: Scenario::Corruption,
         instance: OWN.parse().unwrap(),
         old: Some("db-OLD".parse().unwrap()),
-        old_server: None,
+        left_server: None,
         origin: Origin::Snapshot("snap".parse().unwrap()),
         new: NEW.parse().unwrap(),
         new_resource: None,

@@ -166,7 +166,7 @@ impl Begin {
             scenario,
             instance: source.instance.clone(),
             old: ground.found.details.as_ref().map(|details| details.instance.resource.clone()),
-            old_server: None,
+            left_server: None,
             origin,
             new: self.setup.name.clone().unwrap_or_else(|| named_after(&source.instance, &format!("recovery-{begun}"))),
             new_resource: None,

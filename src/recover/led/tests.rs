@@ -59,8 +59,8 @@ impl Postgres for Names {
 
 impl Session for Answer {
     fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, PortError> {
-        assert!(sql.contains("pg_postmaster_start_time"), "{sql}");
-        Ok(vec![vec![Some(format!("started with {}", self.0)), Some(format!("at {}", self.0))]])
+        assert!(sql.contains("inet_server_addr"), "{sql}");
+        Ok(vec![vec![Some(format!("at {}", self.0))]])
     }
 
     fn copy_out(&mut self, _: &str, _: &mut dyn RowSink) -> Result<u64, PortError> {
