@@ -1,9 +1,8 @@
 //! Dumps that are whole and unlike the ones before them.
 //!
 //! They are good backups of what there was. But whatever emptied or encrypted a database has to be found out before the dumps
-//! from before it are pruned: nothing of the source is until somebody has looked, or the next dump is like its predecessor.
-
-use jiff::{SignedDuration, Timestamp};
+//! from before it are pruned: nothing of the source is until the data is back, or somebody has looked, and says so by pinning
+//! the dump.
 
 use super::doubt::by_database;
 use crate::domain::id::SourceId;
@@ -11,9 +10,6 @@ use crate::domain::inventory::{Inventory, SourceStore, StoredDump};
 use crate::domain::volume::Volume;
 use crate::policy::finding::{Check, Finding, Severity};
 use crate::policy::volume::{anomaly, growth};
-
-/// What a dump is compared with is older by this much, if there is any: to make another one at once explains nothing.
-const APART: SignedDuration = SignedDuration::from_hours(20);
 
 /// Two volumes, the older one first, and what they differ in.
 type Compare = fn(&Volume, &Volume) -> Option<String>;
@@ -28,33 +24,43 @@ pub(super) struct Unlike<'a> {
     what: String,
 }
 
-/// The dumps of a source, in the first bucket, that lack much of what the ones before them had.
+/// The newest dump of each database of a source, in the first bucket, where it lacks much of what was there before.
 pub(super) fn anomalies(store: &SourceStore) -> Vec<Unlike<'_>> {
-    unlike(store, anomaly)
-}
-
-fn unlike(store: &SourceStore, compare: Compare) -> Vec<Unlike<'_>> {
-    let mut found = Vec::new();
-    for (_, dumps) in by_database(&store.dumps) {
-        let good: Vec<&StoredDump> = dumps.into_iter().filter(|own| own.point.is_good()).collect();
-        if let Some((dump, before)) = newest_two(&good)
-            && let (Some(now), Some(then)) = (&dump.volume, &before.volume)
-            && let Some(what) = compare(then, now)
-        {
-            found.push(Unlike { dump, before, what });
+    of_databases(store, |dumps| {
+        let (mut standard, mut odd) = (None, None);
+        for dump in dumps {
+            odd = unlike(standard, dump, anomaly).filter(|_| dump.point.pin.is_none());
+            // What is odd is no standard for those after it, unless somebody has looked.
+            if odd.is_none() {
+                standard = Some(dump);
+            }
         }
-    }
-    found
+        odd
+    })
 }
 
-/// The newest of them by its data, and the one that it is compared with.
-fn newest_two<'a>(good: &[&'a StoredDump]) -> Option<(&'a StoredDump, &'a StoredDump)> {
-    let age = |own: &&&StoredDump| (own.moment(), own.dump.slot);
-    let newest = *good.iter().max_by_key(age)?;
-    let apart = newest.moment().saturating_sub(APART).unwrap_or(Timestamp::MIN);
-    let older = || good.iter().filter(|own| age(own) < age(&&newest));
-    let before = older().filter(|own| own.moment() <= apart).max_by_key(age).or_else(|| older().max_by_key(age));
-    Some((newest, *before?))
+/// The newest dump of each database, where it is so much larger than the one before.
+fn grown(store: &SourceStore) -> Vec<Unlike<'_>> {
+    of_databases(store, |dumps| {
+        let (dump, older) = dumps.split_last()?;
+        unlike(older.last().copied(), dump, growth)
+    })
+}
+
+/// Asks about the good dumps of each database, the oldest data first.
+fn of_databases<'a>(store: &'a SourceStore, ask: impl Fn(&[&'a StoredDump]) -> Option<Unlike<'a>>) -> Vec<Unlike<'a>> {
+    let good = |mut dumps: Vec<&'a StoredDump>| {
+        dumps.retain(|own| own.point.is_good() && own.volume.is_some());
+        dumps.sort_by_key(|own| (own.moment(), own.dump.slot));
+        dumps
+    };
+    by_database(&store.dumps).into_iter().filter_map(|(_, dumps)| ask(&good(dumps))).collect()
+}
+
+fn unlike<'a>(before: Option<&'a StoredDump>, dump: &'a StoredDump, compare: Compare) -> Option<Unlike<'a>> {
+    let before = before?;
+    let what = compare(before.volume.as_ref()?, dump.volume.as_ref()?)?;
+    Some(Unlike { dump, before, what })
 }
 
 /// What a person should know of all this.
@@ -62,11 +68,14 @@ pub(super) fn findings(inventory: &Inventory) -> Vec<Finding> {
     let seen = inventory.stores.iter().filter_map(|(source, store)| Some((source, store.as_ref().ok()?)));
     let of_source = |(source, store)| {
         let odd = anomalies(store).into_iter().map(|own| {
-            let advice = "nothing of the source is pruned by itself while this is the newest; find out what happened, and where it \
-                          is right, `strongroom prune --confirm` prunes all the same";
-            finding(source, Check::Anomaly, &own, advice)
+            let id = &own.dump.point.id;
+            let advice = format!(
+                "nothing of the source is pruned until this is explained: where it is right, `strongroom pin {id} --reason WHY` says \
+                 that somebody has looked"
+            );
+            finding(source, Check::Anomaly, &own, &advice)
         });
-        let grown = unlike(store, growth).into_iter();
+        let grown = grown(store).into_iter();
         let grown = grown
             .map(|own| finding(source, Check::StorageGrowth, &own, "see what grows, and what a restore takes now"));
         odd.chain(grown).collect::<Vec<_>>()
@@ -84,6 +93,7 @@ fn finding(source: &SourceId, check: Check, own: &Unlike<'_>, advice: &str) -> F
 mod tests {
     use super::*;
     use crate::domain::inventory::Complete;
+    use crate::domain::pin::{PIN_VERSION, Pin};
     use crate::domain::recovery_point::PointState;
     use crate::testing::{dump, store, stored_dump};
 
@@ -102,22 +112,32 @@ mod tests {
     const NOTHING: [&str; 0] = [];
 
     #[test]
-    fn the_newest_good_dump_is_compared_with_the_one_before() {
+    fn what_has_lost_much_is_odd_until_it_is_back_or_somebody_has_looked() {
         let before = of("2026-10-01T04:00:00Z", 10_000, PointState::Good);
-        let emptied = of("2026-11-01T04:00:00Z", 10, PointState::Good);
-        assert_eq!(told(vec![emptied.clone(), before.clone()]), ["it has 10 rows, and the one before had 10000"]);
+        let mut emptied = of("2026-11-01T04:00:00Z", 10, PointState::Good);
+        let again = of("2026-12-01T04:00:00Z", 11, PointState::Good);
         assert_eq!(told(vec![before.clone()]), NOTHING);
-        let bad = of("2026-11-01T04:00:00Z", 10, PointState::Bad { reason: "cut off".to_owned() });
-        assert_eq!(told(vec![bad, before.clone()]), NOTHING, "that is told by itself");
-        // The next one is like it: this is how things are now.
-        assert_eq!(told(vec![of("2026-12-01T04:00:00Z", 11, PointState::Good), emptied, before]), NOTHING);
+        assert_eq!(told(vec![emptied.clone(), before.clone()]), ["it has 10 rows, and the one before had 10000"]);
+        // To make another one explains nothing.
+        assert_eq!(
+            told(vec![again.clone(), emptied.clone(), before.clone()]),
+            ["it has 11 rows, and the one before had 10000"]
+        );
+        let back = of("2026-12-02T04:00:00Z", 9_990, PointState::Good);
+        assert_eq!(told(vec![back, again.clone(), emptied.clone(), before.clone()]), NOTHING);
+        emptied.point.pin = Some(pin());
+        assert_eq!(told(vec![again, emptied, before]), NOTHING, "it is like one that somebody has looked at");
     }
 
     #[test]
-    fn another_dump_at_once_explains_nothing() {
+    fn a_dump_that_is_bad_is_told_by_itself() {
         let before = of("2026-10-01T04:00:00Z", 10_000, PointState::Good);
-        let emptied = of("2026-11-01T04:00:00Z", 10, PointState::Good);
-        let again = of("2026-11-01T09:00:00Z", 10, PointState::Good);
-        assert_eq!(told(vec![again, emptied, before]).len(), 1);
+        let bad = of("2026-11-01T04:00:00Z", 10, PointState::Bad { reason: "cut off".to_owned() });
+        assert_eq!(told(vec![bad, before]), NOTHING);
+    }
+
+    fn pin() -> Pin {
+        let pinned_at = crate::testing::now();
+        Pin { version: PIN_VERSION, point: "p".to_owned(), reason: Some("moved".to_owned()), pinned_at }
     }
 }

@@ -37,7 +37,7 @@ pub struct DrillDecision {
     pub path: DrillPath,
     /// What is done, and why.
     pub reason: DrillReason,
-    /// The newest drill that said something of the backup.
+    /// The verdict on the newest data, and of several on that the newest.
     pub last: Option<DrillRecord>,
     /// When the newest one that was passed had ended.
     pub last_passed_at: Option<Timestamp>,

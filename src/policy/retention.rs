@@ -82,7 +82,11 @@ impl Retention {
     pub fn judge<'a>(&self, points: &Complete<&'a RecoveryPoint>, now: Timestamp) -> Vec<Verdict<'a>> {
         match self {
             Retention::KeepAll => {
-                let keep = |point| Verdict { point, fate: Fate::Kept(vec![KeepRule::KeepAll]) };
+                let keep = |point| {
+                    let is_future = group::is_future(point, now);
+                    let rule = if is_future { KeepRule::FutureDated } else { KeepRule::KeepAll };
+                    Verdict { point, fate: Fate::Kept(vec![rule]) }
+                };
                 points.iter().copied().map(keep).collect()
             }
             Retention::Rules(policy) => policy.judge(points, now),

@@ -18,6 +18,10 @@ use crate::plan::points::recovery_points;
 use crate::policy::retry::Readiness;
 use crate::policy::{DumpFrom, Policy, SourcePolicy};
 
+/// Restores of one snapshot for a dump that failed each time, beyond those that are tried quickly: six hours apart they are two
+/// days, in which a store that was away is back.
+const SLOWLY_MAX: u32 = 8;
+
 /// What becomes of a dump, by the place of its decision.
 type Told = (usize, Reason);
 
@@ -186,7 +190,7 @@ impl View<'_> {
         }
     }
 
-    /// What has been restored in vain as often as is tried quickly gives no dump the next time either.
+    /// What has been restored in vain so often gives no dump the next time either.
     fn may_restore_again(&self, spent: &[&DrillRecord], point: &DrillPoint) -> Result<(), DrillReason> {
         let DrillPoint::Snapshot { snapshot, .. } = point else { return Ok(()) };
         let was_of_it = |record: &&&DrillRecord| {
@@ -194,7 +198,8 @@ impl View<'_> {
             restored.is_some_and(|restored| restored.point == snapshot.as_str())
         };
         let count = spent.iter().filter(was_of_it).count();
-        if u32::try_from(count).unwrap_or(u32::MAX) < self.wanted.retry.attempts_max.get() {
+        let most = self.wanted.retry.attempts_max.get().saturating_add(SLOWLY_MAX);
+        if u32::try_from(count).unwrap_or(u32::MAX) < most {
             return Ok(());
         }
         Err(DrillReason::Impossible(format!(

@@ -98,7 +98,7 @@ impl fmt::Display for Hold {
             }
             Hold::Anomaly { id } => write!(
                 f,
-                "dump {id} lacks much of what the one before it had: find out why, then run `strongroom prune --confirm`"
+                "dump {id} lacks much of what was there before: find out why; where it is right, pin it with the reason"
             ),
             Hold::Replicating => f.write_str("its copy in the other region is not proven yet"),
             Hold::NeedsConfirmation => f.write_str(
@@ -143,9 +143,9 @@ impl Holds<'_> {
             .or_else(|| self.anomaly(view.source))
     }
 
-    /// What emptied or encrypted a database is found out before the dumps from before it go. Whoever confirms has looked.
+    /// What emptied or encrypted a database is found out before the dumps from before it go.
     fn anomaly(&self, source: &SourcePolicy) -> Option<Hold> {
-        let store = self.inventory.store(&source.id).ok().filter(|_| self.mode == Mode::Automatic)?;
+        let store = self.inventory.store(&source.id).ok()?;
         let odd = anomalies(store).into_iter().next()?;
         Some(Hold::Anomaly { id: odd.dump.point.id.clone() })
     }
@@ -260,7 +260,7 @@ impl Holds<'_> {
                 source: None,
                 text: format!(
                     "our clock is {:#} {} AWS's: nothing is pruned until it is set right, and slots come due by AWS's",
-                    ahead.abs(),
+                    SignedDuration::from_secs(ahead.abs().as_secs()),
                     if ahead.is_negative() { "ahead of" } else { "behind" }
                 ),
             });
@@ -283,7 +283,10 @@ fn bad_dump(source: &SourceId, stored: &StoredDump, beside: &Complete<StoredDump
         return None;
     }
     let outdone = beside.iter().any(|other| {
-        other.point.is_good() && other.dump.database == stored.dump.database && other.dump.slot > stored.dump.slot
+        other.point.is_good()
+            && other.unreadable().is_none()
+            && other.dump.database == stored.dump.database
+            && other.dump.slot > stored.dump.slot
     });
     let (severity, advice) = if outdone {
         (Severity::Info, "a newer good one stands".to_owned())

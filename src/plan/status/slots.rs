@@ -141,7 +141,7 @@ impl View<'_> {
         let due = calendar.latest(&self.obligation.schedule);
         let Some(first) = due.first() else { return Vec::new() };
         let points: Vec<&RecoveryPoint> =
-            self.points.iter().filter(|point| self.is_of_task(point) && self.credited(point) >= *first).collect();
+            self.points.iter().filter(|point| self.is_of_task(point) && point.slot >= *first).collect();
         let runs = self.runs(*first);
         let ends = due.iter().copied().skip(1).map(Some).chain([None]);
         let spans = due.iter().copied().zip(ends).map(|(from, until)| Span { from, until });
@@ -189,6 +189,11 @@ impl View<'_> {
     /// The slot that it counts for.
     fn credited(&self, point: &RecoveryPoint) -> Slot {
         credited_slot(point, &self.obligation.schedule)
+    }
+
+    /// Whether a run of this slot has made what counts for an older one: then it was not filled by it.
+    fn has_one_for_another_slot(&self, span: Span, points: &[&RecoveryPoint]) -> bool {
+        points.iter().any(|point| span.has(point.slot) && !span.has(self.credited(point)))
     }
 
     /// As the planner counts: in the source's region, and of the instance that bears the name today.
@@ -248,7 +253,9 @@ impl View<'_> {
             SlotState::Running
         } else if !self.sees_points() || runs.is_none() {
             SlotState::Unknown
-        } else if any(|state| matches!(state, RunState::Succeeded { .. })) {
+        } else if any(|state| matches!(state, RunState::Succeeded { .. }))
+            && !self.has_one_for_another_slot(span, points)
+        {
             if is_bad { SlotState::Bad } else { SlotState::Gone }
         } else if any(|state| matches!(state, RunState::Failed { .. } | RunState::Abandoned { .. })) {
             SlotState::Failed

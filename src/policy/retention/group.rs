@@ -78,6 +78,11 @@ fn identify(point: &RecoveryPoint, now: Timestamp) -> Result<(GroupKey<'_>, Time
     Ok((key, created_at))
 }
 
+/// Whether it came to be where it is at a time that is not yet: some clock was wrong.
+pub(super) fn is_future(point: &RecoveryPoint, now: Timestamp) -> bool {
+    point.created_at.is_some_and(|created_at| arrived_at(point, created_at) > now)
+}
+
 /// When a point came to be where it is: a copy is younger than its data.
 fn arrived_at(point: &RecoveryPoint, created_at: Timestamp) -> Timestamp {
     point.stored_at.map_or(created_at, |stored_at| stored_at.max(created_at))

@@ -278,7 +278,7 @@ fn what_takes_the_place_of_a_bad_dump_may_be_as_old_as_that() {
 #[test]
 fn what_was_restored_in_vain_often_enough_waits_for_the_next_snapshot() {
     let policy = policy();
-    let most = policy.sources.values().next().unwrap().drill.as_ref().unwrap().retry.attempts_max.get();
+    let most = policy.sources.values().next().unwrap().drill.as_ref().unwrap().retry.attempts_max.get() + 8;
     let in_vain = |second: u32| {
         let ended = passed(now() - SignedDuration::from_hours(24));
         let mut drill = in_month(second.into(), ended, OwnerState::Dead);

@@ -81,7 +81,7 @@ fn each_reason_to_wait_says_what_to_do() {
     this retention has not been in force for 1h yet
     newer backups are overdue
     dump accounts/accounts/20261101t040000z was found bad or unreadable, and no newer one has been verified since
-    dump accounts/accounts/20261101t040000z lacks much of what the one before it had: find out why, then run `strongroom prune --confirm`
+    dump accounts/accounts/20261101t040000z lacks much of what was there before: find out why; where it is right, pin it with the reason
     its copy in the other region is not proven yet
     more have expired at once than is deleted without a person: run `strongroom prune --confirm`
     10 deletions in this hour already: it is deleted in a later one
