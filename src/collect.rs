@@ -59,6 +59,7 @@ pub struct Collector {
     keys: BTreeMap<KeyName, (Option<KeyFacts>, Instant)>,
     account: account::AccountCache,
     logins: logins::LoginCache,
+    tries_logins: bool,
 }
 
 impl Collector {
@@ -73,7 +74,14 @@ impl Collector {
             keys: BTreeMap::new(),
             account: account::AccountCache::default(),
             logins: logins::LoginCache::default(),
+            tries_logins: false,
         }
+    }
+
+    /// The same, and it logs in to databases now and then, as their dumps do.
+    #[must_use]
+    pub fn trying_logins(self) -> Collector {
+        Collector { tries_logins: true, ..self }
     }
 
     /// The dumps of a source as the replica bucket shows them by itself: what there is when the first region is gone. Those

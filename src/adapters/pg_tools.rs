@@ -197,15 +197,18 @@ impl Drop for Group {
 const PASSWORD_FILE: &str = "strongroom-pgpass-";
 
 /// Removes password files of processes that have ended without doing so: killed in the moment between writing the file and
-/// the client's login.
+/// the client's login. For the beginning of a process: one of its own number is of another that had it before, as process 1 of a
+/// container that was started again always finds.
 pub fn sweep_password_files() {
     let Ok(entries) = std::fs::read_dir(tempfile::env::temp_dir()) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
         let pid =
             name.to_str().and_then(|name| name.strip_prefix(PASSWORD_FILE)?.split('-').next()?.parse::<u32>().ok());
-        let left = pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists());
-        if left && let Err(error) = std::fs::remove_file(entry.path()) {
+        let is_gone = |pid: u32| pid == std::process::id() || !Path::new("/proc").join(pid.to_string()).exists();
+        if pid.is_some_and(is_gone)
+            && let Err(error) = std::fs::remove_file(entry.path())
+        {
             tracing::warn!(path = %entry.path().display(), error = %error, "an old password file cannot be removed: remove it");
         }
     }

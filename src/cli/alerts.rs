@@ -97,8 +97,11 @@ async fn test(assembly: &Assembly, route: &str) -> anyhow::Result<Exit> {
     let known = &assembly.channels.notifiers;
     let Some((name, notifier)) = known.iter().find(|(name, _)| name.as_str() == route) else {
         let names: Vec<&str> = known.keys().map(RouteName::as_str).collect();
-        let advice = if names.is_empty() { "add `[alerts.routes.NAME]`".to_owned() } else { names.join(", ") };
-        complain(&format!("no route is called `{route}`; there are: {advice}"));
+        let advice = match names.as_slice() {
+            [] => "none is configured: add `[alerts.routes.NAME]`".to_owned(),
+            names => format!("the routes are {}", names.join(", ")),
+        };
+        complain(&format!("no route is called `{route}`; {advice}"));
         return Ok(Exit::Usage);
     };
     let now = assembly.ports.clock.now();
@@ -185,8 +188,13 @@ fn render(report: &Report) -> String {
         let why = waiting.last_error.as_deref().unwrap_or("not tried yet");
         let since = text::relative(waiting.since, report.at);
         output.push_str(&format!(
-            "NOT DELIVERED to {}: {} ({since}, {} attempt(s)): {why}\n",
-            waiting.route, waiting.subject, waiting.attempts
+            "NOT DELIVERED to {}: {} ({since}, {}): {why}\n",
+            waiting.route,
+            waiting.subject,
+            match waiting.attempts {
+                1 => "one attempt".to_owned(),
+                more => format!("{more} attempts"),
+            }
         ));
     }
     output

@@ -9,6 +9,8 @@ use crate::config::Config;
 use crate::daemon;
 use crate::domain::inventory::{Inventory, Unseen};
 use crate::plan::decision::Reason;
+use crate::policy::finding::Check;
+use crate::policy::posture::login_findings;
 use crate::policy::verify::VerifyPolicy;
 use crate::policy::{Obligation, Policy, SourcePolicy, Task};
 use crate::ports::{Chain, Ports};
@@ -18,13 +20,13 @@ const RUNS: usize = 5;
 
 /// Options of `check`.
 #[derive(Debug, Args)]
-pub(super) struct Check {
+pub(super) struct CheckCommand {
     /// Ask AWS and the databases too: whether they answer, whether logins work, whether versions fit.
     #[arg(long)]
     online: bool,
 }
 
-impl Check {
+impl CheckCommand {
     pub(super) async fn run(self, config: Config) -> anyhow::Result<Exit> {
         let mut findings: Vec<String> = config.notes.iter().map(ToString::to_string).collect();
         text::print(&schedules(&config.policy))?;
@@ -124,13 +126,16 @@ async fn online(config: Config) -> Vec<String> {
             | Reason::Unseen(_) => {}
         }
     }
+    let unseen = plan.findings.iter().filter(|finding| finding.check == Check::ProtectionUnseen);
+    findings.extend(unseen.map(|finding| finding.text.clone()));
     for source in assembly.policy.sources.values() {
         findings.extend(logins(&assembly.ports, &inventory, source).await);
     }
     findings
 }
 
-/// Logs in to every database that is to be dumped: on the instance, and on the replica that it is read from.
+/// Logs in to every database that is to be dumped, and sees what that may read: on the instance, and on the replica that it is
+/// read from.
 async fn logins(ports: &Ports, inventory: &Inventory, source: &SourcePolicy) -> Vec<String> {
     let mut findings = Vec::new();
     for id in [Some(&source.instance), source.dump_from.replica()].into_iter().flatten() {
@@ -139,11 +144,15 @@ async fn logins(ports: &Ports, inventory: &Inventory, source: &SourcePolicy) -> 
         for task in source.obligations.iter().map(|obligation| &obligation.task) {
             let Task::Dump { database, .. } = task else { continue };
             let facts = match ports.credentials.login(&source.id, &endpoint).await {
-                Ok(login) => ports.postgres.facts(&login, database).await.map(|_| ()),
+                Ok(login) => ports.postgres.login_facts(&login, database).await,
                 Err(error) => Err(error),
             };
-            if let Err(error) = facts {
-                findings.push(format!("{} {task}: {}", source.id, Chain(&error)));
+            match facts {
+                Ok(facts) => {
+                    let found = login_findings(source, std::iter::once((database, &Ok(facts))), daemon::now());
+                    findings.extend(found.into_iter().map(|finding| format!("{} {task}: {}", source.id, finding.text)));
+                }
+                Err(error) => findings.push(format!("{} {task}: {}", source.id, Chain(&error))),
             }
         }
     }

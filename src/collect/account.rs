@@ -8,9 +8,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Collector, SETTINGS_EVERY, observed};
 use crate::domain::account::{AccountFacts, ParameterGroup, ParameterGroupName};
-use crate::domain::diagnosis::Quota;
 use crate::domain::inventory::{Complete, Instance, Observed, Unseen};
 use crate::policy::Policy;
+use crate::policy::finding::Severity;
 use crate::policy::posture::{account_findings, parameter_groups_in_use};
 use crate::ports::{PortError, Ports};
 
@@ -21,11 +21,12 @@ const GROUPS_AT_ONCE: usize = 8;
 /// Time for all of it. None of it decides anything: a second region that does not answer must not hold up the loop.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
 
-/// What was learned, and when.
+/// What was learned, and when it was last asked for.
 #[derive(Debug, Default)]
 pub(super) struct AccountCache {
-    quotas: Option<(Observed<Vec<Quota>>, Instant)>,
-    groups: BTreeMap<ParameterGroupName, (Observed<Option<ParameterGroup>>, Instant)>,
+    facts: AccountFacts,
+    quotas_asked: Option<Instant>,
+    groups_asked: BTreeMap<ParameterGroupName, Instant>,
 }
 
 impl Collector {
@@ -38,58 +39,60 @@ impl Collector {
         instances: Option<&Complete<Instance>>,
     ) -> AccountFacts {
         let deadline = Instant::now() + ANSWERED_WITHIN;
-        let cache = &mut self.account;
-        if !cache.quotas.as_ref().is_some_and(|(known, seen)| is_calm(known) && seen.elapsed() < SETTINGS_EVERY) {
-            let quotas = in_time(deadline, ports.account.quotas()).await;
-            let known = cache.quotas.take();
-            cache.quotas = Some((or_known(quotas, known.as_ref().map(|(known, _)| known)), Instant::now()));
+        let AccountCache { facts, quotas_asked, groups_asked } = &mut self.account;
+        let is_short = !account_findings(facts).iter().all(|finding| finding.severity == Severity::Info);
+        if is_short || quotas_asked.is_none_or(|asked| asked.elapsed() >= SETTINGS_EVERY) {
+            match in_time(deadline, ports.account.quotas()).await {
+                Ok(quotas) => (facts.quotas, facts.quotas_unseen) = (Some(quotas), None),
+                // What was known stands: trouble is not over because nobody sees it.
+                Err(unseen) => facts.quotas_unseen = Some(unseen),
+            }
+            *quotas_asked = Some(Instant::now());
         }
         let wanted =
             parameter_groups_in_use(policy, |source| instances?.iter().find(|own| own.is_called(&source.instance)));
         if instances.is_some() {
-            cache.groups.retain(|group, _| wanted.contains(group));
+            facts.parameter_groups.retain(|group, _| wanted.contains(group));
+            facts.groups_unseen.retain(|group, _| wanted.contains(group));
+            groups_asked.retain(|group, _| wanted.contains(group));
         }
-        let is_due = |group: &&ParameterGroupName| match cache.groups.get(group) {
-            Some((Ok(Some(ParameterGroup { forces_tls: true })), seen)) => seen.elapsed() >= GROUPS_EVERY,
-            Some((Ok(_), _)) | None => true,
-            Some((Err(_), seen)) => seen.elapsed() >= SETTINGS_EVERY,
+        let is_due = |group: &&ParameterGroupName| {
+            let is_as_it_should_be =
+                facts.parameter_groups.get(group) == Some(&Some(ParameterGroup { forces_tls: true }));
+            let every = match (facts.groups_unseen.contains_key(group), is_as_it_should_be) {
+                (true, _) => SETTINGS_EVERY,
+                (false, true) => GROUPS_EVERY,
+                (false, false) => Duration::ZERO,
+            };
+            groups_asked.get(group).is_none_or(|asked| asked.elapsed() >= every)
         };
         let due: Vec<ParameterGroupName> = wanted.iter().filter(is_due).cloned().collect();
         let asked = futures_util::stream::iter(due)
             .map(|group| async move {
-                let facts = in_time(deadline, ports.account.parameter_group(&group)).await;
-                (group, facts)
+                let answer = in_time(deadline, ports.account.parameter_group(&group)).await;
+                (group, answer)
             })
             .buffer_unordered(GROUPS_AT_ONCE)
             .collect::<Vec<_>>();
-        for (group, facts) in asked.await {
-            let facts = or_known(facts, cache.groups.get(&group).map(|(known, _)| known));
-            cache.groups.insert(group, (facts, Instant::now()));
+        for (group, answer) in asked.await {
+            groups_asked.insert(group.clone(), Instant::now());
+            match answer {
+                Ok(found) => {
+                    facts.groups_unseen.remove(&group);
+                    facts.parameter_groups.insert(group, found);
+                }
+                Err(unseen) => {
+                    facts.groups_unseen.insert(group, unseen);
+                }
+            }
         }
-        AccountFacts {
-            quotas: cache.quotas.as_ref().map(|(quotas, _)| quotas.clone()),
-            parameter_groups: cache.groups.iter().map(|(group, (facts, _))| (group.clone(), facts.clone())).collect(),
-        }
+        facts.clone()
     }
-}
-
-/// Whether quotas are no reason to look again soon.
-fn is_calm(quotas: &Observed<Vec<Quota>>) -> bool {
-    let facts = AccountFacts { quotas: Some(quotas.clone()), parameter_groups: BTreeMap::new() };
-    quotas.is_err() || account_findings(&facts).is_empty()
 }
 
 async fn in_time<T>(deadline: Instant, asked: impl Future<Output = Result<T, PortError>>) -> Observed<T> {
     let late = |_| Err(Unseen(format!("no answer within {} s", ANSWERED_WITHIN.as_secs())));
     timeout_at(deadline, asked).await.map_or_else(late, observed)
-}
-
-/// What was known before is better than an answer that did not come: trouble is not over because nobody sees it.
-fn or_known<T: Clone>(now: Observed<T>, known: Option<&Observed<T>>) -> Observed<T> {
-    match (now, known) {
-        (Err(_), Some(Ok(known))) => Ok(known.clone()),
-        (now, _) => now,
-    }
 }
 
 #[cfg(test)]

@@ -4,15 +4,20 @@ use std::collections::BTreeMap;
 
 use super::diagnosis::Quota;
 use super::id::RegionName;
-use super::inventory::Observed;
+use super::inventory::Unseen;
 
 /// What was learned of an account. It decides nothing, so a part that may not be asked for leaves the rest as good as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AccountFacts {
-    /// What it may have in the region of the sources, and has; `None` before the first look.
-    pub quotas: Option<Observed<Vec<Quota>>>,
-    /// Parameter groups that the sources' instances have, and that they would be restored with elsewhere.
-    pub parameter_groups: BTreeMap<ParameterGroupName, Observed<Option<ParameterGroup>>>,
+    /// What it may have in the region of the sources, and has, as it was last seen; `None` where it never was.
+    pub quotas: Option<Vec<Quota>>,
+    /// Why that could not be asked for just now, if so.
+    pub quotas_unseen: Option<Unseen>,
+    /// Parameter groups that the sources' instances have, and that they would be restored with elsewhere, as they were last seen;
+    /// `None` where there is none of the name.
+    pub parameter_groups: BTreeMap<ParameterGroupName, Option<ParameterGroup>>,
+    /// Those that could not be asked for just now, and why.
+    pub groups_unseen: BTreeMap<ParameterGroupName, Unseen>,
 }
 
 /// A parameter group, by its name in its region.

@@ -2,13 +2,31 @@
 
 use jiff::Timestamp;
 
-/// What a login may see of a database, and for how long it is one.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+use super::inventory::{Observed, Unseen};
+
+/// A login that works, and for how long it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DumpLogin {
-    /// Until when its password is valid (`VALID UNTIL`); absent where for ever.
+    /// Until when its password is valid (`VALID UNTIL`); absent where for ever, or where it logs in by IAM.
     pub valid_until: Option<Timestamp>,
+    /// What it may not see of the database.
+    pub hidden: Observed<Hidden>,
+}
+
+impl Default for DumpLogin {
+    /// One for ever, of which nobody has asked what it sees.
+    fn default() -> DumpLogin {
+        DumpLogin { valid_until: None, hidden: Err(Unseen("not asked".to_owned())) }
+    }
+}
+
+/// What a login may not see of a database.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// Tables and sequences that it may not read, by schema and name; some of them, where they are many.
+    pub forbidden: Vec<String>,
     /// Tables of which policies hide rows from it, by schema and name; some of them, where they are many.
-    pub hidden_tables: Vec<String>,
-    /// Large objects that it may not read.
-    pub hidden_large_objects: u64,
+    pub rows_of: Vec<String>,
+    /// Whether there is a large object that it may not read.
+    pub large_objects: bool,
 }

@@ -7,7 +7,7 @@ use super::id::SourceId;
 pub enum MetricName {
     /// Seconds since the moment of the newest good recovery point's data; of several databases the oldest.
     LastSuccessAge,
-    /// Attempts at the current slot that have failed.
+    /// Attempts that have failed since the data of the newest good recovery point.
     RunFailures,
     /// Bytes of all recovery points, in all planes.
     StoredBytes,

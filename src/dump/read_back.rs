@@ -77,18 +77,31 @@ pub async fn read_back(
     progress: &Arc<Progress>,
     token: &CancellationToken,
 ) -> Result<ReadBack, PortError> {
-    let stream = store.read_version(object).await?;
+    let cancelled = {
+        let key = object.key.clone();
+        move || PortError::new(format!("read {key} back"), ErrorKind::Cancelled)
+    };
+    let stream = tokio::select! {
+        opened = store.read_version(object) => opened?,
+        () = token.cancelled() => return Err(cancelled()),
+    };
     let seen = Arc::new(Mutex::new(Seen::default()));
     let (noting, counting) = (Arc::clone(&seen), Arc::clone(progress));
     let stop = token.clone();
-    let key = object.key.clone();
+    // A store that gives nothing more does not keep whoever is told to stop.
+    let pieces = futures_util::stream::unfold(Some(stream), move |stream| {
+        let (stop, cancelled) = (stop.clone(), cancelled.clone());
+        async move {
+            let mut stream = stream?;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => Some((Err(cancelled()), None)),
+                piece = stream.next() => piece.map(|piece| (piece, Some(stream))),
+            }
+        }
+    });
     // Everything that passes is hashed on its way, and an error of the store is kept apart from one of the archive.
-    let noted = stream.map(move |piece| {
-        let piece = if stop.is_cancelled() {
-            Err(PortError::new(format!("read {key} back"), ErrorKind::Cancelled))
-        } else {
-            piece
-        };
+    let noted = Box::pin(pieces).map(move |piece| {
         counting.add_read(piece.as_ref().map_or(0, |piece| piece.len() as u64), 0);
         noting.lock().unwrap_or_else(PoisonError::into_inner).note(piece)
     });

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::alert::{AlertKey, Event, Message, Severity};
-use crate::domain::alert_ledger::AlertLedger;
+use crate::domain::alert_ledger::{AlertEntry, AlertLedger};
 use crate::domain::id::{InstallationId, RouteName};
 use crate::domain::key::Layout;
 use crate::plan::alert::Holding;
@@ -248,7 +248,10 @@ impl Announcer {
         }
         let routes = self.channels.policy.route_names();
         let told = !ledger.is_stuck(&routes, now, STUCK_AFTER);
-        if look.promises_hold && told && now.duration_since(look.at) <= *fresh_for {
+        // One of which nobody can tell whether it still holds, holds.
+        let critical = |entry: &AlertEntry| entry.is_firing() && entry.alert.severity == Severity::Critical;
+        let none_fires = !ledger.entries.iter().any(critical);
+        if look.promises_hold && told && none_fires && now.duration_since(look.at) <= *fresh_for {
             let beaten = send::in_time(Instant::now() + BEATEN_WITHIN, heartbeat.beat()).await;
             if let Err(error) = &beaten {
                 tracing::warn!(error = %Chain(error), "the heartbeat did not arrive, whoever waits for it will raise an alarm");

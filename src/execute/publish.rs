@@ -2,15 +2,20 @@
 //! published is told once, and missing numbers are the alarm.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::published::Datum;
-use crate::ports::Chain;
 use crate::ports::clock::Clock;
 use crate::ports::metric_sink::MetricSink;
+use crate::ports::{Chain, ErrorKind, PortError};
+
+/// How long one publication may take: the next one is due soon.
+const PUT_WITHIN: Duration = Duration::from_secs(20);
 
 /// What one look says.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,15 +75,20 @@ impl Publisher {
             seen = self.looks.wait_for(Option::is_some) => if seen.is_err() { return },
             () = stop.cancelled() => return,
         }
+        let mut due_at = self.clock.now();
         loop {
             let look = self.looks.borrow().clone();
             tokio::select! {
                 () = self.publish(look.as_deref()) => {}
                 () = stop.cancelled() => return,
             }
-            let next = self.clock.now().saturating_add(self.to.every).unwrap_or(Timestamp::MAX);
+            // By a fixed beat: one that drifts leaves out a minute now and then, and somebody's alarm rings.
+            let now = self.clock.now();
+            while due_at <= now {
+                due_at = due_at.saturating_add(self.to.every).unwrap_or(Timestamp::MAX);
+            }
             tokio::select! {
-                () = self.clock.sleep_until(next) => {}
+                () = self.clock.sleep_until(due_at) => {}
                 () = stop.cancelled() => return,
             }
         }
@@ -87,7 +97,8 @@ impl Publisher {
     async fn publish(&mut self, look: Option<&Numbers>) {
         let now = self.clock.now();
         let Some(look) = look.filter(|look| now.duration_since(look.at) <= self.fresh_for) else { return };
-        match self.to.sink.put(&look.data, now).await {
+        let late = |_| Err(PortError::new("publish metrics", ErrorKind::Transient).because("no answer in time"));
+        match timeout(PUT_WITHIN, self.to.sink.put(&look.data, now)).await.unwrap_or_else(late) {
             Ok(()) if std::mem::take(&mut self.failing) => tracing::info!("metrics are published again"),
             Ok(()) => {}
             Err(error) if !std::mem::replace(&mut self.failing, true) => {
@@ -106,7 +117,6 @@ mod tests {
 
     use super::*;
     use crate::domain::published::MetricName;
-    use crate::ports::{ErrorKind, PortError};
     use crate::testing::logged::Logged;
     use crate::testing::now;
     use crate::testing::sim_clock::SimClock;

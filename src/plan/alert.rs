@@ -225,7 +225,10 @@ fn stands(cause: Cause, reason: &Reason, attempts_max: u32, now: Timestamp) -> S
 /// Whether anything at all is left to restore a source from.
 fn restorable(policy: &Policy, inventory: &Inventory, plan: &Plan, source: &SourceId, facts: &mut Facts) {
     let Some(own) = policy.sources.get(source) else { return };
+    // Where everything is switched off nobody has promised anything; the status tells it all the same.
+    let is_off = own.obligations.iter().all(|obligation| obligation.suspended);
     let stands = match can_restore(own, inventory, &plan.points) {
+        _ if is_off => Stands::No,
         CanRestore::Yes => Stands::No,
         CanRestore::No => Stands::Yes,
         CanRestore::Unknown => Stands::Unknown,
@@ -235,8 +238,9 @@ fn restorable(policy: &Policy, inventory: &Inventory, plan: &Plan, source: &Sour
     });
 }
 
-/// Findings whose absence proves nothing, because what they follow from was not seen.
-fn unsure_kinds(policy: &Policy, inventory: &Inventory, plan: &Plan) -> BTreeSet<(&'static str, Option<SourceId>)> {
+/// Names of alerts, and sources, whose absence proves nothing, because what they follow from was not seen.
+#[must_use]
+pub fn unsure_kinds(policy: &Policy, inventory: &Inventory, plan: &Plan) -> BTreeSet<(&'static str, Option<SourceId>)> {
     let unseen: BTreeSet<&str> = plan.unseen.iter().map(|(section, _)| *section).collect();
     // A bucket that cannot be read for one source can be for another.
     let blind = |section: &str, source: &SourceId| {
@@ -259,10 +263,10 @@ fn unsure_kinds(policy: &Policy, inventory: &Inventory, plan: &Plan) -> BTreeSet
     }
     // What the account allows, and how its parameter groups are set, is asked for beside the sections.
     let account = &inventory.account;
-    if !matches!(account.quotas, Some(Ok(_))) {
+    if account.quotas.is_none() || account.quotas_unseen.is_some() {
         unsure.insert((Cause::Found(Check::SnapshotQuota).name(), None));
     }
-    if account.parameter_groups.values().any(Result::is_err) {
+    if !account.groups_unseen.is_empty() {
         let checks = [Check::ForceTls, Check::ParameterGroup];
         let of_all = policy.sources.keys().flat_map(|source| checks.map(|check| (check, source.clone())));
         unsure.extend(of_all.map(|(check, source)| (Cause::Found(check).name(), Some(source))));

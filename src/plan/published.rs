@@ -1,16 +1,18 @@
 //! What CloudWatch is told: the few numbers that its alarms watch, read off each look.
 //!
-//! Alarms on them treat missing data as a breach: a daemon that is dead, stuck or blind publishes nothing, and that is the alarm.
+//! Alarms on them treat missing data as a breach: a daemon that is dead or stuck publishes nothing, and of what one does not see
+//! whole it publishes nothing but that it lives.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Plan;
-use super::decision::{Decision, Reason};
+use super::decision::Decision;
 use crate::domain::id::{Kind, SourceId};
 use crate::domain::inventory::Inventory;
 use crate::domain::published::{Datum, MetricName};
+use crate::domain::run::{RunRecord, RunState};
 
 /// The numbers of one look. What nobody knows is left out: a zero would be good news.
 #[must_use]
@@ -30,9 +32,11 @@ pub fn data(inventory: &Inventory, plan: &Plan) -> Vec<Datum> {
         }
         tell(MetricName::LastSuccessAge, oldest(decisions, inventory.taken_at));
         tell(MetricName::Overdue, Some(f64::from(u8::from(decisions.iter().any(|own| own.freshness.overdue)))));
-        tell(MetricName::RunFailures, Some(f64::from(decisions.iter().map(|own| failures(&own.reason)).sum::<u32>())));
+        let failed: u32 = decisions.iter().map(|own| failures(inventory, own)).sum();
+        tell(MetricName::RunFailures, inventory.store(source).is_ok().then_some(f64::from(failed)));
         let own = plan.points.iter().filter(|point| point.source == *source && point.kind == *kind);
-        tell(MetricName::StoredBytes, Some(as_float(own.map(|point| point.size_bytes).sum())));
+        let stored = as_float(own.map(|point| point.size_bytes).sum());
+        tell(MetricName::StoredBytes, sees_all_planes(inventory, source, *kind).then_some(stored));
     }
     for drill in &plan.drills {
         let took = drill.last.as_ref().and_then(|record| record.recovery_time());
@@ -47,10 +51,19 @@ pub fn data(inventory: &Inventory, plan: &Plan) -> Vec<Datum> {
     data
 }
 
+/// Whose recovery points count depends on which instance bears the name, so that has to be seen, too.
 fn is_seen(inventory: &Inventory, source: &SourceId, kind: Kind) -> bool {
-    match kind {
+    let points = match kind {
         Kind::Snapshot => inventory.snapshots.is_ok(),
         Kind::Dump => inventory.store(source).is_ok(),
+    };
+    points && inventory.instances.is_ok()
+}
+
+fn sees_all_planes(inventory: &Inventory, source: &SourceId, kind: Kind) -> bool {
+    match kind {
+        Kind::Snapshot => inventory.copies.values().all(Result::is_ok),
+        Kind::Dump => inventory.store(source).is_ok_and(|store| !matches!(store.replica, Some(Err(_)))),
     }
 }
 
@@ -61,9 +74,21 @@ fn oldest(decisions: &[&Decision], now: Timestamp) -> Option<f64> {
     Some(age.max(SignedDuration::ZERO).as_secs_f64())
 }
 
-/// Attempts at the slot in question that have failed so far.
-fn failures(reason: &Reason) -> u32 {
-    if let Reason::BackingOff { failed, .. } = reason { *failed } else { 0 }
+/// Attempts that have failed since the data of the newest good recovery point.
+fn failures(inventory: &Inventory, decision: &Decision) -> u32 {
+    let Ok(store) = inventory.store(&decision.source) else { return 0 };
+    let since = decision.freshness.newest_at.unwrap_or(Timestamp::MIN);
+    let has_failed = |record: &&RunRecord| {
+        let is_own = record.run.kind == decision.kind && record.run.database == decision.database;
+        match record.state {
+            RunState::Failed { finished_at, .. } | RunState::Abandoned { finished_at, .. } => {
+                is_own && finished_at > since
+            }
+            RunState::Running | RunState::Succeeded { .. } | RunState::Cancelled { .. } => false,
+        }
+    };
+    let failed = store.runs.iter().map(|stored| &stored.record).filter(has_failed).count();
+    u32::try_from(failed).unwrap_or(u32::MAX)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "CloudWatch takes floats; the last bytes of petabytes are no matter")]

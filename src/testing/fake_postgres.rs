@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::dump_login::DumpLogin;
+use crate::domain::dump_login::{DumpLogin, Hidden};
 use crate::domain::id::{DatabaseName, SourceId};
 use crate::domain::inventory::{Endpoint, ToolVersion};
 use crate::domain::manifest::Extension;
@@ -142,7 +142,7 @@ impl Postgres for FakePostgres {
     }
 
     async fn login_facts(&self, login: &Login, database: &DatabaseName) -> Result<DumpLogin, PortError> {
-        self.rows(login, database).map(|_| DumpLogin::default())
+        self.rows(login, database).map(|_| DumpLogin { valid_until: None, hidden: Ok(Hidden::default()) })
     }
 
     async fn globals(&self, login: &Login, database: &DatabaseName) -> Result<Globals, PortError> {

@@ -30,8 +30,8 @@ def newest(case: Case, name: str, **dimensions: str) -> float | None:
 def test_the_numbers_that_alarms_watch_are_published(case: Case) -> None:
     strongroom = case.configure(SOURCE, snapshot=quick(), cloudwatch={"namespace": case.name})
     strongroom("backup", "snapshot", SOURCE, seconds=60)
-    with strongroom.start():
-        wait_until(lambda: newest(case, "Heartbeat") == 1.0, "the heartbeat is there")
+    daemon = strongroom.start()
+    daemon.wait_for(lambda: newest(case, "Heartbeat") == 1.0, "the heartbeat is there")
     age = newest(case, "LastSuccessAge", Source=SOURCE, Kind="snapshot")
     assert age is not None and 0 <= age < 60, age
     assert newest(case, "Overdue", Source=SOURCE, Kind="snapshot") == 0.0

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 
 use super::*;
+use crate::domain::diagnosis::Quota;
 use crate::domain::key::Layout;
 use crate::ports::ErrorKind;
 use crate::ports::account::Account;
@@ -89,7 +90,7 @@ impl Bench {
 }
 
 fn used(facts: &AccountFacts) -> Option<u64> {
-    facts.quotas.as_ref()?.as_ref().ok().map(|quotas| quotas[0].used)
+    facts.quotas.as_ref().map(|quotas| quotas[0].used)
 }
 
 async fn minutes(count: u64) {
@@ -121,10 +122,11 @@ async fn an_account_that_stops_answering_is_as_it_was_last_seen() {
     minutes(61).await;
     let facts = bench.look().await;
     assert_eq!(used(&facts), Some(99));
-    assert!(facts.parameter_groups.values().all(|group| *group == Ok(Some(ParameterGroup { forces_tls: true }))));
+    assert!(facts.parameter_groups.values().all(|group| *group == Some(ParameterGroup { forces_tls: true })));
+    assert!(facts.quotas_unseen.is_some() && facts.groups_unseen.len() == 1, "and that nobody sees it is told");
     let facts = Bench::new(Mood::Refuses).look().await;
-    assert!(matches!(facts.quotas, Some(Err(_))), "{facts:?}");
-    assert!(facts.parameter_groups.values().all(Result::is_err), "{facts:?}");
+    assert!(facts.quotas.is_none() && facts.quotas_unseen.is_some(), "{facts:?}");
+    assert!(facts.parameter_groups.is_empty() && facts.groups_unseen.len() == 1, "{facts:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,6 +135,5 @@ async fn an_account_that_hangs_holds_up_a_look_for_seconds_only() {
     let began_at = Instant::now();
     let facts = bench.look().await;
     assert!(began_at.elapsed() <= ANSWERED_WITHIN, "{:?}", began_at.elapsed());
-    assert!(matches!(facts.quotas, Some(Err(_))) && facts.parameter_groups.values().all(Result::is_err), "{facts:?}");
-    assert_eq!(facts.parameter_groups.len(), 1);
+    assert!(facts.quotas_unseen.is_some() && facts.groups_unseen.len() == 1, "{facts:?}");
 }

@@ -15,7 +15,7 @@ impl Bench {
     fn new() -> Bench {
         let world = World::of(&[("accounts", &["accounts", "audit"])]).starting_at(at("2026-11-23T12:00:00Z")).build();
         let ports = world.daemon("pod-1").ports.clone();
-        Bench { world, ports, collector: Collector::new(Layout::new("strongroom")) }
+        Bench { world, ports, collector: Collector::new(Layout::new("strongroom")).trying_logins() }
     }
 
     /// Whether the login works in each database in which it was tried.

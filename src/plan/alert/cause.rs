@@ -96,7 +96,9 @@ impl Cause {
             // Without some parts no backup is begun at all.
             Cause::Unseen => &[Severity::Critical],
             // A newer one may stand.
-            Cause::Found(Check::DumpBad | Check::BucketEncryption | Check::DrillObjective) => &[Severity::Info],
+            Cause::Found(Check::DumpBad | Check::DrillObjective) => &[Severity::Info],
+            // The key that is its default may be one that cannot be used.
+            Cause::Found(Check::BucketEncryption) => &[Severity::Info, Severity::Critical],
             // It may only be late.
             Cause::Found(Check::Replication) => &[Severity::Warning],
             // It may take what strongroom counts on.

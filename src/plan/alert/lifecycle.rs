@@ -17,7 +17,7 @@ use crate::policy::alerting::{AlertPolicy, RoutePolicy};
 const GROWTH_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
 /// Alerts in one message that tells the end of a storm: a channel that makes an incident of each speaks once for each.
-const ITEMS_MAX: usize = 50;
+const ITEMS_MAX: usize = 20;
 
 /// What has changed from one ledger to the next, for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -265,8 +265,8 @@ fn of_check(check: Check) -> Words {
             Warning,
             "the dump is whole, and what it was taken of may not be: emptied by a mistake, or encrypted by somebody who means \
              ill. Nothing of the source is pruned meanwhile",
-            "ask who changes that database; where it is right, `strongroom prune {source} --confirm` says that somebody has \
-             looked, else `strongroom recover deletion {source}` leads back",
+            "ask who changes that database; where it is right, pin the dump with the reason, as the line above says, else \
+             `strongroom recover deletion {source}` leads back; `strongroom list {source}` shows the dumps",
         ),
         Check::StorageGrowth => words(
             Warning,

@@ -11,9 +11,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::finding::{Check, Finding, Severity};
 use super::super::{Policy, SourcePolicy, Task};
-use crate::domain::account::{AccountFacts, ParameterGroup, ParameterGroupName};
+use crate::domain::account::{AccountFacts, ParameterGroupName};
 use crate::domain::diagnosis::Quota;
-use crate::domain::inventory::{Instance, Observed, ToolVersion, Unseen};
+use crate::domain::inventory::{Instance, ToolVersion, Unseen};
 
 /// RDS ships the log every five minutes (RDS user guide, "Restoring a DB instance to a specified time"): three that are missing
 /// are no hiccup.
@@ -60,25 +60,18 @@ fn groups_elsewhere(policy: &Policy, source: &SourcePolicy, instance: &Instance)
 #[must_use]
 pub fn account_findings(account: &AccountFacts) -> Vec<Finding> {
     let tell = |severity, text| Finding { severity, check: Check::SnapshotQuota, source: None, text };
-    match &account.quotas {
-        None => Vec::new(),
-        Some(Err(Unseen(why))) => {
-            let text = format!("the quotas of the account are not seen: {why}; allow rds:DescribeAccountAttributes");
-            vec![Finding { severity: Severity::Info, check: Check::ProtectionUnseen, source: None, text }]
-        }
-        Some(Ok(quotas)) => {
-            let is_short =
-                |quota: &&Quota| quota.name == SNAPSHOT_QUOTA && quota.max > 0 && quota.used * 5 >= quota.max * 4;
-            let short = quotas.iter().find(is_short);
-            let told = short.map(|Quota { used, max, .. }| {
-                let severity = if used >= max { Severity::Critical } else { Severity::Warning };
-                let text = "manual snapshots of the account are used: at the limit new ones fail; delete what nobody needs, or \
-                            have the quota raised in Service Quotas";
-                tell(severity, format!("{used} of {max} {text}"))
-            });
-            told.into_iter().collect()
-        }
-    }
+    let is_short = |quota: &&Quota| quota.name == SNAPSHOT_QUOTA && quota.max > 0 && quota.used * 5 >= quota.max * 4;
+    let short = account.quotas.iter().flatten().find(is_short).map(|Quota { used, max, .. }| {
+        let severity = if used >= max { Severity::Critical } else { Severity::Warning };
+        let text = "manual snapshots of the account are used: at the limit new ones fail; delete what nobody needs, or have the \
+                    quota raised in Service Quotas";
+        tell(severity, format!("{used} of {max} {text}"))
+    });
+    let unseen = account.quotas_unseen.as_ref().map(|Unseen(why)| {
+        let text = format!("the quotas of the account are not seen: {why}; allow rds:DescribeAccountAttributes");
+        Finding { severity: Severity::Info, check: Check::ProtectionUnseen, source: None, text }
+    });
+    short.into_iter().chain(unseen).collect()
 }
 
 /// Findings about the instance of a source.
@@ -135,7 +128,7 @@ impl Looked<'_> {
         let wanted = self.source.automated_backup_days.clone();
         if days == 0 && wanted.as_ref().is_none_or(|wanted| *wanted.start() > 0) {
             // Without an environment nobody has said that they are wanted.
-            let severity = if wanted.is_some() { Severity::Critical } else { Severity::Warning };
+            let severity = if wanted.is_some() { Severity::Critical } else { Severity::Info };
             let text = "automated backups are off: no moment between two snapshots can be restored to; switch them on in a \
                         maintenance window, for RDS restarts the instance for it";
             return self.finding(severity, Check::AutomatedBackups, text);
@@ -233,18 +226,16 @@ impl Looked<'_> {
     fn tls(&self) -> Option<Finding> {
         let name = self.instance.protection.parameter_group.clone()?;
         let group = ParameterGroupName { region: self.policy.region.clone(), name };
-        match self.account.parameter_groups.get(&group)? {
-            Ok(Some(ParameterGroup { forces_tls: true }) | None) => None,
-            Ok(Some(ParameterGroup { forces_tls: false })) => {
-                let text = format!(
-                    "its server takes connections without TLS: set rds.force_ssl = 1 in parameter group {}, once every client \
-                     uses TLS",
-                    group.name
-                );
-                self.finding(self.unprotected(), Check::ForceTls, text)
-            }
-            Err(Unseen(why)) => Some(self.unseen(&format!("whether its server demands TLS is not seen: {why}"))),
+        let known = self.account.parameter_groups.get(&group).and_then(Option::as_ref);
+        if known.is_none_or(|known| known.forces_tls) {
+            let unseen = self.account.groups_unseen.get(&group);
+            return unseen.map(|why| self.unseen(&format!("whether its server demands TLS is not seen: {}", why.0)));
         }
+        let text = format!(
+            "its server takes connections without TLS: set rds.force_ssl = 1 in parameter group {}, once every client uses TLS",
+            group.name
+        );
+        self.finding(self.unprotected(), Check::ForceTls, text)
     }
 
     fn certificate(&self) -> Option<Finding> {
@@ -264,21 +255,18 @@ impl Looked<'_> {
     /// Nobody wants to find out during a disaster.
     fn parameter_groups(&self) -> Vec<Finding> {
         let lacks = |group: &ParameterGroupName| {
-            let seen: &Observed<Option<ParameterGroup>> = self.account.parameter_groups.get(group)?;
             let ParameterGroupName { region, name } = group;
-            match seen {
-                Ok(Some(_)) => None,
-                Ok(None) => {
-                    let text = format!(
-                        "{region}, where its snapshots are copied to, has no parameter group {name}: a restore there would be \
-                         refused; make it there, or name another one under `restore.{region}`"
-                    );
-                    self.finding(Severity::Warning, Check::ParameterGroup, text)
-                }
-                Err(Unseen(why)) => {
-                    Some(self.unseen(&format!("whether {region} has parameter group {name} is not seen: {why}")))
-                }
+            if self.account.parameter_groups.get(group).is_none_or(Option::is_some) {
+                let unseen = self.account.groups_unseen.get(group);
+                return unseen.map(|why| {
+                    self.unseen(&format!("whether {region} has parameter group {name} is not seen: {}", why.0))
+                });
             }
+            let text = format!(
+                "{region}, where its snapshots are copied to, has no parameter group {name}: a restore there would be refused; \
+                 make it there, or name another one under `restore.{region}`"
+            );
+            self.finding(Severity::Warning, Check::ParameterGroup, text)
         };
         groups_elsewhere(self.policy, self.source, self.instance).iter().filter_map(lacks).collect()
     }

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::SourcePolicy;
 use super::super::finding::{Check, Finding, Severity};
-use crate::domain::dump_login::DumpLogin;
+use crate::domain::dump_login::{DumpLogin, Hidden};
 use crate::domain::id::DatabaseName;
 use crate::domain::inventory::{Observed, Unseen};
 
@@ -21,7 +21,7 @@ pub fn login_findings<'a>(
     now: Timestamp,
 ) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
-    let mut tell = |severity, check, text: String| {
+    let tell = |findings: &mut Vec<Finding>, severity, check, text: String| {
         let finding = Finding { severity, check, source: Some(source.id.clone()), text };
         // The login is the same in all of its databases.
         if !findings.contains(&finding) {
@@ -29,11 +29,11 @@ pub fn login_findings<'a>(
         }
     };
     for (database, facts) in tried {
-        let DumpLogin { valid_until, hidden_tables, hidden_large_objects } = match facts {
+        let DumpLogin { valid_until, hidden } = match facts {
             Ok(facts) => facts,
             Err(Unseen(why)) => {
                 let text = format!("nobody can log in to database {database} as dumps do: {why}");
-                tell(Severity::Warning, Check::DumpLogin, text);
+                tell(&mut findings, Severity::Warning, Check::DumpLogin, text);
                 continue;
             }
         };
@@ -42,22 +42,40 @@ pub fn login_findings<'a>(
             let text = format!(
                 "the password of the login that dumps are made with is valid until {until}: no dump can be made after that"
             );
-            tell(severity, Check::LoginExpiry, text);
+            tell(&mut findings, severity, Check::LoginExpiry, text);
         }
-        if !hidden_tables.is_empty() {
+        let Hidden { forbidden, rows_of, large_objects } = match hidden {
+            Ok(hidden) => hidden,
+            Err(Unseen(why)) => {
+                let text =
+                    format!("source {}: what database {database} hides from its dumps is not seen: {why}", source.id);
+                let check = Check::ProtectionUnseen;
+                findings.push(Finding { severity: Severity::Info, check, source: None, text });
+                continue;
+            }
+        };
+        if !forbidden.is_empty() {
+            let text = format!(
+                "the login that dumps are made with may not read {} of database {database}: its dump will be refused; make the role \
+                 a member of pg_read_all_data",
+                forbidden.join(", ")
+            );
+            tell(&mut findings, Severity::Warning, Check::DumpRights, text);
+        }
+        if !rows_of.is_empty() {
             let text = format!(
                 "row-level security hides rows of database {database} from the login that dumps are made with, in {}: its dump \
-                 will be refused; give the role BYPASSRLS",
-                hidden_tables.join(", ")
+                 will be refused; give the role BYPASSRLS, or make it a member of their owner",
+                rows_of.join(", ")
             );
-            tell(Severity::Warning, Check::DumpRights, text);
+            tell(&mut findings, Severity::Warning, Check::DumpRights, text);
         }
-        if *hidden_large_objects > 0 {
+        if *large_objects {
             let text = format!(
-                "the login that dumps are made with may not read {hidden_large_objects} large objects of database {database}: its \
-                 dump will be refused; GRANT SELECT ON LARGE OBJECT, or make the role a member of their owner"
+                "the login that dumps are made with may not read all large objects of database {database}: its dump will be \
+                 refused; GRANT SELECT ON LARGE OBJECT, or make the role a member of their owner"
             );
-            tell(Severity::Warning, Check::DumpRights, text);
+            tell(&mut findings, Severity::Warning, Check::DumpRights, text);
         }
     }
     findings
@@ -78,28 +96,35 @@ mod tests {
         vec!["bank.salaries".to_owned(), "bank.notes".to_owned()]
     }
 
+    fn valid(days: i64) -> Observed<DumpLogin> {
+        Ok(DumpLogin { valid_until: in_days(days), hidden: Ok(Hidden::default()) })
+    }
+
+    fn hides(hidden: Hidden) -> Observed<DumpLogin> {
+        Ok(DumpLogin { valid_until: None, hidden: Ok(hidden) })
+    }
+
     #[rstest]
-    #[case::for_ever(Ok(DumpLogin::default()), None)]
-    #[case::for_long(Ok(DumpLogin { valid_until: in_days(15), ..DumpLogin::default() }), None)]
-    #[case::ends_soon(
-        Ok(DumpLogin { valid_until: in_days(14), ..DumpLogin::default() }),
-        Some((Severity::Warning, Check::LoginExpiry, "valid until 2026-12-07T12:00:00Z"))
-    )]
-    #[case::ends_now(
-        Ok(DumpLogin { valid_until: in_days(3), ..DumpLogin::default() }),
-        Some((Severity::Critical, Check::LoginExpiry, "valid until 2026-11-26T12:00:00Z"))
-    )]
-    #[case::has_ended(
-        Ok(DumpLogin { valid_until: in_days(-1), ..DumpLogin::default() }),
-        Some((Severity::Critical, Check::LoginExpiry, "no dump can be made"))
+    #[case::nothing_is_wrong(hides(Hidden::default()), None)]
+    #[case::for_long(valid(15), None)]
+    #[case::ends_soon(valid(14), Some((Severity::Warning, Check::LoginExpiry, "valid until 2026-12-07T12:00:00Z")))]
+    #[case::ends_now(valid(3), Some((Severity::Critical, Check::LoginExpiry, "valid until 2026-11-26T12:00:00Z")))]
+    #[case::has_ended(valid(-1), Some((Severity::Critical, Check::LoginExpiry, "no dump can be made")))]
+    #[case::forbidden(
+        hides(Hidden { forbidden: tables(), ..Hidden::default() }),
+        Some((Severity::Warning, Check::DumpRights, "may not read bank.salaries, bank.notes of database accounts"))
     )]
     #[case::hidden_rows(
-        Ok(DumpLogin { hidden_tables: tables(), ..DumpLogin::default() }),
+        hides(Hidden { rows_of: tables(), ..Hidden::default() }),
         Some((Severity::Warning, Check::DumpRights, "in bank.salaries, bank.notes: its dump"))
     )]
     #[case::hidden_objects(
-        Ok(DumpLogin { hidden_large_objects: 7, ..DumpLogin::default() }),
-        Some((Severity::Warning, Check::DumpRights, "may not read 7 large objects of database accounts"))
+        hides(Hidden { large_objects: true, ..Hidden::default() }),
+        Some((Severity::Warning, Check::DumpRights, "may not read all large objects of database accounts"))
+    )]
+    #[case::not_told(
+        Ok(DumpLogin { valid_until: None, hidden: Err(Unseen("canceling statement".to_owned())) }),
+        Some((Severity::Info, Check::ProtectionUnseen, "canceling statement"))
     )]
     #[case::refused(
         Err(Unseen("password authentication failed".to_owned())),

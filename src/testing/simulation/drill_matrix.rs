@@ -8,8 +8,11 @@ use sha2::{Digest, Sha256};
 use crate::domain::drill::{DrillPath, DrillRecord, DrillState, Link, Phase};
 use crate::domain::id::InstanceId;
 use crate::domain::key::{KeyRole, Layout};
+use crate::domain::run::RunState;
 use crate::dump::hex;
-use crate::policy::Task;
+use crate::plan::decision::Reason;
+use crate::policy::{DumpFrom, Task};
+use crate::ports::clock::Clock;
 use crate::ports::rds::Rds;
 use crate::testing::fake_rds::Fate;
 use crate::testing::faults::{FaultPlan, Operation};
@@ -72,6 +75,76 @@ async fn all_is_well(world: &World, after: &str) {
         let instances: Vec<_> = record.instances().collect();
         assert_eq!(instances.len(), record.attempt as usize, "{after}: {key} names every instance that was ordered");
     }
+}
+
+/// The same with drills of snapshots only, and the dump of five in the morning is made of what one restores.
+fn world_of_dumps() -> World {
+    let mut world = world();
+    for source in world.policy.sources.values_mut() {
+        source.dump_from = DumpFrom::Drill;
+        source.drill.as_mut().unwrap().paths = vec![DrillPath::Snapshot];
+        for own in source.obligations.iter_mut().filter(|own| own.task != Task::Snapshot) {
+            own.schedule = "0 5 1 * *".parse().unwrap();
+        }
+    }
+    world
+}
+
+/// Every drill was passed, both slots have a dump of the snapshot's moment, and nothing but the source stands.
+async fn dumps_are_well(world: &World, after: &str) {
+    let source = world.policy.sources.values().next().unwrap();
+    assert_eq!(instances(world).await, std::slice::from_ref(&source.instance), "{after}");
+    // One that a dead process left is not done again where another drill has made its dump.
+    let found_bad = |record: &DrillRecord| matches!(record.state, DrillState::BackupBad { .. });
+    assert!(!records(world).iter().any(|(_, _, record)| found_bad(record)), "{after}");
+    let inventory = world.look().await;
+    let plan = crate::plan::plan(&world.policy, &inventory, world.clock.now());
+    for decision in &plan.decisions {
+        assert!(matches!(decision.reason, Reason::Satisfied { .. }), "{after}: {decision}");
+    }
+    let manifests = world.manifests().await;
+    assert_eq!(manifests.len(), 2, "{after}");
+    for manifest in manifests {
+        let of = manifest.from_snapshot.expect("it is of a snapshot");
+        let snapshots = inventory.snapshots.as_ref().unwrap();
+        let snapshot = snapshots.iter().find(|own| own.id == of).expect("which stands");
+        assert_eq!((Some(manifest.snapshot_at), manifest.rows), (snapshot.created_at, 20), "{after}: {of}");
+    }
+    let store = inventory.store(&source.id).unwrap();
+    let open = store.runs.iter().filter(|own| own.record.state == RunState::Running).count();
+    assert_eq!(open, 0, "{after}: every run has its end");
+}
+
+/// Every `step`-th effect of making dumps in drills goes wrong, from the first write of a drill on.
+async fn matrix_of_dumps(wrong: fn(&FaultPlan, usize), offset: usize, step: usize) {
+    let calm = world_of_dumps();
+    let daemon = calm.daemon("pod-1");
+    assert_eq!(daemon.run_until(at(DONE)).await, Ended::Stopped);
+    dumps_are_well(&calm, "undisturbed").await;
+    let effects = daemon.faults.effects();
+    let first = effects.iter().position(|own| own.subject.contains("/drills/")).expect("there are drills") + 1;
+    for k in (first + offset..=effects.len()).step_by(step) {
+        let world = world_of_dumps();
+        let daemon = world.daemon("pod-1");
+        wrong(&daemon.faults, k);
+        let after = format!("effect {k} goes wrong: {:?}", effects.get(k - 1));
+        if daemon.run_until(at(DONE)).await == Ended::Died {
+            world.daemon("pod-1").run_until(at(DONE_LATER)).await;
+        } else {
+            daemon.run_until(at(DONE_LATER)).await;
+        }
+        dumps_are_well(&world, &after).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_dies_while_a_drill_makes_a_dump_has_a_successor() {
+    matrix_of_dumps(FaultPlan::die_after, 0, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_answer_is_lost_a_drill_makes_its_dump() {
+    matrix_of_dumps(FaultPlan::lose_response, 0, 1).await;
 }
 
 /// The effects of a daemon that nothing disturbs, and which of them is the first of a drill.

@@ -3,6 +3,7 @@
 use rstest::rstest;
 
 use super::*;
+use crate::domain::account::ParameterGroup;
 use crate::domain::inventory::{Endpoint, Protection};
 use crate::policy::SnapshotCopies;
 use crate::policy::restored::RegionSetup;
@@ -23,8 +24,8 @@ fn group(region: &str, name: &str) -> ParameterGroupName {
     ParameterGroupName { region: region.parse().unwrap(), name: name.to_owned() }
 }
 
-fn forces(forces_tls: bool) -> Observed<Option<ParameterGroup>> {
-    Ok(Some(ParameterGroup { forces_tls }))
+fn forces(forces_tls: bool) -> Option<ParameterGroup> {
+    Some(ParameterGroup { forces_tls })
 }
 
 impl Bench {
@@ -49,9 +50,10 @@ impl Bench {
         };
         let quota = |used| Quota { name: SNAPSHOT_QUOTA.to_owned(), used, max: 100 };
         let account = AccountFacts {
-            quotas: Some(Ok(vec![quota(79)])),
+            quotas: Some(vec![quota(79)]),
             parameter_groups: [(group("us-east-1", GROUP), forces(true)), (group("us-west-2", GROUP), forces(true))]
                 .into(),
+            ..AccountFacts::default()
         };
         Bench { policy, instance, account, pg_dump: ToolVersion { major: 17, text: "pg_dump 17.6".to_owned() } }
     }
@@ -84,7 +86,11 @@ fn certificate(bench: &mut Bench, days: i64) {
 }
 
 fn quota(bench: &mut Bench, used: u64) {
-    bench.account.quotas = Some(Ok(vec![Quota { name: SNAPSHOT_QUOTA.to_owned(), used, max: 100 }]));
+    bench.account.quotas = Some(vec![Quota { name: SNAPSHOT_QUOTA.to_owned(), used, max: 100 }]);
+}
+
+fn set_group(bench: &mut Bench, region: &str, known: Option<ParameterGroup>) {
+    bench.account.parameter_groups.insert(group(region, GROUP), known);
 }
 
 fn unseen() -> Unseen {
@@ -102,15 +108,15 @@ fn unseen() -> Unseen {
 #[case::plain(|b: &mut Bench| b.instance.kms_key = None, Severity::Warning, Check::StorageEncryption, "is not encrypted")]
 #[case::unguarded(|b: &mut Bench| b.instance.protection.from_deletion = false, Severity::Warning, Check::DeletionProtection, "switch deletion protection on")]
 #[case::client(|b: &mut Bench| b.pg_dump.major = 15, Severity::Info, Check::ClientVersion, "as old as the server")]
-#[case::no_tls(|b: &mut Bench| drop(b.account.parameter_groups.insert(group("us-east-1", GROUP), forces(false))), Severity::Warning, Check::ForceTls, "rds.force_ssl = 1 in parameter group bank-pg15")]
-#[case::tls_unseen(|b: &mut Bench| drop(b.account.parameter_groups.insert(group("us-east-1", GROUP), Err(unseen()))), Severity::Info, Check::ForceTls, "AccessDenied")]
+#[case::no_tls(|b: &mut Bench| set_group(b, "us-east-1", forces(false)), Severity::Warning, Check::ForceTls, "rds.force_ssl = 1 in parameter group bank-pg15")]
+#[case::tls_unseen(|b: &mut Bench| drop(b.account.groups_unseen.insert(group("us-east-1", GROUP), unseen())), Severity::Info, Check::ProtectionUnseen, "AccessDenied")]
 #[case::certificate_soon(|b: &mut Bench| certificate(b, 60), Severity::Warning, Check::CertificateExpiry, "choose a newer certificate authority")]
 #[case::certificate_now(|b: &mut Bench| certificate(b, 7), Severity::Critical, Check::CertificateExpiry, "nobody who checks it can connect")]
-#[case::no_group_elsewhere(|b: &mut Bench| drop(b.account.parameter_groups.insert(group("us-west-2", GROUP), Ok(None))), Severity::Warning, Check::ParameterGroup, "us-west-2, where its snapshots are copied to, has no parameter group bank-pg15")]
-#[case::group_elsewhere_unseen(|b: &mut Bench| drop(b.account.parameter_groups.insert(group("us-west-2", GROUP), Err(unseen()))), Severity::Info, Check::ParameterGroup, "is not seen")]
+#[case::no_group_elsewhere(|b: &mut Bench| set_group(b, "us-west-2", None), Severity::Warning, Check::ParameterGroup, "us-west-2, where its snapshots are copied to, has no parameter group bank-pg15")]
+#[case::group_elsewhere_unseen(|b: &mut Bench| drop(b.account.groups_unseen.insert(group("us-west-2", GROUP), unseen())), Severity::Info, Check::ProtectionUnseen, "is not seen")]
 #[case::quota(|b: &mut Bench| quota(b, 80), Severity::Warning, Check::SnapshotQuota, "80 of 100 manual snapshots")]
 #[case::no_quota(|b: &mut Bench| quota(b, 100), Severity::Critical, Check::SnapshotQuota, "at the limit new ones fail")]
-#[case::quota_unseen(|b: &mut Bench| b.account.quotas = Some(Err(unseen())), Severity::Info, Check::SnapshotQuota, "rds:DescribeAccountAttributes")]
+#[case::quota_unseen(|b: &mut Bench| b.account.quotas_unseen = Some(unseen()), Severity::Info, Check::ProtectionUnseen, "rds:DescribeAccountAttributes")]
 fn each_weakness_is_one_finding(
     #[case] change: Change,
     #[case] severity: Severity,
@@ -128,7 +134,7 @@ fn each_weakness_is_one_finding(
 
 /// Nobody has asked for its protection: it is told, and no alarm.
 #[rstest]
-#[case::no_environment(None, Severity::Warning)]
+#[case::no_environment(None, Severity::Info)]
 #[case::development(Some(0..=0), Severity::Info)]
 fn what_nobody_has_asked_to_protect_is_no_alarm(
     #[case] days: Option<std::ops::RangeInclusive<u32>>,
@@ -159,7 +165,7 @@ fn what_nobody_has_asked_to_protect_is_no_alarm(
 #[case::another_group_is_configured_there(|b: &mut Bench| {
     let setup = RegionSetup { parameter_group: Some("dr-pg15".to_owned()), ..RegionSetup::default() };
     b.policy.restore.insert("us-west-2".parse().unwrap(), setup);
-    b.account.parameter_groups.insert(group("us-west-2", GROUP), Ok(None));
+    b.account.parameter_groups.insert(group("us-west-2", GROUP), None);
     b.account.parameter_groups.insert(group("us-west-2", "dr-pg15"), forces(true));
 })]
 fn what_is_no_weakness_is_not_told(#[case] change: Change) {
