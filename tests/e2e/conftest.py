@@ -10,6 +10,7 @@ import pytest
 import sandbox_process
 import vault
 from case import Case, settled, source
+from channels import Receiver
 from job import Job
 from own_instance import Bank, seed_snapshot
 from sandbox_process import Sandbox
@@ -82,6 +83,14 @@ def vaults(two_regions: Sandbox, tmp_path: Path) -> Iterator[Vault]:
     """A corner there."""
     with settled(Vault(two_regions, tmp_path)) as corner:
         yield corner
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Whom alerts are told."""
+    running = Receiver()
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="session")

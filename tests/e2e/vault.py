@@ -83,22 +83,20 @@ def another_instance(sandbox: Sandbox, name: str, **more: Any) -> Iterator[None]
 
 def create_instance(sandbox: Sandbox, name: str, **more: Any) -> None:
     instance = f"bank-{name}"
+    usual = {"Engine": "postgres", "DBInstanceClass": "db.t3.micro", "AllocatedStorage": 20, "BackupRetentionPeriod": 0}
     sandbox.client("rds").create_db_instance(
         DBInstanceIdentifier=instance,
         DBName=name,
-        Engine="postgres",
-        DBInstanceClass="db.t3.micro",
-        AllocatedStorage=20,
         MasterUsername=MASTER,
         MasterUserPassword=MASTER_PASSWORD,
-        BackupRetentionPeriod=0,
-        **more,
+        **(usual | more),
     )
     wait_until(lambda: sandbox.instance(instance)["DBInstanceStatus"] == "available", f"{instance} is available")
 
 
 def delete_instance(sandbox: Sandbox, name: str) -> None:
     rds = sandbox.client("rds")
+    rds.modify_db_instance(DBInstanceIdentifier=f"bank-{name}", DeletionProtection=False, ApplyImmediately=True)
     rds.delete_db_instance(DBInstanceIdentifier=f"bank-{name}", SkipFinalSnapshot=True)
 
     def is_gone() -> bool:

@@ -217,3 +217,32 @@ def test_parameter_groups_say_whether_tls_is_forced(sandbox: Sandbox) -> None:
     assert forced(name) == "0"
     with refused("DBParameterGroupNotFound"):
         forced(unique("nowhere"))
+
+
+def test_what_an_instance_and_a_snapshot_say_of_time_can_be_set(sandbox: Sandbox) -> None:
+    now, name = datetime.now(UTC), sandbox.take_snapshot("main")
+    details = sandbox.instance("main")["CertificateDetails"]
+    assert details["CAIdentifier"] and details["ValidTill"] > now + timedelta(days=365)
+    sandbox.side("set_certificate_end", id="main", days=30)
+    left = sandbox.instance("main")["CertificateDetails"]["ValidTill"] - now
+    assert timedelta(days=29) < left < timedelta(days=31)
+    sandbox.side("set_restorable_lag", id="main", minutes=60)
+    assert sandbox.instance("main")["LatestRestorableTime"] < now - timedelta(minutes=50)
+    sandbox.side("set_restorable_lag", id="main", minutes=0)
+    wait_for(lambda: sandbox.instance("main")["LatestRestorableTime"] > now, "it is as new as ever")
+    sandbox.side("set_snapshot_age", id=name, hours=25)
+    found = sandbox.snapshot(name)
+    for moment in (found["SnapshotCreateTime"], found["OriginalSnapshotCreateTime"]):
+        assert timedelta(hours=24) < now - moment < timedelta(hours=26)
+
+
+def test_the_quota_of_snapshots_can_be_lowered(sandbox: Sandbox) -> None:
+    sandbox.take_snapshot("main")
+    sandbox.side("set_snapshot_quota", most=1)
+    try:
+        quotas = sandbox.client().describe_account_attributes()["AccountQuotas"]
+        assert [each["Max"] for each in quotas if each["AccountQuotaName"] == "ManualSnapshots"] == [1]
+        with refused("SnapshotQuotaExceeded"):
+            sandbox.take_snapshot("main")
+    finally:
+        sandbox.side("set_snapshot_quota", most=100)

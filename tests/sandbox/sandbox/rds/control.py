@@ -19,6 +19,10 @@ __all__ = ["fail_next_snapshot", "fail_next_copy", "stick", "unstick", "set_inst
     "stop_postgres",
     "start_postgres",
     "run_sql",
+    "set_snapshot_quota",
+    "set_restorable_lag",
+    "set_certificate_end",
+    "set_snapshot_age",
 ]
 """What the side API may call."""
 
@@ -64,6 +68,34 @@ def unstick(resource_kind: str | None = None, identifier: str | None = None, sta
 def set_instance_quota(most: int) -> None:
     """How many instances the account may have in a region, from now on."""
     world().options.quotas.instances = most
+
+
+def set_snapshot_quota(most: int) -> None:
+    """How many manual snapshots the account may have in a region, from now on."""
+    world().options.quotas.snapshots = most
+
+
+def set_restorable_lag(id: str, minutes: float) -> None:
+    """LatestRestorableTime is so much earlier than what is archived; what can be restored stays the same."""
+    with world().lock:
+        _instance(id).restorable_lag = timedelta(minutes=minutes)
+
+
+def set_certificate_end(id: str, days: float) -> None:
+    """What RDS tells of the server's certificate; the certificate itself stays valid."""
+    with world().lock:
+        _instance(id).certificate_until = now() + timedelta(days=days)
+
+
+def set_snapshot_age(id: str, hours: float) -> None:
+    """Dates a snapshot and its data, as if both were of so long ago."""
+    with world().lock:
+        for backend in backends():
+            if snapshot := snapshots_of(backend).get(id.lower()):
+                snapshot.completed = now() - timedelta(hours=hours)
+                snapshot.original_snapshot_create_time = snapshot.completed
+                return
+    raise errors.snapshot_not_found(id)
 
 
 def set_instance_status(id: str, status: str) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import MutableMapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 from moto.rds.models import DBInstance, DBSnapshot, RDSBackend
 
+from ..certs import SERVER_DAYS
 from ..pgbin import Installation
 from ..postgres import Cluster
 from .checks import Tags
@@ -47,6 +48,8 @@ class Instance(DBInstance):
         self.dbi_resource_id = resource_identifier()
         self.pending_modified_values: dict[str, Any] = {}
         self.latest_archived: datetime | None = None
+        self.restorable_lag = timedelta(0)
+        self.certificate_until = self.created_internal + timedelta(days=SERVER_DAYS)
         self.backups: list[Snapshot] = []
         self.cluster: Cluster = world().new_cluster(
             self.dbi_resource_id, installation, force_ssl=force_ssl, iam_roles=iam_roles
@@ -68,7 +71,12 @@ class Instance(DBInstance):
         """Absent without automated backups; else what the archived WAL reaches."""
         if self.backup_retention_period == 0 or not self.base_backups():
             return None
-        return self.latest_archived
+        return self.latest_archived and self.latest_archived - self.restorable_lag
+
+    @property
+    def certificate_details(self) -> dict[str, Any]:
+        """Of the server's own certificate, and not of its authority's."""
+        return {"CAIdentifier": self.ca_certificate_identifier, "ValidTill": self.certificate_until}
 
     @property
     def storage_encryption_type(self) -> str:
