@@ -116,6 +116,10 @@ pub fn plan_in_mode(policy: &Policy, inventory: &Inventory, mode: Mode, now: Tim
     findings.extend(anomaly::findings(inventory));
     findings.extend(pruning.findings);
     findings.sort_by(|a, b| (b.severity, &a.source, a.check).cmp(&(a.severity, &b.source, b.check)));
+    debug_assert!(
+        findings.iter().all(|own| alert::Cause::Found(own.check).severities().contains(&own.severity)),
+        "its metric has no series of that severity: {findings:#?}"
+    );
     Plan {
         actions,
         decisions: backups.decisions,

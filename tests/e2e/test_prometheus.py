@@ -67,19 +67,25 @@ def daemon(case: Case) -> Daemon:
     # Written down and not carried out: their series are there, and say so.
     drill = {"schedule": YEARLY, "suspend": True}
     drills = {"subnet_group": GROUP, "security_groups": ["sg-0a1b2c3d"]}
-    strongroom = case.configure(SOURCE, snapshot=quick(), dump=quick(engine=None), drill=drill, drills=drills)
+    # Nobody listens there, and nothing is told: the series of the channel is there.
+    routes = {"routes": {"team": {"webhook": {"env": "HOOK_URL"}}}}
+    own = {"alerts": routes, "environment": {"HOOK_URL": "http://127.0.0.1:9/"}}
+    strongroom = case.configure(SOURCE, snapshot=quick(), dump=quick(engine=None), drill=drill, drills=drills, **own)
     daemon = strongroom.start()
     daemon.wait_until_well()
     return daemon
 
 
+EACH_SECOND = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+
+
 @contextmanager
-def prometheus(folder: Path, target: str) -> Iterator[str]:
-    """The server, which scrapes one target each second and evaluates our rules; its address."""
+def prometheus(folder: Path, target: str, every: dict[str, str] = EACH_SECOND, **more: Any) -> Iterator[str]:
+    """The server, which scrapes one target and evaluates our rules; its address."""
     scrape = {"job_name": "strongroom", "static_configs": [{"targets": [target]}]}
-    every = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config = folder / "prometheus.yaml"
-    config.write_text(yaml.safe_dump({"global": every, "rule_files": [str(RULES)], "scrape_configs": [scrape]}))
+    wanted = {"global": every, "rule_files": [str(RULES)], "scrape_configs": [scrape], **more}
+    config.write_text(yaml.safe_dump(wanted))
     promtool("check", "config", str(config))
     log = folder / "prometheus.log"
     command = [PROGRAMS / "prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}"]

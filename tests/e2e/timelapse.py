@@ -178,6 +178,8 @@ def timelapse(
         try:
             authenticate(sandbox)
             strongroom = case.configure(
+                # The clock leaps over weeks: what was due meanwhile is found at a look, and seen to before the next.
+                alerts={"pending_for": "400d"},
                 snapshot=snapshot,
                 dump=dump,
                 environment=clock.environment | sandbox.credentials,
