@@ -11,54 +11,24 @@ from typing import Any
 from urllib.error import HTTPError
 
 import pytest
-from botocore.exceptions import ClientError
-from case import YEARLY, Case, Config, quick
+from case import YEARLY, Case, quick
+from drills import DRILLS, RETRY, SECONDS, instances, nothing_is_left, records, subnet_group  # noqa: F401
 from own_instance import Bank
 from postgres_tools import locked, psql, row_counts
-from sandbox_process import BACKUP_PASSWORD, BACKUP_USER, CANARY, Sandbox
+from sandbox_process import BACKUP_PASSWORD, BACKUP_USER, CANARY
 from strongroom_process import Strongroom
 from waiting import wait_until
 
 SOURCE, INSTANCE = "accounts", "bank-accounts"
-DRILLS: Config = {"subnet_group": "drills", "security_groups": ["sg-0a1b2c3d"]}
-RETRY: Config = {"initial_backoff": "1s", "backoff_max": "2s"}
 PATHS = ("snapshot", "pitr", "dump")
 PHASES = ["accepted", "available", "connectable", "fully_read", "verified", "torn_down"]
-SECONDS = 240
 WRITES = 8
 """Of a drill's record, until it has its verdict: claimed, ordered, each phase, the verdict."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def subnet_group(sandbox: Sandbox) -> None:
-    sandbox.subnet_group(DRILLS["subnet_group"])
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(case: Case) -> Iterator[None]:
-    yield
-    for name in instances(case):
-        try:
-            case.sandbox.client("rds").delete_db_instance(DBInstanceIdentifier=name, SkipFinalSnapshot=True)
-        except ClientError as error:
-            assert error.response["Error"]["Code"] == "InvalidDBInstanceState", error
 
 
 def configure(case: Case, *paths: str, **drill: Any) -> Strongroom:
     wanted = {"schedule": YEARLY, "retry": RETRY, "paths": list(paths or PATHS), **drill}
     return case.configure(SOURCE, snapshot=quick(), dump=quick(engine=None), drill=wanted, drills=DRILLS)
-
-
-def instances(case: Case) -> list[str]:
-    """The instances of this test's drills that stand."""
-    pages = case.sandbox.client("rds").get_paginator("describe_db_instances").paginate()
-    found = [item["DBInstanceIdentifier"] for page in pages for item in page["DBInstances"]]
-    return [name for name in found if name.startswith(f"{case.name}-drill-")]
-
-
-def records(case: Case) -> list[dict[str, Any]]:
-    """The records of this test's drills, in the order of their keys."""
-    return case.documents([key for key in case.keys() if "/drills/" in key])
 
 
 def touched(case: Case) -> set[str]:

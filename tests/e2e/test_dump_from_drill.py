@@ -9,51 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 from case import YEARLY, Case, Config, quick, source
+from drills import DRILLS, RETRY, SECONDS, instances, nothing_is_left, records, subnet_group  # noqa: F401
 from postgres_tools import MASTER, fresh_instance, psql, row_counts
 from sandbox_process import MASTER_PASSWORD, Sandbox
 from strongroom_process import Daemon, Strongroom
 from waiting import wait_until
 
 SOURCE, INSTANCE = "accounts", "bank-accounts"
-DRILLS: Config = {"subnet_group": "drills", "security_groups": ["sg-0a1b2c3d"]}
-RETRY: Config = {"initial_backoff": "1s", "backoff_max": "2s"}
 ENGINES: list[Config] = [{"engine": "pg_dump"}, {"engine": "parallel", "jobs": 2}]
-SECONDS = 240
-
-
-@pytest.fixture(scope="module", autouse=True)
-def subnet_group(sandbox: Sandbox) -> None:
-    sandbox.subnet_group(DRILLS["subnet_group"])
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(case: Case) -> Iterator[None]:
-    yield
-    for name in instances(case):
-        try:
-            case.sandbox.client("rds").delete_db_instance(DBInstanceIdentifier=name, SkipFinalSnapshot=True)
-        except ClientError as error:
-            assert error.response["Error"]["Code"] == "InvalidDBInstanceState", error
 
 
 def configure(case: Case, name: str = SOURCE, dump: Config | None = None, **drill: Any) -> Strongroom:
     wanted = {"schedule": YEARLY, "retry": RETRY, "paths": ["snapshot"], **drill}
     named = {name: source(name, dump_from="drill")}
     return case.configure(snapshot=quick(), dump=quick(**(dump or {})), drill=wanted, drills=DRILLS, sources=named)
-
-
-def instances(case: Case) -> list[str]:
-    """The instances of this test's drills that stand."""
-    pages = case.sandbox.client("rds").get_paginator("describe_db_instances").paginate()
-    found = [item["DBInstanceIdentifier"] for page in pages for item in page["DBInstances"]]
-    return [name for name in found if name.startswith(f"{case.name}-drill-")]
-
-
-def drills(case: Case) -> list[dict[str, Any]]:
-    """The records of this test's drills, in the order of their slots."""
-    return case.documents([key for key in case.keys() if "/drills/" in key])
 
 
 def moment_of(case: Case, snapshot: str) -> datetime:
@@ -130,7 +100,7 @@ def test_the_dump_is_the_snapshots_and_production_sees_no_session_of_it(
     assert said in manifest["warnings"], manifest["warnings"]
     # The first look at production is the drill's, and no other.
     assert sessions and all(name.startswith("strongroom/drill-") for name in sessions), sessions
-    (drill,) = drills(case)
+    (drill,) = records(case)
     assert drill["state"] == "passed" and drill["restored"]["point"] == snapshot
     dumped = f"dump {SOURCE}/{SOURCE}/{manifest['slot']} was made of it by run {manifest['run']}"
     assert any(note.startswith(dumped) for note in drill["notes"]), drill["notes"]
@@ -229,14 +199,14 @@ def test_a_daemon_that_is_killed_in_the_midst_of_the_dump_gets_it_done_and_leave
     with in_mid_dump(case, strongroom) as (daemon, first):
         assert not case.sandbox.backends("bank-ledger"), "production has none of its sessions"
         assert case.sandbox.backends(first), "the drill's instance has them"
-        assert [drill["state"] for drill in drills(case)] == ["running"], "nobody may take its instance away"
+        assert [drill["state"] for drill in records(case)] == ["running"], "nobody may take its instance away"
         daemon.kill()
     again = strongroom.start()
     again.wait_for_line("drill passed", seconds=SECONDS)
     again.wait_until_well()
     wait_until(lambda: instances(case) == [], "no instance is left")
     assert case.run_states("ledger", "dump") == ["abandoned", "succeeded"]
-    (drill,) = drills(case)
+    (drill,) = records(case)
     assert drill["state"] == "passed" and drill["attempt"] == 2 and drill["earlier_instances"] == [first]
     (manifest,) = case.manifests("ledger")
     case.assert_whole(manifest)
@@ -250,7 +220,7 @@ def test_a_dump_that_fails_leaves_the_verdict_and_is_made_in_another_drill(case:
         case.sandbox.rds("kill_backends", instance_id=lease, application_name_like="strongroom/%dump%")
     daemon.wait_for(lambda: case.run_states("ledger", "dump") == ["failed", "succeeded"], "it is made", SECONDS)
     daemon.wait_for(lambda: len(daemon.lines("drill passed")) == 2, "both drills have ended", SECONDS)
-    first, second = drills(case)
+    first, second = records(case)
     assert (first["state"], second["state"]) == ("passed", "passed")
     assert any("was made of it: run" in note and "failed" in note for note in first["notes"]), first["notes"]
     wait_until(lambda: instances(case) == [], "no instance is left")
@@ -285,7 +255,7 @@ def test_sigterm_in_the_midst_of_the_dump_keeps_the_verdict_and_the_dump_is_made
     strongroom("backup", "snapshot", "ledger", seconds=SECONDS)
     with in_mid_dump(case, strongroom) as (daemon, _):
         assert daemon.terminate() == 0
-    assert [drill["state"] for drill in drills(case)] == ["passed"]
+    assert [drill["state"] for drill in records(case)] == ["passed"]
     assert case.run_states("ledger", "dump") == ["cancelled"] and case.manifests("ledger") == []
     again = strongroom.start()
     again.wait_for_line("drill passed", seconds=SECONDS)
