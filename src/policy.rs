@@ -157,6 +157,11 @@ impl DumpFrom {
 pub const DEFAULT_COMPLETION_DEADLINE: SignedDuration = SignedDuration::from_hours(24);
 
 impl SourcePolicy {
+    /// The databases that are dumped now.
+    pub fn dumped_databases(&self) -> impl Iterator<Item = &DatabaseName> {
+        self.obligations.iter().filter(|own| !own.suspended).filter_map(|own| own.task.database())
+    }
+
     /// All rules of retention, in a fixed order: two policies whose lists are equal expire the same.
     pub fn retentions(&self) -> impl Iterator<Item = &Retention> {
         self.obligations.iter().flat_map(|obligation| {

@@ -11,9 +11,9 @@ use super::{Collector, observed};
 use crate::domain::dump_login::DumpLogin;
 use crate::domain::id::{DatabaseName, SourceId};
 use crate::domain::inventory::{Complete, Endpoint, Instance, Observed, Unseen};
+use crate::policy::Policy;
 use crate::policy::finding::Severity;
 use crate::policy::posture::login_findings;
-use crate::policy::{Policy, SourcePolicy, Task};
 use crate::ports::Ports;
 
 /// A login that is as it should be is tried so often.
@@ -52,7 +52,8 @@ impl Collector {
             let read = source.dump_from.replica().unwrap_or(&source.instance);
             let serving = instances.iter().find(|own| own.is_called(read)).filter(|own| own.serves());
             if let Some(endpoint) = serving.and_then(|own| own.endpoint.clone()) {
-                dumped.extend(databases(source).map(|own| (own, endpoint.clone())));
+                let own = source.dumped_databases();
+                dumped.extend(own.map(|database| ((source.id.clone(), database.clone()), endpoint.clone())));
             }
         }
         // Of one that does not serve nobody can tell.
@@ -91,16 +92,6 @@ fn told(LoginCache(known): &LoginCache) -> BTreeMap<SourceId, BTreeMap<DatabaseN
         tried.entry(source.clone()).or_default().insert(database.clone(), facts.clone());
     }
     tried
-}
-
-/// The databases of a source that are dumped.
-fn databases(source: &SourcePolicy) -> impl Iterator<Item = Dumped> {
-    let obligations = source.obligations.iter().filter(|own| !own.suspended);
-    let databases = obligations.filter_map(|own| match &own.task {
-        Task::Dump { database, .. } => Some(database.clone()),
-        Task::Snapshot => None,
-    });
-    databases.map(|database| (source.id.clone(), database))
 }
 
 fn is_well(policy: &Policy, (source, database): &Dumped, facts: &Observed<DumpLogin>, ports: &Ports) -> bool {

@@ -14,7 +14,7 @@ use super::bucket::BucketFacts;
 use super::drill::{DrillId, StoredDrill};
 use super::dump_login::DumpLogin;
 use super::encryption_key::{KeyFacts, KeyName};
-use super::id::{DatabaseName, InstanceId, RegionName, ResourceId, RunId, SnapshotId, SourceId};
+use super::id::{DatabaseName, InstanceId, Kind, RegionName, ResourceId, RunId, SnapshotId, SourceId};
 pub use super::instance::{Endpoint, Instance, Protection};
 use super::key::{DumpId, ObjectKey};
 use super::pin::Pin;
@@ -377,6 +377,21 @@ pub struct Inventory {
 }
 
 impl Inventory {
+    /// Whether the section that holds the recovery points of a source and kind was seen.
+    #[must_use]
+    pub fn sees_points(&self, source: &SourceId, kind: Kind) -> bool {
+        match kind {
+            Kind::Snapshot => self.snapshots.is_ok(),
+            Kind::Dump => self.store(source).is_ok(),
+        }
+    }
+
+    /// Whether it is known which of them count as well: that depends on which instance bears the source's name today.
+    #[must_use]
+    pub fn sees_counting_points(&self, source: &SourceId, kind: Kind) -> bool {
+        self.sees_points(source, kind) && self.instances.is_ok()
+    }
+
     /// The store of a source; a source that was not looked at is unseen.
     ///
     /// # Errors

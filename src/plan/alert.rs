@@ -20,7 +20,7 @@ use super::decision::{Decision, Reason};
 use super::ways_back::{CanRestore, can_restore};
 use super::{Plan, section};
 use crate::domain::alert::{Alert, AlertKey, Severity};
-use crate::domain::id::{Kind, SourceId};
+use crate::domain::id::SourceId;
 use crate::domain::inventory::{Inventory, Unseen};
 use crate::policy::finding::Check;
 use crate::policy::{Obligation, Policy, SourcePolicy};
@@ -158,10 +158,7 @@ fn obligation(policy: &Policy, inventory: &Inventory, decision: &Decision, facts
         database: decision.database.clone(),
         ..key(cause, Some(decision.source.clone()))
     };
-    let seen = match decision.kind {
-        Kind::Snapshot => inventory.snapshots.is_ok(),
-        Kind::Dump => inventory.store(&decision.source).is_ok(),
-    } && inventory.instances.is_ok();
+    let seen = inventory.sees_counting_points(&decision.source, decision.kind);
     let overdue = match (seen, decision.freshness.overdue) {
         (false, _) => Stands::Unknown,
         (true, true) => Stands::Yes,
@@ -280,8 +277,9 @@ pub fn unsure_kinds(policy: &Policy, inventory: &Inventory, plan: &Plan) -> BTre
 
 /// What is not known of the login of a source, because it was not tried yet, or could not be.
 fn unsure_of_login(inventory: &Inventory, source: &SourcePolicy) -> Vec<(&'static str, Option<SourceId>)> {
-    let databases = source.obligations.iter().filter(|own| !own.suspended).filter_map(|own| own.task.database());
-    let tried = databases.map(|database| inventory.logins.get(&source.id).and_then(|tried| tried.get(database)));
+    let tried = source
+        .dumped_databases()
+        .map(|database| inventory.logins.get(&source.id).and_then(|tried| tried.get(database)));
     let mut unsure = Vec::new();
     for facts in tried {
         let unknown: &[Check] = match facts {

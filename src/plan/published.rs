@@ -27,7 +27,7 @@ pub fn data(inventory: &Inventory, plan: &Plan) -> Vec<Datum> {
             let kind = Some(kind.as_str());
             data.extend(value.map(|value| Datum { name, source: Some(source.clone()), kind, value }));
         };
-        if !is_seen(inventory, source, *kind) {
+        if !inventory.sees_counting_points(source, *kind) {
             continue;
         }
         tell(MetricName::LastSuccessAge, oldest(decisions, inventory.taken_at));
@@ -49,15 +49,6 @@ pub fn data(inventory: &Inventory, plan: &Plan) -> Vec<Datum> {
         }));
     }
     data
-}
-
-/// Whose recovery points count depends on which instance bears the name, so that has to be seen, too.
-fn is_seen(inventory: &Inventory, source: &SourceId, kind: Kind) -> bool {
-    let points = match kind {
-        Kind::Snapshot => inventory.snapshots.is_ok(),
-        Kind::Dump => inventory.store(source).is_ok(),
-    };
-    points && inventory.instances.is_ok()
 }
 
 fn sees_all_planes(inventory: &Inventory, source: &SourceId, kind: Kind) -> bool {

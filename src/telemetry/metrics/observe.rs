@@ -142,7 +142,7 @@ impl Metrics {
         self.freshness.next_due.set(labels, freshness.next_due_at.map_or(0.0, seconds_of));
         // Whose recovery points count depends on which instance bears the name, so that has to be seen too: otherwise
         // an outage of RDS would let a predecessor's backups pass for today's, and end an alert.
-        if sees(inventory, &decision.source, decision.kind) && inventory.instances.is_ok() {
+        if inventory.sees_counting_points(&decision.source, decision.kind) {
             self.freshness.last_success.set(labels, freshness.newest_at.map_or(0.0, seconds_of));
             self.freshness.overdue.set(labels, flag(freshness.overdue));
         }
@@ -159,7 +159,7 @@ impl Metrics {
     }
 
     fn observe_points(&self, inventory: &Inventory, source: &SourcePolicy, points: &[RecoveryPoint]) {
-        for kind in Kind::ALL.into_iter().filter(|kind| sees(inventory, &source.id, *kind)) {
+        for kind in Kind::ALL.into_iter().filter(|kind| inventory.sees_points(&source.id, *kind)) {
             for plane in PLANES {
                 let of_series = |point: &&RecoveryPoint| point.kind == kind && point.plane == plane;
                 let good: Vec<&RecoveryPoint> = points.iter().filter(of_series).filter(|p| p.is_good()).collect();
@@ -227,14 +227,12 @@ impl Metrics {
             *counts.entry((source, finding.check, finding.severity)).or_default() += 1.0;
         }
         let unsure = unsure_kinds(policy, inventory, plan);
-        let is_unsure = |source: &str, check: Check| {
-            let source = Some(source).filter(|source| !source.is_empty()).and_then(|source| source.parse().ok());
-            unsure.contains(&(Cause::Found(check).name(), source))
-        };
+        let unsure: BTreeSet<(&str, &str)> =
+            unsure.iter().map(|(name, source)| (*name, source.as_ref().map_or("", SourceId::as_str))).collect();
         for (source, check, severity) in finding_series(policy) {
             let found = counts.get(&(source, check, severity)).copied();
             // What follows from something that was not seen is neither there nor gone.
-            if found.is_none() && is_unsure(source, check) {
+            if found.is_none() && unsure.contains(&(Cause::Found(check).name(), source)) {
                 continue;
             }
             let count = found.unwrap_or(0.0);
@@ -273,14 +271,6 @@ fn finding_series(policy: &Policy) -> impl Iterator<Item = (&str, Check, Severit
         let severities = Cause::Found(check).severities();
         severities.into_iter().map(move |severity| (source, check, severity))
     })
-}
-
-/// Whether the section that holds the recovery points of a source and kind was seen.
-fn sees(inventory: &Inventory, source: &SourceId, kind: Kind) -> bool {
-    match kind {
-        Kind::Snapshot => inventory.snapshots.is_ok(),
-        Kind::Dump => inventory.store(source).is_ok(),
-    }
 }
 
 /// Runs under way once the plan is carried out: recorded as running, in this process's hands, or starting now; without
