@@ -11,7 +11,7 @@ import signal
 import subprocess
 
 import pytest
-from case import Case, quick
+from case import ALL_BUT_THE_FIRST, Case, quick
 from job import Job
 from strongroom_process import STOP_SECONDS, Strongroom
 from waiting import wait_until
@@ -146,7 +146,7 @@ def read_terminal(terminal: int) -> str:
 def test_a_terminal_shows_how_much_was_read_and_stored(case: Case) -> None:
     strongroom = case.configure("ledger", dump=quick())
     shown = ""
-    with case.holding("UploadPart", {"partNumber": "^2$"}):
+    with case.holding("UploadPart", ALL_BUT_THE_FIRST):
         process, terminal = on_terminal(strongroom, "backup", "dump", "ledger")
 
         def bar_is_there() -> bool:
@@ -174,9 +174,9 @@ def test_no_bar_is_drawn_where_there_is_no_terminal(case: Case) -> None:
 @pytest.mark.parametrize("order", [signal.SIGINT, signal.SIGTERM])
 def test_a_dump_on_demand_that_is_interrupted_leaves_nothing(case: Case, order: signal.Signals) -> None:
     strongroom = case.configure("ledger", dump=quick())
-    with case.holding("UploadPart", {"partNumber": "^2$"}):
+    with case.holding("UploadPart", ALL_BUT_THE_FIRST):
         process = strongroom.begin("backup", "dump", "ledger")
-        wait_until(lambda: len(case.parts()) == 1, "the first part is stored")
+        wait_until(case.first_part_is_stored, "the first part is stored")
         process.send_signal(order)
         _, err = process.communicate(timeout=STOP_SECONDS)
         assert process.returncode == 1, err

@@ -11,7 +11,7 @@ from pathlib import Path
 import lab
 import psycopg
 import pytest
-from case import Case, settled
+from case import ALL_BUT_THE_FIRST, Case, settled
 from lab import Database, by_strongroom, dumped
 from postgres_tools import fake_pg_dump
 from sandbox_process import Sandbox
@@ -141,10 +141,10 @@ OURS = "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'strongroom/%
 def in_mid_dump(case: Case, bank: Database, strongroom: Strongroom) -> Iterator[list[Ended]]:
     """A dump that has its locks and is in the middle of its largest table; the others wait for their turn."""
     ended: list[Ended] = []
-    with case.holding("UploadPart", {"partNumber": "^2$"}):
+    with case.holding("UploadPart", ALL_BUT_THE_FIRST):
         running = threading.Thread(target=lambda: ended.append(strongroom("backup", "dump", "lab", code=None, seconds=100)))
         running.start()
-        wait_until(lambda: len(case.calls("UploadPart")) >= 2, "the second part is on its way")
+        wait_until(case.second_part_is_on_its_way, "the second part is on its way")
         yield ended
     running.join()
 

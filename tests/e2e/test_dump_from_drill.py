@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from case import YEARLY, Case, Config, quick, source
+from case import ALL_BUT_THE_FIRST, YEARLY, Case, Config, quick, source
 from drills import DRILLS, RETRY, SECONDS, instances, nothing_is_left, records, subnet_group  # noqa: F401
 from postgres_tools import MASTER, fresh_instance, psql, row_counts
 from sandbox_process import MASTER_PASSWORD, Sandbox
@@ -69,9 +69,9 @@ def table_that_changes(case: Case) -> Iterator[str]:
 @contextmanager
 def in_mid_dump(case: Case, strongroom: Strongroom) -> Iterator[tuple[Daemon, str]]:
     """The ledger's dump is held in mid-table, in the instance of a drill, until the end of the block."""
-    with case.holding("UploadPart", {"partNumber": "^2$"}):
+    with case.holding("UploadPart", ALL_BUT_THE_FIRST):
         daemon = strongroom.start()
-        daemon.wait_for(lambda: len(case.calls("UploadPart")) == 2, "the second part is on its way", seconds=SECONDS)
+        daemon.wait_for(case.second_part_is_on_its_way, "the second part is on its way", seconds=SECONDS)
         (lease,) = instances(case)
         yield daemon, lease
 

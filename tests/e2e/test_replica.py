@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from case import Case, quick, source
+from case import ALL_BUT_THE_FIRST, Case, quick, source
 from postgres_tools import psql
 from sandbox_process import Sandbox
 from strongroom_process import Daemon
@@ -75,9 +75,9 @@ def in_mid_dump(case: Case, sandbox: Sandbox, replica: str, **dump: Any) -> Iter
     """The ledger is dumped from the replica, and held in mid-table until the end of the block."""
     ledger = source("ledger", dump_from=replica)
     strongroom = case.configure(dump=quick(**dump), sources={"ledger": ledger})
-    with case.holding("UploadPart", {"partNumber": "^2$"}):
+    with case.holding("UploadPart", ALL_BUT_THE_FIRST):
         daemon = strongroom.start()
-        daemon.wait_for(lambda: len(case.calls("UploadPart")) == 2, "the second part is on its way")
+        daemon.wait_for(case.second_part_is_on_its_way, "the second part is on its way")
         daemon.wait_for(lambda: dumping(sandbox), "the replica has the sessions")
         yield daemon
 
