@@ -152,6 +152,26 @@ pub struct DaemonConfig {
     pub listen: SocketAddr,
     /// How long runs may take to stop. Default 25 s: five less than Kubernetes gives.
     pub grace: Duration,
+    /// How several processes agree on the one that acts; `None`: there is only one.
+    pub leader: Option<LeaderConfig>,
+}
+
+/// How several processes agree on the one that acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaderConfig {
+    /// Where it is written who leads.
+    pub lock: LeaderLockKind,
+    /// How long the others wait for a leader that is silent, in whole seconds.
+    pub lease: Duration,
+}
+
+/// Where it is written who leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaderLockKind {
+    /// In the destination bucket.
+    Bucket,
+    /// In a Lease of the cluster.
+    Kubernetes,
 }
 
 /// Who is told of what, and how.

@@ -19,6 +19,7 @@ use crate::adapters::pg_tools::sweep_password_files;
 use crate::adapters::system_clock::SystemClock;
 use crate::config::{Config, Origin};
 use crate::domain::key::Layout;
+use crate::execute::lead::{Elector, Lead};
 use crate::execute::notify::Announcer;
 use crate::execute::publish::Publisher;
 use crate::ports::clock::Clock;
@@ -66,6 +67,7 @@ pub struct Daemon {
     announcer: Announcer,
     publisher: Option<Publisher>,
     reloader: Reloader,
+    elector: Option<Elector>,
     listener: TcpListener,
     http: HttpState,
     wakers: Wakers,
@@ -125,6 +127,10 @@ impl Daemon {
         let (numbers, numbered) = watch::channel(None);
         let fresh_for = assembly.policy.cadence.look_age_max();
         let publisher = assembly.publishing.map(|own| Publisher::new(own, Arc::clone(&clock), numbered, fresh_for));
+        let elector = assembly.candidacy.map(|own| Elector::new(own, Arc::clone(&clock)));
+        let lead = elector.as_ref().map_or_else(Lead::alone, Elector::lead);
+        let asked = lead.clone();
+        metrics.watch_lead(move || asked.holds());
         let wakers = Wakers::default();
         let (wanted, wants) = watch::channel(Wanted::from(assembly.policy));
         let (told, config_error) = watch::channel(None);
@@ -137,7 +143,7 @@ impl Daemon {
             look: Arc::clone(&wakers.now),
         };
         let reloader = Reloader::new(origin, effective, sha256, Arc::clone(&clock), told);
-        let observer = Telemetry::new(metrics, health, status, looks, numbers, config_error, Arc::clone(&clock));
+        let observer = Telemetry::new(metrics, health, status, looks, numbers, config_error, lead.clone(), Arc::clone(&clock));
         let reconciler = Reconciler::new(
             assembly.ports,
             assembly.executor,
@@ -145,8 +151,9 @@ impl Daemon {
             Arc::new(observer),
             wakers.clone(),
             wants,
-        );
-        Ok(Daemon { reconciler, announcer, publisher, reloader, listener, http, wakers, grace, clock })
+        )
+        .led_by(lead);
+        Ok(Daemon { reconciler, announcer, publisher, reloader, elector, listener, http, wakers, grace, clock })
     }
 
     /// Runs until a signal ends it.
@@ -175,13 +182,24 @@ impl Daemon {
         if let Some(publisher) = self.publisher {
             tracker.spawn(publisher.run(stop.clone()));
         }
+        let (resign, resigned) = (CancellationToken::new(), CancellationToken::new());
+        if let Some(elector) = self.elector {
+            let (resign, resigned) = (resign.clone(), resigned.clone().drop_guard());
+            tracker.spawn(async move {
+                elector.run(resign).await;
+                drop(resigned);
+            });
+        } else {
+            resigned.cancel();
+        }
         tracker.close();
         let began_at = self.clock.now();
         tokio::select! {
             () = self.reconciler.run(stop, self.grace) => {
+                resign.cancel();
                 let until = self.clock.now().saturating_add(LAST_WORD).unwrap_or(Timestamp::MAX);
                 tokio::select! {
-                    _ = told => {}
+                    _ = async { tokio::join!(told, resigned.cancelled()) } => {}
                     () = self.clock.sleep_until(until) => tracing::info!("a message was on its way: the next start sends it again"),
                 }
             }

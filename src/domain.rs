@@ -16,6 +16,7 @@ pub mod id;
 pub mod instance;
 pub mod inventory;
 pub mod key;
+pub mod leadership;
 pub mod lease;
 pub mod manifest;
 pub mod memory;

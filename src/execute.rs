@@ -7,6 +7,7 @@ mod drilled;
 mod dump;
 mod govern;
 mod hold;
+pub mod lead;
 mod link;
 pub mod notify;
 mod patient_store;

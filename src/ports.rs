@@ -8,6 +8,7 @@ pub mod credentials;
 pub mod diagnostics;
 pub mod instances;
 pub mod keys;
+pub mod leadership;
 pub mod metric_sink;
 pub mod notifier;
 pub mod object_store;

@@ -14,6 +14,7 @@ use crate::collect::Collector;
 use crate::domain::id::{DatabaseName, Kind, RunId, SourceId};
 use crate::domain::inventory::Inventory;
 use crate::domain::progress::ProgressCount;
+use crate::execute::lead::Lead;
 use crate::execute::{DumpEnd, Executor, Outcome, RunEnd};
 use crate::plan::Plan;
 use crate::plan::action::Action;
@@ -90,6 +91,7 @@ pub struct Reconciler {
     observer: Arc<dyn Observer>,
     wakers: Wakers,
     wanted: watch::Receiver<Wanted>,
+    lead: Lead,
     in_flight: InFlight,
     last_decisions: Vec<String>,
 }
@@ -112,26 +114,45 @@ impl Reconciler {
             observer,
             wakers,
             wanted,
+            lead: Lead::alone(),
             in_flight: InFlight::default(),
             last_decisions: Vec::new(),
         }
     }
 
+    /// The same as one of several processes: it looks and tells what it sees, and acts only while it leads.
+    #[must_use]
+    pub fn led_by(self, lead: Lead) -> Reconciler {
+        Reconciler { lead, ..self }
+    }
+
     /// Turns until `token` is cancelled, then gives running work `grace` to end cleanly.
     pub async fn run(mut self, token: CancellationToken, grace: SignedDuration) {
         // Work hears of the end only when the loop has stopped planning: nothing new starts in between.
-        let work = CancellationToken::new();
+        let mut work = CancellationToken::new();
+        let mut lead = self.lead.clone();
         while !token.is_cancelled() {
             let Wanted { policy, means } = self.wanted.borrow_and_update().clone();
             // What is under way goes on with the means that it began with.
             if let Some(means) = means {
                 (self.ports, self.executor) = (means.ports.clone(), means.executor.clone());
             }
+            if lead.holds() && work.is_cancelled() {
+                work = CancellationToken::new();
+            }
+            let turn = self.turn(&policy, &work);
+            let stopping = async {
+                lead.lost().await;
+                work.cancel();
+                // The look goes on: what it has noted of before is needed by the next one.
+                token.cancelled().await;
+            };
             let plan = tokio::select! {
-                plan = self.turn(&policy, &work) => plan,
+                plan = turn => plan,
+                () = stopping => break,
                 () = token.cancelled() => break,
             };
-            self.wait(plan.wake_at, &token).await;
+            self.wait(plan.wake_at, &token, &work).await;
         }
         work.cancel();
         self.drain(grace).await;
@@ -145,7 +166,9 @@ impl Reconciler {
         let plan = crate::plan::plan(policy, &inventory, now);
         self.log_decisions(&plan);
         self.observer.observed(policy, &inventory, &plan, now.duration_since(began_at));
-        for action in &plan.actions {
+        // Work that would begin under a term that is over would only be recorded as cancelled.
+        let acts = || self.lead.holds() && !work.is_cancelled();
+        for action in plan.actions.iter().take_while(|_| acts()) {
             // An action that has just failed without leaving a mark would be planned again at once, and for ever.
             if self.in_flight.may_start(action) {
                 tracing::info!(source.id = %action.source(), run.id = action.run().map(display), "{action}");
@@ -155,8 +178,10 @@ impl Reconciler {
         plan
     }
 
-    /// Waits for the next reason to look. Bells do not count before the time has come.
-    async fn wait(&mut self, wake_at: Timestamp, token: &CancellationToken) {
+    /// Waits for the next reason to look. Bells do not count before the time has come. Who no longer leads stops its work.
+    async fn wait(&mut self, wake_at: Timestamp, token: &CancellationToken, work: &CancellationToken) {
+        let mut lead = self.lead.clone();
+        let led = lead.holds();
         let began_at = self.ports.clock.now();
         loop {
             let now = self.ports.clock.now();
@@ -175,6 +200,7 @@ impl Reconciler {
                 }
                 () = self.wakers.now.notified() => return,
                 Ok(()) = self.wanted.changed() => return,
+                () = turned_over(&mut lead, led, work) => return,
                 ended = self.in_flight.next_ended() => {
                     self.settle(ended);
                     // One look for all that have ended: they often end together.
@@ -268,6 +294,16 @@ impl Reconciler {
             }
         }
         self.last_decisions = decisions;
+    }
+}
+
+/// Waits until one who leads does not, and stops its work; or until another does.
+async fn turned_over(lead: &mut Lead, led: bool, work: &CancellationToken) {
+    if led {
+        lead.lost().await;
+        work.cancel();
+    } else {
+        lead.gained().await;
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod memory;
 pub(crate) mod no_pg_restore;
 pub(crate) mod random;
 pub(crate) mod sandbox;
+pub(crate) mod shared_lock;
 pub(crate) mod sim_clock;
 mod simulation;
 pub(crate) mod world;

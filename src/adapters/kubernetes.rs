@@ -1,10 +1,11 @@
 //! The Kubernetes cluster, through `kube`. What is sent is what kubectl sends: the scale subresource, the annotation of
 //! `kubectl rollout restart`, server-side apply under a field manager of our own.
 
+mod connection;
+mod lease;
+
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -13,19 +14,17 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::GroupVersionKind;
 use serde_json::json;
-use tokio::sync::OnceCell;
 
 use crate::domain::switch::{Address, AddressKeys, KubernetesName};
 use crate::ports::cluster::{Apply, Cluster, Scale};
 use crate::ports::{ErrorKind, PortError};
+pub use connection::Connection;
+pub use lease::KubernetesLock;
 
 /// Under this name the cluster knows what we have set.
 const FIELD_MANAGER: &str = "strongroom";
-/// An API server that answers at all answers soon.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 /// What puts an address back that we have changed (External Secrets Operator).
 const EXTERNAL_SECRET: &str = "ExternalSecret";
 /// Part of its name as a manager of fields.
@@ -34,53 +33,21 @@ const EXTERNAL_SECRETS_GROUP: &str = "external-secrets.io";
 /// The newest first: older operators know only the second.
 const EXTERNAL_SECRETS_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
 
-/// The cluster of a kubeconfig file, or the one that we run in. It is connected to when it is first needed.
+/// The cluster that applications run in.
+#[derive(Debug)]
 pub struct KubernetesCluster {
-    kubeconfig: Option<PathBuf>,
-    context: Option<String>,
-    client: OnceCell<Client>,
-}
-
-impl fmt::Debug for KubernetesCluster {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KubernetesCluster")
-    }
+    connection: Arc<Connection>,
 }
 
 impl KubernetesCluster {
     /// Nothing is asked of it yet.
     #[must_use]
-    pub fn new(kubeconfig: Option<PathBuf>, context: Option<String>) -> KubernetesCluster {
-        KubernetesCluster { kubeconfig, context, client: OnceCell::new() }
+    pub fn new(connection: Arc<Connection>) -> KubernetesCluster {
+        KubernetesCluster { connection }
     }
 
     async fn client(&self) -> Result<Client, PortError> {
-        self.client.get_or_try_init(|| self.connect()).await.cloned()
-    }
-
-    async fn connect(&self) -> Result<Client, PortError> {
-        let named = || match &self.kubeconfig {
-            Some(path) => format!("use the kubeconfig {}", path.display()),
-            None => "use the Kubernetes cluster that strongroom runs in".to_owned(),
-        };
-        let invalid = |error: Box<dyn std::error::Error + Send + Sync>| {
-            PortError::new(named(), ErrorKind::Invalid).because(error)
-        };
-        let mut config = match &self.kubeconfig {
-            Some(path) => {
-                let file = Kubeconfig::read_from(path).map_err(|error| invalid(error.into()))?;
-                let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-                let read = kube::Config::from_custom_kubeconfig(file, &options).await;
-                read.map_err(|error| invalid(error.into()))?
-            }
-            None => kube::Config::incluster().map_err(|error| {
-                let advice = "outside of a cluster `kubernetes.kubeconfig` says where it is";
-                invalid(format!("{error}; {advice}").into())
-            })?,
-        };
-        config.connect_timeout = Some(ANSWERS_WITHIN);
-        config.read_timeout = Some(ANSWERS_WITHIN);
-        Client::try_from(config).map_err(|error| invalid(error.into()))
+        self.connection.client().await
     }
 
     async fn deployments(&self, of: &KubernetesName) -> Result<Api<Deployment>, PortError> {

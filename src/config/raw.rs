@@ -6,6 +6,7 @@
 
 mod alerts;
 mod cloudwatch;
+mod daemon;
 mod http;
 mod policies;
 mod recover;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use alerts::{Alerts, Heartbeat, Route, Secret, Severity};
 pub(super) use cloudwatch::CloudWatch;
+pub(super) use daemon::{Daemon, ExecutorKind, Leader};
 pub(super) use http::Http;
 pub(super) use policies::{Assertion, Drill, DrillPath, Dump, Engine, Governor, Policy, Retention, Retry, Snapshot};
 pub(super) use recover::{Kubernetes, Recover, SwitchBy};
@@ -34,14 +36,6 @@ const DEFAULT_PART_SIZE: &str = "16MiB";
 const DEFAULT_PARTS_IN_FLIGHT: usize = 4;
 /// A server that does not answer within ten seconds is not busy but away.
 const DEFAULT_CONNECT_TIMEOUT: &str = "10s";
-/// The loopback: what is served needs no token unless one is given, so whoever opens it decides to.
-const DEFAULT_LISTEN: &str = "127.0.0.1:9187";
-/// Five seconds less than the thirty that Kubernetes gives before it kills.
-const DEFAULT_GRACE: &str = "25s";
-/// Schedules ring on their own; this only bounds how long anything else stays unnoticed.
-const DEFAULT_RECONCILE_INTERVAL: &str = "5m";
-/// Snapshots take minutes, and RDS throttles those who ask every second.
-const DEFAULT_POLL_INTERVAL: &str = "15s";
 /// Four dumps at once keep two cores of compression busy without starving the daemon.
 const DEFAULT_CONCURRENT_RUNS: usize = 4;
 /// Four parallel dumps at once with four jobs and the default parts take 704 MiB.
@@ -236,31 +230,6 @@ pub(super) struct Postgres {
 impl Default for Postgres {
     fn default() -> Self {
         Postgres { bin_dir: None, ca_file: None, connect_timeout: DEFAULT_CONNECT_TIMEOUT.to_owned() }
-    }
-}
-
-/// The daemon itself.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Daemon {
-    /// Address and port of the status page, /api/status, /metrics, /livez and /readyz. Who may read them is said in `http`.
-    pub(super) listen: String,
-    /// How long runs may take to stop when the daemon is told to.
-    pub(super) grace: String,
-    /// How often to look at everything when nothing is due.
-    pub(super) reconcile_interval: String,
-    /// How often to look while a snapshot is being made.
-    pub(super) poll_interval: String,
-}
-
-impl Default for Daemon {
-    fn default() -> Self {
-        Daemon {
-            listen: DEFAULT_LISTEN.to_owned(),
-            grace: DEFAULT_GRACE.to_owned(),
-            reconcile_interval: DEFAULT_RECONCILE_INTERVAL.to_owned(),
-            poll_interval: DEFAULT_POLL_INTERVAL.to_owned(),
-        }
     }
 }
 

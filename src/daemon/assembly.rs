@@ -15,7 +15,7 @@ use crate::adapters::aws_kms::AwsKeys;
 use crate::adapters::aws_metric_sink::CloudWatchMetrics;
 use crate::adapters::aws_rds::AwsRds;
 use crate::adapters::host_processes::HostProcesses;
-use crate::adapters::kubernetes::KubernetesCluster;
+use crate::adapters::kubernetes::{Connection, KubernetesCluster, KubernetesLock};
 use crate::adapters::notify::ChannelKit;
 use crate::adapters::pg::PgServers;
 use crate::adapters::pg_restore::StockPgRestore;
@@ -24,10 +24,14 @@ use crate::adapters::s3::{S3, S3Settings};
 use crate::adapters::scratch_server::ScratchServers;
 use crate::adapters::system_clock::SystemClock;
 use crate::collect::Collector;
-use crate::config::{AlertsConfig, CloudWatchConfig, Config, DestinationConfig, HeartbeatConfig, KubernetesConfig};
+use crate::config::{
+    AlertsConfig, CloudWatchConfig, Config, DestinationConfig, HeartbeatConfig, LeaderConfig, LeaderLockKind,
+};
 use crate::domain::id::RegionName;
 use crate::domain::key::Layout;
+use crate::domain::leadership::LeaseTimes;
 use crate::domain::memory::MemoryUse;
+use crate::execute::lead::{BucketLock, Candidacy};
 use crate::execute::notify::{Channels, Pulse};
 use crate::execute::publish::Publishing;
 use crate::execute::{ExecuteSettings, Executor};
@@ -35,6 +39,7 @@ use crate::policy::{Cadence, Policy};
 use crate::ports::clock::Clock;
 use crate::ports::diagnostics::Diagnostics;
 use crate::ports::instances::{Instances, Leases};
+use crate::ports::leadership::LeaderLock;
 use crate::ports::object_store::ObjectStore;
 use crate::ports::rds::Rds;
 use crate::ports::{Ports, RequestObserver};
@@ -61,6 +66,8 @@ pub struct Assembly {
     pub publishing: Option<Publishing>,
     /// Ways to people.
     pub channels: Channels,
+    /// How to be one of several processes; `None`: there is only this one.
+    pub candidacy: Option<Candidacy>,
     /// What is wanted.
     pub policy: Arc<Policy>,
 }
@@ -123,11 +130,13 @@ pub async fn assemble(config: Config, observer: RequestObserver, memory: Option<
     let layout = settings.layout.clone();
     let sink = |namespace| CloudWatchMetrics::new(&sdk, namespace, Arc::clone(&observer));
     let secrets = AwsConnectionSecrets::new(&sdk, Arc::clone(&observer));
+    let cluster = Arc::new(Connection::new(config.kubernetes.kubeconfig, config.kubernetes.context));
     Assembly {
+        candidacy: config.daemon.leader.map(|leader| candidacy(leader, &ports, &cluster, &layout, &config.policy)),
         publishing: config.cloudwatch.map(|to| publishing(to, sink)),
         channels: channels(&ChannelKit::new(&sdk, Arc::clone(&observer)), config.alerts, &config.policy.cadence),
         diagnostics: Arc::new(AwsDiagnostics::new(&sdk, observer)),
-        recovery: recovery(&ports, own_instances, secrets, config.kubernetes, layout.clone(), &config.policy),
+        recovery: recovery(&ports, own_instances, secrets, cluster, layout.clone(), &config.policy),
         executor: Executor::new(ports.clone(), settings),
         collector: Collector::new(layout),
         memory,
@@ -152,11 +161,30 @@ fn publishing(to: CloudWatchConfig, sink: impl FnOnce(String) -> CloudWatchMetri
     Publishing { sink: Arc::new(sink(to.namespace)), every: to.every }
 }
 
+/// The name of a process tells where it runs, and that no two are one: every container's daemon has the same process id.
+fn candidacy(
+    leader: LeaderConfig,
+    ports: &Ports,
+    cluster: &Arc<Connection>,
+    layout: &Layout,
+    policy: &Policy,
+) -> Candidacy {
+    let lock: Arc<dyn LeaderLock> = match leader.lock {
+        LeaderLockKind::Bucket => Arc::new(BucketLock::new(Arc::clone(&ports.store), layout.leader(&policy.installation))),
+        LeaderLockKind::Kubernetes => {
+            Arc::new(KubernetesLock::new(Arc::clone(cluster), format!("strongroom-{}", policy.installation)))
+        }
+    };
+    let this = ports.processes.this();
+    let me = format!("{}_{}_{}", this.host, this.pid, this.start_ticks);
+    Candidacy { lock, me, times: LeaseTimes::of(leader.lease) }
+}
+
 fn recovery(
     ports: &Ports,
     instances: Arc<AwsInstances>,
     secrets: AwsConnectionSecrets,
-    kubernetes: KubernetesConfig,
+    cluster: Arc<Connection>,
     layout: Layout,
     policy: &Policy,
 ) -> Tools {
@@ -167,7 +195,7 @@ fn recovery(
         instances: Arc::clone(&instances) as Arc<dyn Instances>,
         renames: instances,
         secrets: Arc::new(secrets),
-        cluster: Arc::new(KubernetesCluster::new(kubernetes.kubeconfig, kubernetes.context)),
+        cluster: Arc::new(KubernetesCluster::new(cluster)),
         poll_interval: policy.cadence.poll_interval,
     }
 }

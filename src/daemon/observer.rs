@@ -11,6 +11,7 @@ use crate::domain::inventory::Inventory;
 use crate::domain::progress::ProgressCount;
 use crate::domain::run::{Failure, RunState};
 use crate::execute::RunEnd;
+use crate::execute::lead::Lead;
 use crate::execute::notify::NotifyObserver;
 use crate::execute::publish::Numbers;
 use crate::plan::Plan;
@@ -32,6 +33,8 @@ pub(super) struct Telemetry {
     numbers: watch::Sender<Option<Arc<Numbers>>>,
     /// Where the configuration's files are wrong, if they are.
     config_error: watch::Receiver<Option<String>>,
+    /// People are told, and alarms fed, by the one that leads.
+    lead: Lead,
     clock: Arc<dyn Clock>,
 }
 
@@ -43,9 +46,10 @@ impl Telemetry {
         looks: watch::Sender<Option<Arc<Holding>>>,
         numbers: watch::Sender<Option<Arc<Numbers>>>,
         config_error: watch::Receiver<Option<String>>,
+        lead: Lead,
         clock: Arc<dyn Clock>,
     ) -> Telemetry {
-        Telemetry { metrics, health, status, looks, numbers, config_error, clock }
+        Telemetry { metrics, health, status, looks, numbers, config_error, lead, clock }
     }
 }
 
@@ -54,9 +58,11 @@ impl Observer for Telemetry {
         self.metrics.observe(policy, inventory, plan);
         self.metrics.reconciled(took, self.clock.now());
         let config_error = self.config_error.borrow().clone();
-        self.looks.send_replace(Some(Arc::new(Holding::of(policy, inventory, plan, config_error.as_deref()))));
-        let data = published::data(inventory, plan);
-        self.numbers.send_replace(Some(Arc::new(Numbers { at: inventory.taken_at, data })));
+        let leads = self.lead.holds();
+        let holding = || Arc::new(Holding::of(policy, inventory, plan, config_error.as_deref()));
+        self.looks.send_replace(leads.then(holding));
+        let numbers = || Arc::new(Numbers { at: inventory.taken_at, data: published::data(inventory, plan) });
+        self.numbers.send_replace(leads.then(numbers));
         if plan.unseen.is_empty() {
             self.health.inventory_seen();
         }

@@ -11,6 +11,7 @@
 //! <prefix>/<source>/prunes/<plane>/<database>/<slot>.json
 //! <prefix>/<source>/verifications/<database>/<slot>/<plane>-<level>.json
 //! <prefix>/state/alerts/<installation>.json
+//! <prefix>/state/leader/<installation>.json
 //! ```
 
 use std::fmt;
@@ -173,6 +174,12 @@ impl Layout {
     #[must_use]
     pub fn alert_ledger(&self, installation: &InstallationId) -> ObjectKey {
         ObjectKey::from(format!("{}state/alerts/{installation}.json", self.root))
+    }
+
+    /// Who leads of an installation's processes. Below `state`, as the ledger.
+    #[must_use]
+    pub fn leader(&self, installation: &InstallationId) -> ObjectKey {
+        ObjectKey::from(format!("{}state/leader/{installation}.json", self.root))
     }
 
     /// Everything of one source begins with this.

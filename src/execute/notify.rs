@@ -140,7 +140,11 @@ impl Announcer {
             let look = self.looks.borrow_and_update().clone();
             let wake_at = match look {
                 Some(look) => self.round(&look).await,
-                None => Timestamp::MAX,
+                // Another process tells, and its series say what fires.
+                None => {
+                    self.observer.firing(&[]);
+                    Timestamp::MAX
+                }
             };
             tokio::select! {
                 changed = self.looks.changed() => if changed.is_err() { return },

@@ -77,6 +77,15 @@ impl RunOutcome {
     }
 }
 
+/// Says whether this process leads.
+struct Leads(Box<dyn Fn() -> bool + Send + Sync>);
+
+impl std::fmt::Debug for Leads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Leads")
+    }
+}
+
 /// The metrics of one daemon, in a registry of their own.
 #[derive(Debug)]
 pub struct Metrics {
@@ -92,6 +101,7 @@ pub struct Metrics {
     alerts: AlertMetrics,
     aws_requests: Family<IntCounterVec, 3>,
     memory: OnceLock<Arc<MemoryUse>>,
+    leads: OnceLock<Leads>,
     /// Locked for a whole scrape: the counter in it is moved by a difference, which two scrapes at once would add twice.
     process: Mutex<ProcessMetrics>,
 }
@@ -113,6 +123,7 @@ impl Metrics {
             alerts: AlertMetrics::register(&exposition)?,
             aws_requests: definitions::aws_requests(&exposition)?,
             memory: OnceLock::new(),
+            leads: OnceLock::new(),
             process: Mutex::new(ProcessMetrics::register(&exposition)?),
             shape: Mutex::default(),
             exposition,
@@ -135,6 +146,11 @@ impl Metrics {
     /// From now on each scrape says what dumps hold of their memory. The first account that is given is the one.
     pub fn watch_memory(&self, memory: Arc<MemoryUse>) {
         self.memory.get_or_init(|| memory);
+    }
+
+    /// From now on each scrape asks whether this process leads.
+    pub fn watch_lead(&self, leads: impl Fn() -> bool + Send + Sync + 'static) {
+        self.leads.get_or_init(|| Leads(Box::new(leads)));
     }
 
     /// The loop has turned once.
@@ -213,6 +229,9 @@ impl Metrics {
     pub fn render(&self) -> String {
         let process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         process.set(&ProcessUsage::read(Path::new(PROC)));
+        if let Some(Leads(leads)) = self.leads.get() {
+            self.daemon.leader.set(f64::from(u8::from(leads())));
+        }
         if let Some(memory) = self.memory.get() {
             self.runs.dump_memory_limit.set(memory.limit_bytes() as f64);
             self.runs.dump_memory_in_use.set(memory.in_use_bytes() as f64);

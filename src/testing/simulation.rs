@@ -7,6 +7,7 @@
 mod crash_matrix;
 mod drill_matrix;
 mod drills;
+mod handovers;
 mod model;
 mod script;
 mod standing;

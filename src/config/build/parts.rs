@@ -9,7 +9,9 @@ use jiff::SignedDuration;
 use super::DURATIONS;
 use super::policies::PolicyTemplate;
 use crate::config::diagnosis::Diagnosis;
-use crate::config::{AwsConfig, CloudWatchConfig, DaemonConfig, DestinationConfig, PostgresConfig, human, raw};
+use crate::config::{
+    AwsConfig, CloudWatchConfig, DaemonConfig, DestinationConfig, LeaderConfig, LeaderLockKind, PostgresConfig, human, raw,
+};
 use crate::domain::id::RegionName;
 use crate::policy::{ReplicaMode, ReplicaPolicy};
 
@@ -216,7 +218,41 @@ pub(super) fn daemon(given: &raw::Daemon, diagnosis: &mut Diagnosis) -> Option<D
         diagnosis.report("daemon.listen", problem, "write for example \"127.0.0.1:9187\", or \"0.0.0.0:9187\" for all");
     }
     let grace = diagnosis.parsed("daemon.grace", human::duration(&given.grace), DURATIONS).map(std_duration);
-    Some(DaemonConfig { listen: listen.ok()?, grace: grace? })
+    let leader = leader(given, diagnosis);
+    Some(DaemonConfig { listen: listen.ok()?, grace: grace?, leader })
+}
+
+/// Shorter ones take the lead away from a process that only paused for breath; after longer ones a slot may be missed.
+const LEASES: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(600)];
+
+/// The lease that goes with where it is written: in the bucket each renewal is one more version of an object.
+fn default_lease(lock: LeaderLockKind) -> Duration {
+    Duration::from_secs(match lock {
+        LeaderLockKind::Kubernetes => 30,
+        LeaderLockKind::Bucket => 300,
+    })
+}
+
+fn leader(given: &raw::Daemon, diagnosis: &mut Diagnosis) -> Option<LeaderConfig> {
+    let lease = given.leader_lease.as_ref();
+    let lease = lease.and_then(|given| diagnosis.parsed("daemon.leader_lease", human::duration(given), DURATIONS));
+    let lease = lease.map(std_duration);
+    let [least, most] = LEASES;
+    if lease.is_some_and(|lease| lease < least || lease > most || lease.subsec_nanos() > 0) {
+        diagnosis.report("daemon.leader_lease", "not between 3 s and 10 min, in whole seconds", "write for example \"30s\"");
+    }
+    let lock = match given.leader {
+        raw::Leader::None => {
+            if given.leader_lease.is_some() {
+                let advice = "say with `daemon.leader` where it is written who leads, or leave it out";
+                diagnosis.report("daemon.leader_lease", "nobody leads with `leader = \"none\"`", advice);
+            }
+            return None;
+        }
+        raw::Leader::Bucket => LeaderLockKind::Bucket,
+        raw::Leader::Kubernetes => LeaderLockKind::Kubernetes,
+    };
+    Some(LeaderConfig { lock, lease: lease.unwrap_or_else(|| default_lease(lock)) })
 }
 
 /// For tokio's timeouts; only durations that are not negative come here.

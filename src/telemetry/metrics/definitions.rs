@@ -22,6 +22,7 @@ const RECONCILE_BUCKETS: [f64; 11] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 /// The daemon itself.
 #[derive(Debug)]
 pub(super) struct DaemonMetrics {
+    pub(super) leader: Gauge,
     pub(super) config_last_reload_successful: Gauge,
     pub(super) config_last_reload_success: Gauge,
     pub(super) reconcile_last_completed: Gauge,
@@ -33,14 +34,16 @@ impl DaemonMetrics {
     pub(super) fn register(exposition: &Exposition) -> prometheus::Result<DaemonMetrics> {
         let build = gauges(exposition, "strongroom_build_info", ["version", "revision"], "Always 1. What is running.")?;
         build.set([env!("CARGO_PKG_VERSION"), option_env!("STRONGROOM_REVISION").unwrap_or("unknown")], 1.0);
-        gauge(exposition, "strongroom_leader", "1 where this daemon acts, 0 where it stands by for another one.")?
-            .set(1.0);
+        let leader =
+            gauge(exposition, "strongroom_leader", "1 where this daemon acts, 0 where it stands by for another one.")?;
+        leader.set(1.0);
         let duration = Histogram::with_opts(
             HistogramOpts::new("strongroom_reconcile_duration_seconds", "Time that one turn of the loop took.")
                 .buckets(RECONCILE_BUCKETS.to_vec()),
         )?;
         exposition.add(duration.clone())?;
         Ok(DaemonMetrics {
+            leader,
             config_last_reload_successful: gauge(
                 exposition,
                 "strongroom_config_last_reload_successful",

@@ -135,7 +135,7 @@ impl Model {
     }
 
     /// What must hold at every moment.
-    fn check(&self) {
+    pub(super) fn check(&self) {
         let mut state = self.state.lock().unwrap();
         let snapshots = self.snapshots();
         self.check_by_hand(&mut state, &snapshots);

@@ -14,6 +14,7 @@ use crate::domain::memory::MemoryUse;
 use crate::domain::progress::ProgressCount;
 use crate::domain::run::RunState;
 use crate::dump::parts::SEGMENT_BYTES;
+use crate::execute::lead::Elector;
 use crate::execute::{ExecuteSettings, Executor, RunEnd};
 use crate::plan::Plan;
 use crate::policy::Policy;
@@ -110,10 +111,33 @@ impl Daemon {
             () = self.faults.died() => Ended::Died,
             () = stopped => Ended::Stopped,
         };
+        self.is_gone().await;
+        ended
+    }
+
+    /// Runs as one of several, until it is stopped or killed. The process is gone after it.
+    pub(crate) async fn run_led(&self, elector: Elector, stop: CancellationToken, kill: CancellationToken) -> Ended {
+        let (lead, resign) = (elector.lead(), CancellationToken::new());
+        let reconciler = self.reconciler(Arc::clone(&self.observer) as Arc<dyn Observer>).led_by(lead);
+        let stopped = async {
+            tokio::join!(elector.run(resign.clone()), async {
+                reconciler.run(stop, GRACE).await;
+                resign.cancel();
+            });
+        };
+        let ended = tokio::select! {
+            biased;
+            () = kill.cancelled() => Ended::Died,
+            () = stopped => Ended::Stopped,
+        };
+        self.is_gone().await;
+        ended
+    }
+
+    async fn is_gone(&self) {
         self.processes.end(self.process.this());
         // What was under way is dropped by its tasks, which have to be looked at once more for it.
         tokio::task::yield_now().await;
-        ended
     }
 }
 
