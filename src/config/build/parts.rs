@@ -122,13 +122,13 @@ pub(super) fn replica(destination: Option<&raw::Destination>, diagnosis: &mut Di
 /// A KMS key has many forms; what is certainly none of them is a slip, and so is a key that is not where it is used.
 pub(super) fn check_kms_key(key: &str, given: Option<&str>, region: Option<&RegionName>, diagnosis: &mut Diagnosis) {
     let Some(given) = given else { return };
-    if given.is_empty() || given.contains(char::is_whitespace) {
+    let is_arn = given.starts_with("arn:");
+    if given.is_empty() || given.contains(char::is_whitespace) || (is_arn && !given.contains(":kms:")) {
         diagnosis.report(key, "not a KMS key", "give its ARN, id or alias, or leave it out");
         return;
     }
     let id = given.strip_prefix("mrk-").unwrap_or(given);
     let is_id = id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-    let is_arn = given.starts_with("arn:") && given.contains(":kms:");
     if !is_id && !is_arn && !given.starts_with("alias/") {
         diagnosis.report(key, "not a KMS key", format!("give its ARN or its id, or its alias as `alias/{given}`"));
         return;
