@@ -26,7 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::collect::OwnWork;
-use crate::config::{Config, Environment, Origin};
+use crate::config::{Config, ConfigErrors, Environment, Origin};
 use crate::daemon::{self, Assembly, Daemon};
 use crate::domain::id::SourceId;
 use crate::domain::inventory::Inventory;
@@ -134,7 +134,11 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
     /// The JSON Schema of the configuration, for editors and for CI.
-    Schema,
+    Schema {
+        /// That of one file of several: it knows the same keys, and none of them has to be there.
+        #[arg(long)]
+        part: bool,
+    },
     /// The configuration in force: all files and variables merged. It holds no secrets, only references to them.
     Show,
 }
@@ -193,8 +197,9 @@ async fn execute(cli: Cli) -> anyhow::Result<Exit> {
             text::print(&String::from_utf8_lossy(&script))?;
             return Ok(Exit::Done);
         }
-        Command::Config(ConfigCommand::Schema) => {
-            text::print_json(&crate::config::schema())?;
+        Command::Config(ConfigCommand::Schema { part }) => {
+            let schema = if *part { crate::config::schema_of_part() } else { crate::config::schema() };
+            text::print_json(&schema)?;
             return Ok(Exit::Done);
         }
         Command::Config(ConfigCommand::Show)
@@ -218,10 +223,7 @@ async fn execute(cli: Cli) -> anyhow::Result<Exit> {
     let origin = Origin { paths: cli.config.clone(), environment: Environment::from_process() };
     let config = match origin.load() {
         Ok(config) => config,
-        Err(errors) => {
-            complain(&errors);
-            return Ok(Exit::Usage);
-        }
+        Err(errors) => return refuse(&cli.command, &errors),
     };
     match cli.command {
         Command::Run => {
@@ -251,6 +253,16 @@ async fn execute(cli: Cli) -> anyhow::Result<Exit> {
             Ok(Exit::Done)
         }
     }
+}
+
+/// Tells what is wrong with a configuration that cannot be used, in the form that the command was asked for.
+fn refuse(command: &Command, errors: &ConfigErrors) -> anyhow::Result<Exit> {
+    if let Command::Check(check) = command {
+        check.tell_problems(errors)?;
+    } else {
+        complain(errors);
+    }
+    Ok(Exit::Usage)
 }
 
 /// One of the two buckets.

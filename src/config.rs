@@ -24,6 +24,7 @@ mod nearest;
 mod raw;
 mod schema;
 mod secret;
+mod twice;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -37,7 +38,7 @@ use sha2::{Digest, Sha256};
 pub use changes::Changes;
 pub use diagnosis::{ConfigError, ConfigErrors, Note, Place};
 pub use environment::Environment;
-pub use schema::schema;
+pub use schema::{schema, schema_of_part};
 
 use crate::domain::id::{RegionName, RouteName, SourceId};
 use crate::policy::Policy;
@@ -47,6 +48,7 @@ use crate::ports::notifier::{ChannelRef, SecretRef};
 use diagnosis::{Diagnosis, FAULT};
 use layers::Layer;
 use schema::Shape;
+use twice::Definitions;
 
 /// A configuration that is right in itself. Its parts are handed out by value; nothing else takes the whole.
 #[derive(Debug, Clone)]
@@ -224,9 +226,13 @@ impl Config {
         let files = files::read_all(paths, &mut diagnosis);
         let mut complete = !diagnosis.has_errors();
         let mut layers = Vec::new();
+        let mut definitions = Definitions::default();
         for file in &files {
             match document::read(&file.path, &file.text, &shape, &mut diagnosis) {
-                Some(values) => layers.push(Layer(values)),
+                Some(values) => {
+                    definitions.see(file, &values, &mut diagnosis);
+                    layers.push(Layer(values));
+                }
                 None => complete = false,
             }
         }

@@ -1,11 +1,13 @@
 //! `strongroom check`: is the configuration right, and what will it do?
 
+mod formats;
+
 use clap::Args;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 use super::{Exit, assemble, look, text};
-use crate::config::Config;
+use crate::config::{Config, ConfigErrors, Note, Place};
 use crate::daemon;
 use crate::domain::inventory::{Inventory, Unseen};
 use crate::plan::decision::Reason;
@@ -14,6 +16,7 @@ use crate::policy::posture::login_findings;
 use crate::policy::verify::VerifyPolicy;
 use crate::policy::{Obligation, Policy, SourcePolicy, Task};
 use crate::ports::{Chain, Ports};
+use formats::{Document, Format};
 
 /// How many coming runs of each schedule are printed.
 const RUNS: usize = 5;
@@ -24,24 +27,39 @@ pub(super) struct CheckCommand {
     /// Ask AWS and the databases too: whether they answer, whether logins work, whether versions fit.
     #[arg(long)]
     online: bool,
+    /// Form of what is said: text for people; github, whose workflows show each problem and finding at its line; json, one
+    /// document with all of them.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
 }
 
 impl CheckCommand {
     pub(super) async fn run(self, config: Config) -> anyhow::Result<Exit> {
-        let mut findings: Vec<String> = config.notes.iter().map(ToString::to_string).collect();
-        text::print(&schedules(&config.policy))?;
+        let mut findings = config.notes.clone();
+        match self.format {
+            Format::Text | Format::Github => text::print(&schedules(&config.policy))?,
+            Format::Json => {}
+        }
         if self.online {
-            findings.extend(online(config).await);
+            let outside = |text| Note { place: Place::Nowhere, key: String::new(), text };
+            findings.extend(online(config).await.into_iter().map(outside));
         }
-        if findings.is_empty() {
-            text::print("\nThe configuration is good.\n")?;
-            return Ok(Exit::Done);
+        match self.format {
+            Format::Text => text::print(&formats::in_words(&findings))?,
+            Format::Github => text::print(&formats::warnings(&findings))?,
+            Format::Json => text::print_json(&Document::of(&[], &findings))?,
         }
-        text::print(&format!("\n{} finding(s):\n", findings.len()))?;
-        for finding in findings {
-            text::print(&format!("  {finding}\n"))?;
+        Ok(if findings.is_empty() { Exit::Done } else { Exit::Findings })
+    }
+
+    /// Tells what is wrong with a configuration that cannot be used.
+    pub(super) fn tell_problems(&self, errors: &ConfigErrors) -> anyhow::Result<()> {
+        match self.format {
+            Format::Text => super::complain(errors),
+            Format::Github => text::print(&formats::errors(errors.problems()))?,
+            Format::Json => text::print_json(&Document::of(errors.problems(), &[]))?,
         }
-        Ok(Exit::Findings)
+        Ok(())
     }
 }
 

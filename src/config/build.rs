@@ -52,7 +52,8 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
     let installation = installation(file, diagnosis);
     let snapshot_prefix = snapshot_prefix(file, diagnosis);
     let aws = parts::aws(file.aws.as_ref(), diagnosis);
-    let destination = parts::destination(file.destination.as_ref(), diagnosis);
+    let home = aws.as_ref().map(|aws| &aws.region);
+    let destination = parts::destination(file.destination.as_ref(), home, diagnosis);
     let replica = parts::replica(file.destination.as_ref(), diagnosis);
     let daemon = parts::daemon(&file.daemon, diagnosis);
     let http = http::http(&file.http, daemon.as_ref().map(|daemon| daemon.listen), environment, diagnosis);

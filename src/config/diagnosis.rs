@@ -43,6 +43,16 @@ pub struct ConfigError {
     pub excerpt: Option<String>,
 }
 
+impl ConfigError {
+    /// What is wrong with which key, and what to do about it: everything but the place.
+    #[must_use]
+    pub fn message(&self) -> String {
+        let key = if self.key.is_empty() { String::new() } else { format!("{}: ", self.key) };
+        let advice = self.advice.as_ref().map_or_else(String::new, |advice| format!("; {advice}"));
+        format!("{key}{}{advice}", self.problem)
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
@@ -50,13 +60,7 @@ impl fmt::Display for ConfigError {
             Place::File { path, line, column } => write!(f, "{}:{line}:{column}: ", path.display())?,
             Place::Variable(name) => write!(f, "{name}: ")?,
         }
-        if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
-        }
-        f.write_str(&self.problem)?;
-        if let Some(advice) = &self.advice {
-            write!(f, "; {advice}")?;
-        }
+        f.write_str(&self.message())?;
         if let Some(excerpt) = &self.excerpt {
             write!(f, "\n{excerpt}")?;
         }
@@ -108,7 +112,9 @@ impl std::error::Error for ConfigErrors {}
 /// Something that deserves attention and is no error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
-    /// Path of the key that it is about.
+    /// Where that key, or the table that it should have been in, was written.
+    pub place: Place,
+    /// Path of the key that it is about; empty when it is not about one.
     pub key: String,
     /// What to know.
     pub text: String,
@@ -116,7 +122,7 @@ pub struct Note {
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.key, self.text)
+        if self.key.is_empty() { f.write_str(&self.text) } else { write!(f, "{}: {}", self.key, self.text) }
     }
 }
 
@@ -182,9 +188,15 @@ impl Diagnosis {
         self.errors.push(error);
     }
 
-    /// Adds a note.
+    /// Adds a note about a key.
     pub(super) fn note(&mut self, key: &str, text: impl Into<String>) {
-        self.notes.push(Note { key: key.to_owned(), text: text.into() });
+        let place = self.place_of(key);
+        self.note_at(place, key, text);
+    }
+
+    /// Adds a note about what stands elsewhere than the key that was meant.
+    pub(super) fn note_at(&mut self, place: Place, key: &str, text: impl Into<String>) {
+        self.notes.push(Note { place, key: key.to_owned(), text: text.into() });
     }
 
     /// Marks a key whose value was refused, so that nothing is said about its absence.

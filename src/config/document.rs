@@ -15,6 +15,8 @@ use super::schema::{Shape, quoted};
 
 /// Most places that are named for a key that stands in the wrong one.
 const PLACES_MAX: usize = 3;
+/// How templates of other programs begin what they replace; nobody here replaces it.
+const PLACEHOLDER: &str = "${";
 /// Words that make a line unfit to be shown, and a key unfit to be here.
 const SECRETIVE: [&str; 4] = ["password", "credential", "secret", "token"];
 
@@ -100,6 +102,12 @@ impl Reader<'_> {
                 }
                 ValueKind::Array(read)
             }
+            (DeValue::String(text), Shape::Text) if text.contains(PLACEHOLDER) => {
+                let problem = "nothing is put in place of `${…}` here".to_owned();
+                let advice = "write the value, or set the key by its variable, `STRONGROOM__SECTION__KEY`";
+                self.refuse(value, path, problem, advice);
+                return None;
+            }
             (DeValue::String(text), Shape::Text) => ValueKind::String(text.to_string()),
             (DeValue::String(text), Shape::Word(words)) => {
                 if !words.iter().any(|word| word == text.as_ref()) {
@@ -128,7 +136,7 @@ impl Reader<'_> {
             (DeValue::Boolean(value), Shape::Boolean) => ValueKind::Boolean(*value),
             (found, shape) => {
                 let problem = format!("expected {}, found {}", shape.expected(), found_type(found));
-                self.refuse(value, path, problem, type_advice(found, shape));
+                self.refuse(value, path, problem, &type_advice(found, shape));
                 return None;
             }
         };
@@ -145,7 +153,7 @@ impl Reader<'_> {
     fn report_unknown(&mut self, key: &Spanned<toml::de::DeString<'_>>, keys: &Keys, path: &str) {
         let name = key.get_ref().as_ref();
         self.diagnosis.doubt(path);
-        let near = nearest(name, keys.keys().map(String::as_str));
+        let near = nearest(name, keys.keys().map(String::as_str)).or_else(|| plural(name, keys));
         if let Some(near) = near {
             let table = path.strip_suffix(&join("", name)).unwrap_or_default().trim_end_matches('.');
             self.diagnosis.doubt(&join(table, near));
@@ -182,8 +190,10 @@ impl Reader<'_> {
             let excerpt = self.excerpt(line, column);
             let place = Place::File { path: self.path.to_owned(), line, column };
             let problem = format!("not TOML: {}", error.message());
-            let hidden = "the line is not shown, as it may hold a secret".to_owned();
-            let advice = excerpt.is_none().then_some(hidden);
+            let content = self.text.lines().nth(line - 1).unwrap_or_default();
+            let hidden = excerpt.is_none().then_some("the line is not shown, as it may hold a secret");
+            let advice: Vec<&str> = syntax_advice(error.message(), content).into_iter().chain(hidden).collect();
+            let advice = Some(advice.join("; ")).filter(|advice| !advice.is_empty());
             self.diagnosis.push(ConfigError { place, key: String::new(), problem, advice, excerpt });
         }
     }
@@ -213,6 +223,39 @@ pub(super) fn did_you_mean(word: &str, words: &[String]) -> String {
     nearest(word, words.iter().map(String::as_str)).map_or_else(String::new, |near| format!("did you mean `{near}`?"))
 }
 
+/// The key that is the plural of a word, which is too far from it for a slip.
+fn plural<'a>(word: &str, keys: &'a Keys) -> Option<&'a str> {
+    let stem = word.strip_suffix('y')?;
+    keys.keys().map(String::as_str).find(|key| key.strip_suffix("ies") == Some(stem))
+}
+
+/// What to do about a line that is no TOML, where the parser's own words do not say it. Nothing of the line is repeated.
+fn syntax_advice(message: &str, line: &str) -> Option<&'static str> {
+    let line = line.trim();
+    let is_list = line.starts_with("- ");
+    let colon = line.find(':').filter(|colon| line.find(['=', '"', '#']).is_none_or(|other| *colon < other));
+    let text = line.trim_start_matches('"');
+    if message.contains("duplicate key") {
+        Some("it stands above already: write each key and each table header once")
+    } else if line.contains(['“', '”', '„', '‘', '’']) {
+        Some("write straight quotes, as in `key = \"value\"`")
+    } else if line.starts_with("//") || line.starts_with("--") {
+        Some("comments begin with `#`")
+    } else if line.starts_with(['{', '}']) || (line.starts_with('"') && text.contains("\":")) {
+        Some("this looks like JSON; write `[table]` and `key = \"value\"`")
+    } else if is_list || colon.is_some() {
+        Some("this looks like YAML; write `[table]` and `key = \"value\"`")
+    } else if message.contains("invalid boolean") {
+        Some("write true or false, in small letters")
+    } else if message.contains("string values must be quoted") {
+        Some("write it in quotes")
+    } else if message.contains("expected `=`") {
+        Some("write `key = value`, or `#` before what is a comment")
+    } else {
+        None
+    }
+}
+
 fn is_secretive(text: &str) -> bool {
     let text = text.to_lowercase();
     SECRETIVE.iter().any(|word| text.contains(word))
@@ -234,8 +277,13 @@ fn found_type(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-fn type_advice(found: &DeValue<'_>, shape: &Shape) -> &'static str {
-    match (found, shape) {
+fn type_advice(found: &DeValue<'_>, shape: &Shape) -> String {
+    let advice = match (found, shape) {
+        (_, Shape::Table(keys)) => {
+            let keys = quoted(&keys.keys().collect::<Vec<_>>());
+            return format!("write a table, `{{ key = … }}`; its keys are {keys}");
+        }
+        (DeValue::Array(_), Shape::Names(_)) => "write a header for each, with its name, in one pair of brackets",
         (DeValue::String(_), Shape::Integer { .. } | Shape::Boolean) => "write it without quotes",
         (DeValue::Integer(_) | DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Boolean(_), Shape::Text) => {
             "write it in quotes"
@@ -243,5 +291,6 @@ fn type_advice(found: &DeValue<'_>, shape: &Shape) -> &'static str {
         (DeValue::String(_), Shape::List(_)) => "put it in brackets",
         (DeValue::Table(_), Shape::List(_)) => "put it in brackets, or its header in two",
         _ => "",
-    }
+    };
+    advice.to_owned()
 }

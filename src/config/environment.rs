@@ -82,7 +82,7 @@ fn note_short_prefix(name: &str, shape: &Shape, diagnosis: &mut Diagnosis) {
         let parts: Vec<String> = keys.iter().map(|key| variable_form(key)).collect();
         if parts.join("_") == rest {
             let text = format!("`{name}` is not read; did you mean `{PREFIX}{}`?", parts.join("__"));
-            diagnosis.note(&keys.join("."), text);
+            diagnosis.note_at(Place::Variable(name.to_owned()), &keys.join("."), text);
         }
     }
 }

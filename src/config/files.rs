@@ -13,6 +13,8 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 #[derive(Debug)]
 pub(super) struct ConfigFile {
     pub(super) path: PathBuf,
+    /// The directory that was named, if it was not the file itself.
+    pub(super) directory: Option<PathBuf>,
     pub(super) text: String,
 }
 
@@ -28,9 +30,10 @@ pub(super) fn read_all(paths: &[PathBuf], diagnosis: &mut Diagnosis) -> Vec<Conf
     }
     let mut files = Vec::new();
     for path in paths {
+        let directory = path.is_dir().then(|| path.clone());
         for path in expand(path, diagnosis) {
             match read(&path) {
-                Ok(text) => files.push(ConfigFile { path, text }),
+                Ok(text) => files.push(ConfigFile { path, directory: directory.clone(), text }),
                 Err(problem) => report(diagnosis, &path, problem),
             }
         }

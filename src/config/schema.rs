@@ -19,6 +19,26 @@ pub fn schema() -> Value {
     schema
 }
 
+/// The same of one file of several: nothing has to stand in each of them.
+#[must_use]
+pub fn schema_of_part() -> Value {
+    let mut schema = schema();
+    demand_nothing(&mut schema);
+    schema
+}
+
+/// Takes out what says that a key must be there. A key of that name would have a schema, which is no list.
+fn demand_nothing(schema: &mut Value) {
+    match schema {
+        Value::Object(keys) => {
+            keys.retain(|key, value| key != "required" || !value.is_array());
+            keys.values_mut().for_each(demand_nothing);
+        }
+        Value::Array(items) => items.iter_mut().for_each(demand_nothing),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 /// What one place in the configuration may hold.
 #[derive(Debug, Clone)]
 pub(super) enum Shape {
@@ -218,6 +238,14 @@ mod tests {
         assert_eq!(dump["keep_last"].expected(), "an integer from 1 on");
         assert_eq!(dump["compression_level"].expected(), "an integer from 1 to 19");
         assert_eq!(dump["engine"].expected(), "one of `pg_dump`, `parallel`");
+    }
+
+    #[test]
+    fn one_file_of_several_needs_no_key_and_knows_the_same_ones() {
+        let demands = |schema: &Value| schema.to_string().contains("\"required\":[");
+        assert!(demands(&schema()));
+        assert!(!demands(&schema_of_part()));
+        assert_eq!(schema_of_part()["properties"]["sources"], schema()["properties"]["sources"]);
     }
 
     #[test]

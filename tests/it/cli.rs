@@ -6,7 +6,7 @@ use clap::CommandFactory;
 use rstest::rstest;
 use strongroom::cli::Cli;
 
-use crate::source::{files, root};
+use crate::source::root;
 
 /// Runs the binary in an empty environment: a variable of the developer's would show up in the help.
 pub(crate) fn strongroom(arguments: &[&str]) -> Output {
@@ -72,20 +72,28 @@ fn a_source_that_does_not_exist_is_a_usage_error(#[case] command: &[&str]) {
 }
 
 #[rstest]
-#[case::first("strongroom.toml", 0)]
-#[case::demo("demo.toml", 0)]
-#[case::with_keys_for_later("fleet.toml", 3)]
-fn the_sample_configurations_load(#[case] name: &str, #[case] code: i32) {
-    let path = root().join("config").join(name);
-    let output = strongroom(&["--config", &path.to_string_lossy(), "check"]);
-    assert_eq!(output.status.code(), Some(code), "{}{}", text(&output.stdout), text(&output.stderr));
+#[case::good("config/strongroom.toml", 0)]
+#[case::with_a_finding("config/fleet.toml", 3)]
+#[case::wrong("tests/fixtures/config/bad/misspelt_key.toml", 2)]
+fn a_check_for_programs_is_one_document_on_stdout_and_nothing_else(#[case] path: &str, #[case] code: i32) {
+    let path = root().join(path).to_string_lossy().into_owned();
+    let output = strongroom(&["--config", &path, "check", "--format", "json"]);
+    assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr), "");
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("stdout is one document");
+    let told = |list: &str| said[list].as_array().map(Vec::len);
+    assert_eq!((told("problems"), told("findings")), (Some(usize::from(code == 2)), Some(usize::from(code == 3))));
 }
 
 #[test]
-fn no_sample_configuration_is_forgotten() {
-    let files = files(&["config"], &["toml"]);
-    let names: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
-    assert_eq!(names, ["config/demo.toml", "config/fleet.toml", "config/strongroom.toml"], "add it to the test above");
+fn a_check_for_github_says_on_stdout_what_is_wrong_where() {
+    let path = root().join("tests/fixtures/config/bad/misspelt_key.toml").to_string_lossy().into_owned();
+    let output = strongroom(&["--config", &path, "check", "--format", "github"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr), "");
+    let said = "policies.critical.snapshot.shedule: unknown key; did you mean `schedule`?";
+    let expected = format!("::error file={path},line=13,col=1,title=strongroom check::{said}\n");
+    assert_eq!(text(&output.stdout), expected, "the path of the working copy has no `:` and no `,`");
 }
 
 #[rstest]

@@ -64,8 +64,12 @@ pub(super) fn aws(aws: Option<&raw::Aws>, diagnosis: &mut Diagnosis) -> Option<A
     region_name("aws.region", region, diagnosis).map(|region| AwsConfig { region })
 }
 
-/// The destination.
-pub(super) fn destination(given: Option<&raw::Destination>, diagnosis: &mut Diagnosis) -> Option<DestinationConfig> {
+/// The destination. `region` is the one that it is in.
+pub(super) fn destination(
+    given: Option<&raw::Destination>,
+    region: Option<&RegionName>,
+    diagnosis: &mut Diagnosis,
+) -> Option<DestinationConfig> {
     let bucket = given.and_then(|destination| destination.bucket.as_ref());
     let bucket = required_in("destination", "bucket", bucket, "name the S3 bucket for dumps and records", diagnosis)
         .and_then(|bucket| bucket_name("destination.bucket", bucket, diagnosis));
@@ -74,7 +78,7 @@ pub(super) fn destination(given: Option<&raw::Destination>, diagnosis: &mut Diag
     let part_size_bytes = part_size(&given.part_size, diagnosis);
     let outage = human::duration(&given.outage_tolerance);
     let outage_tolerance = diagnosis.parsed("destination.outage_tolerance", outage, DURATIONS);
-    check_kms_key("destination.kms_key", given.kms_key.as_deref(), diagnosis);
+    check_kms_key("destination.kms_key", given.kms_key.as_deref(), region, diagnosis);
     let owner = given.expected_owner.as_deref();
     if owner.is_some_and(|owner| owner.len() != 12 || !owner.bytes().all(|b| b.is_ascii_digit())) {
         diagnosis.report("destination.expected_owner", "not an account id", "write its 12 digits in quotes");
@@ -105,7 +109,7 @@ pub(super) fn replica(destination: Option<&raw::Destination>, diagnosis: &mut Di
         .and_then(|region| region_name("destination.replica.region", region, diagnosis));
     let advice = "write \"replicated\" if S3 replicates, \"copied\" if strongroom shall copy";
     let mode = diagnosis.required("destination.replica.mode", given.mode.as_ref(), advice);
-    check_kms_key("destination.replica.kms_key", given.kms_key.as_deref(), diagnosis);
+    check_kms_key("destination.replica.kms_key", given.kms_key.as_deref(), region.as_ref(), diagnosis);
     Some(ReplicaPolicy {
         bucket: bucket?,
         region: region?,
@@ -117,10 +121,27 @@ pub(super) fn replica(destination: Option<&raw::Destination>, diagnosis: &mut Di
     })
 }
 
-/// A KMS key has many forms; what is certainly none of them is a slip.
-pub(super) fn check_kms_key(key: &str, given: Option<&str>, diagnosis: &mut Diagnosis) {
-    if given.is_some_and(|given| given.is_empty() || given.contains(char::is_whitespace)) {
+/// A KMS key has many forms; what is certainly none of them is a slip, and so is a key that is not where it is used.
+pub(super) fn check_kms_key(key: &str, given: Option<&str>, region: Option<&RegionName>, diagnosis: &mut Diagnosis) {
+    let Some(given) = given else { return };
+    let is_arn = given.starts_with("arn:");
+    if given.is_empty() || given.contains(char::is_whitespace) || (is_arn && !given.contains(":kms:")) {
         diagnosis.report(key, "not a KMS key", "give its ARN, id or alias, or leave it out");
+        return;
+    }
+    let id = given.strip_prefix("mrk-").unwrap_or(given);
+    let is_id = id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    if !is_id && !is_arn && !given.starts_with("alias/") {
+        diagnosis.report(key, "not a KMS key", format!("give its ARN or its id, or its alias as `alias/{given}`"));
+        return;
+    }
+    // arn:aws:kms:us-east-1:111122223333:key/0f1e2d3c-…
+    let own = given.strip_prefix("arn:").and_then(|rest| rest.split(':').nth(2));
+    if let (Some(own), Some(region)) = (own, region)
+        && own != region.as_str()
+    {
+        let problem = format!("this key is in `{own}`, and what it is for in `{region}`");
+        diagnosis.report(key, problem, "name a key of that region");
     }
 }
 
@@ -140,6 +161,11 @@ fn required_in<'a>(
 
 /// A region's name; only the form is checked, as AWS opens new ones.
 pub(super) fn region_name(key: &str, region: &str, diagnosis: &mut Diagnosis) -> Option<RegionName> {
+    let of_zone = region.strip_suffix(|c: char| c.is_ascii_lowercase());
+    if let Some(around) = of_zone.filter(|around| around.ends_with(|c: char| c.is_ascii_digit())) {
+        diagnosis.report(key, format!("`{region}` is an availability zone"), format!("write its region, \"{around}\""));
+        return None;
+    }
     let parsed = region.parse().ok();
     if parsed.is_none() {
         diagnosis.report(key, format!("`{region}` is not a region"), "write for example \"us-east-1\"");

@@ -86,7 +86,7 @@ pub(super) fn copies(
     let mut copies: Vec<SnapshotCopies> = Vec::new();
     for (index, copy) in snapshot.copy_to.iter().flatten().enumerate() {
         let key = format!("{table}.copy_to[{index}]");
-        check_kms_key(&format!("{key}.kms_key"), copy.kms_key.as_deref(), diagnosis);
+        let kms_key = format!("{key}.kms_key");
         let retention = match &copy.retention {
             Some(given) => build(&format!("{key}.retention"), given, diagnosis),
             None => own.cloned(),
@@ -95,6 +95,7 @@ pub(super) fn copies(
         let region = diagnosis
             .required(&key, copy.region.as_ref(), "name the region of the copy")
             .and_then(|region| region_name(&key, region, diagnosis));
+        check_kms_key(&kms_key, copy.kms_key.as_deref(), region.as_ref(), diagnosis);
         let (Some(region), Some(retention)) = (region, retention) else { continue };
         if home == Some(&region) {
             let problem = format!("`{region}` is the region of the snapshots themselves");

@@ -92,7 +92,12 @@ fn instance(source_key: &str, source: &raw::Source, diagnosis: &mut Diagnosis) -
     let key = format!("{source_key}.instance");
     let name = diagnosis.required(&key, source.instance.as_ref(), "name the identifier of the RDS instance")?;
     // RDS stores identifiers in lower case and lists them so.
-    diagnosis.parsed(&key, name.to_ascii_lowercase().parse(), "")
+    diagnosis.parsed(&key, name.to_ascii_lowercase().parse(), instance_advice(name))
+}
+
+/// What to do about an address or an ARN, which consoles show beside the identifier.
+fn instance_advice(name: &str) -> &'static str {
+    if name.contains(['.', ':']) { "write the identifier alone, neither its address nor its ARN" } else { "" }
 }
 
 /// What drills restore into is deleted at their end: no source may look like that.
@@ -312,7 +317,9 @@ fn zone(key: &str, name: &str, diagnosis: &mut Diagnosis) -> Option<TimeZone> {
     let zone = parse_zone(name).ok().filter(|zone| !zone.is_unknown());
     if zone.is_none() {
         let known: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
-        let advice = match nearest(name, known.iter().map(String::as_str)) {
+        // An abbreviation is a slip away from that of quite another zone, as BST from EST.
+        let near = if name.contains('/') { nearest(name, known.iter().map(String::as_str)) } else { None };
+        let advice = match near {
             Some(near) => format!("did you mean `{near}`?"),
             None => "write an IANA name, for example \"Europe/London\"".to_owned(),
         };

@@ -12,15 +12,24 @@ use crate::policy::{DEFAULT_COMPLETION_DEADLINE, DumpFrom, Obligation, SnapshotC
 const LEDGER: &[(&str, &str)] = &[("LEDGER_PASSWORD", "x")];
 
 #[test]
-fn the_samples_load_and_the_first_one_has_nothing_to_note() {
-    for path in files_of(Path::new("config")) {
-        let text = std::fs::read_to_string(&path).unwrap();
-        let passwords = text.split("password_env = \"").skip(1).filter_map(|rest| Some((rest.split_once('"')?.0, "x")));
-        let environment = passwords.collect();
-        let config = Config::load(std::slice::from_ref(&path), environment).unwrap_or_else(|errors| panic!("{errors}"));
-        assert!(!config.policy.sources.is_empty(), "{}", path.display());
-    }
+fn the_first_sample_has_nothing_to_note() {
     assert_eq!(load("config/strongroom.toml").unwrap().notes, []);
+}
+
+#[test]
+fn an_overlay_changes_what_it_names_and_leaves_the_rest_as_it_is() {
+    let of = |overlay: &str| {
+        let overlay = format!("config/repository/overlays/{overlay}.toml");
+        Config::load(&["config/repository/base".into(), overlay.into()], Environment::default()).unwrap()
+    };
+    let (production, staging) = (of("production"), of("staging"));
+    let sources = |config: &Config| config.policy.sources.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(sources(&production), sources(&staging));
+    assert_eq!(format!("{:?}", production.logins), format!("{:?}", staging.logins));
+    assert_ne!(production.policy.installation, staging.policy.installation);
+    assert!(production.policy.destination.replica.is_some() && staging.policy.destination.replica.is_none());
+    assert!(staging.policy.obligations().all(|(_, obligation)| obligation.copies.is_empty()));
+    assert_eq!((production.notes, staging.notes), (vec![], vec![]));
 }
 
 #[test]

@@ -40,7 +40,19 @@ fn a_literal_secret_in_the_configuration_is_impossible_and_never_repeated() {
         let errors = load(&path).unwrap_err();
         assert!(!format!("{errors} {errors:?}").contains("hunter2"), "{errors}");
     }
-    assert_eq!(tried, 6);
+    assert_eq!(tried, 8);
+}
+
+#[test]
+fn a_source_that_two_files_of_a_directory_define_is_told_and_one_that_a_layer_changes_is_meant() {
+    let directory = fixture("one_source_in_two_files");
+    insta::assert_snapshot!(
+        load(&directory).unwrap_err(),
+        @"tests/fixtures/config/one_source_in_two_files/20-cards.toml:2:12: sources.accounts.instance: tests/fixtures/config/one_source_in_two_files/20-accounts.toml has a source of this name already, with instance `bank-accounts`; give each source a name of its own, and put what changes one into a `--config` of its own"
+    );
+    let layers = Config::load(&files_of(&directory), Environment::default()).unwrap();
+    let instances: Vec<&str> = layers.policy.sources.values().map(|source| source.instance.as_str()).collect();
+    assert_eq!(instances, ["bank-cards"]);
 }
 
 #[test]
@@ -49,7 +61,7 @@ fn files_that_cannot_be_read_are_named() {
     insta::assert_snapshot!(Config::load(&paths, Environment::default()).unwrap_err(), @r#"
     cannot read `tests/fixtures/config/absent.toml`: No such file or directory (os error 2)
     cannot read `tests/fixtures/config`: the directory holds no `*.toml`
-    tests/fixtures/config/good/layers/notes.txt:1:6: not TOML: key with no value, expected `=`
+    tests/fixtures/config/good/layers/notes.txt:1:6: not TOML: key with no value, expected `=`; write `key = value`, or `#` before what is a comment
         Only `*.toml` is read.
              ^
     "#);
