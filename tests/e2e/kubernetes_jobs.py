@@ -206,6 +206,19 @@ class Jobs:
         """Its process dies, and nobody knows why."""
         self._kill(job, "")
 
+    def expire(self, job: str) -> None:
+        """Its `activeDeadlineSeconds` are over, and so is the time that its process had to end by itself."""
+        with self.lock:
+            found = self.job(job)
+            self._progress[found["metadata"]["uid"]].failing = TOO_LONG
+            found["status"]["conditions"] = [condition("FailureTarget", True, *TOO_LONG)]
+            self.objects.put("jobs", found)
+            for pod in self._living(job):
+                pod.grace = 0
+                if pod.container:
+                    pod.container.signal(signal.SIGKILL)
+                self._tell_to_stop(pod)
+
     def drain(self, job: str) -> None:
         """Its node is emptied (eviction API): the pod is deleted, and its process has time to end."""
         with self.lock:

@@ -273,6 +273,11 @@ def test_a_job_that_takes_too_long_is_stopped_and_its_pod_is_gone(cluster: Kuber
     assert ended(cluster) == {"FailureTarget": "DeadlineExceeded", "Failed": "DeadlineExceeded"}
     assert "told" in cluster.jobs.log(pod)
     wait_until(lambda: not cluster.jobs.pods_of("one"), "no pod is left to ask for the reason")
+    ask(cluster, "POST", JOBS, script("echo ready; sleep 60") | {"metadata": {"name": "two"}})
+    wait_for_process(cluster, "two")
+    cluster.jobs.expire("two")
+    assert ended(cluster, "two")["Failed"] == "DeadlineExceeded"
+    wait_until(lambda: not cluster.jobs.pods_of("two"), "that of the other is gone, too")
 
 
 def test_a_deleted_jobs_process_is_told_to_end_and_then_is_made_to(cluster: Kubernetes) -> None:
