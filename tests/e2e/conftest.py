@@ -12,6 +12,7 @@ import vault
 from case import Case, settled, source
 from channels import Receiver
 from job import Job
+from kubernetes_double import Kubernetes
 from own_instance import Bank, seed_snapshot
 from sandbox_process import Sandbox
 from vault import Vault
@@ -56,6 +57,17 @@ def bank(case: Case) -> Iterator[Bank]:
     bank = Bank(case, seed_snapshot(case.sandbox))
     yield bank
     bank.close()
+
+
+@pytest.fixture
+def cluster(case: Case) -> Iterator[Kubernetes]:
+    """A Kubernetes cluster of this test's own; what its Jobs say is beside the daemons' logs."""
+    running = Kubernetes()
+    running.jobs.directory = case.directory
+    yield running
+    # Daemons end before what they talk to.
+    case.close()
+    running.stop()
 
 
 @pytest.fixture(scope="session")

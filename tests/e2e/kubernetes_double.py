@@ -1,4 +1,7 @@
-"""A local double of the part of the Kubernetes API that a recovery uses: deployments, their scale, Secrets, ExternalSecrets.
+"""A local double of the part of the Kubernetes API that strongroom uses.
+
+For recoveries: deployments, their scale, Secrets, ExternalSecrets (here). For leadership and dumps as Jobs: Leases, CronJobs,
+Jobs and their pods (kubernetes_objects.py, kubernetes_jobs.py), whose containers run as local processes.
 
 It keeps what the API server's own rules are about: resource versions that grow, the content types of patches, `dryRun=All`, field
 managers of server-side apply, and the status codes with their `Status` objects (Kubernetes API concepts; API conventions).
@@ -8,106 +11,44 @@ from __future__ import annotations
 
 import base64
 import copy
-import json
-import re
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-Object = dict[str, Any]
+from kubernetes_jobs import JOBS, Jobs
+from kubernetes_objects import CRON_JOBS, LEASES, PODS, Objects
+from kubernetes_rest import NO_SUCH_RESOURCE, ApiServer, Object, Refused, Request
+
+NAMESPACE = "strongroom"
 STOPPING_SECONDS = 0.5
-TOKEN = "not-a-real-token"
 PATCHES = {
     "application/merge-patch+json": "merge",
     "application/strategic-merge-patch+json": "strategic",
     "application/apply-patch+yaml": "apply",
 }
-SCALE = re.compile(r"^/apis/apps/v1/namespaces/([^/]+)/deployments/([^/]+)/scale$")
-DEPLOYMENT = re.compile(r"^/apis/apps/v1/namespaces/([^/]+)/deployments/([^/]+)$")
-PODS = re.compile(r"^/api/v1/namespaces/([^/]+)/pods$")
-SECRET = re.compile(r"^/api/v1/namespaces/([^/]+)/secrets/([^/]+)$")
-EXTERNAL = re.compile(r"^/apis/external-secrets.io/(v1|v1beta1)/namespaces/([^/]+)/externalsecrets/([^/]+)$")
 
 
-class Refused(Exception):
-    """What the API answers instead."""
-
-    def __init__(self, code: int, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.code, self.reason, self.message = code, reason, message
-
-
-class Kubernetes:
+class Kubernetes(ApiServer):
     """A cluster of some namespaces. Pods come and go half a second after they are asked to."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
         self.deployments: dict[str, Object] = {}
         self.secrets: dict[str, Object] = {}
         self.external_secrets: dict[str, Object] = {}
         self.external_version = "v1"
-        self.forbidden: set[str] = set()
-        """Verbs and resources that the service account has no right to, such as `patch deployments/scale`."""
         self.changes: list[tuple[float, str, str]] = []
-        """When, which object, and to what: changes that were made, no dry runs."""
+        """When, which object, and to what: changes of these that were made, no dry runs."""
         self.version = 100
         self.selector = ""
-        double = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-            def do_GET(self) -> None:  # noqa: N802
-                self.answer("get")
-
-            def do_PATCH(self) -> None:  # noqa: N802
-                self.answer("patch")
-
-            def answer(self, verb: str) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                try:
-                    if self.headers.get("Authorization") != f"Bearer {TOKEN}":
-                        raise Refused(401, "Unauthorized", "Unauthorized")
-                    code, found = 200, double.handle(verb, self.path, self.headers.get("Content-Type", ""), body)
-                except Refused as refused:
-                    code = refused.code
-                    status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
-                    found = status | {"message": refused.message, "reason": refused.reason, "code": refused.code}
-                text = json.dumps(found).encode()
-                self.send_response(code)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        self.thread.start()
+        self.objects = Objects()
+        for kind in (LEASES, CRON_JOBS, JOBS, PODS):
+            self.objects.add_kind(kind)
+        super().__init__()
+        self.jobs = Jobs(self.objects, self.lock)
 
     def stop(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
-    def kubeconfig(self, path: Path) -> Path:
-        """Writes a kubeconfig for it."""
-        address = f"http://127.0.0.1:{self.server.server_address[1]}"
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "double",
-            "clusters": [{"name": "double", "cluster": {"server": address}}],
-            "users": [{"name": "double", "user": {"token": TOKEN}}],
-            "contexts": [{"name": "double", "context": {"cluster": "double", "user": "double"}}],
-        }
-        path.write_text(json.dumps(config))
-        return path
+        self.jobs.stop()
+        super().stop()
 
     # what there is
 
@@ -125,36 +66,62 @@ class Kubernetes:
         wanted: int = self.deployments[name]["wanted"]
         return wanted
 
+    def lease(self, name: str, namespace: str = NAMESPACE) -> Object | None:
+        """What a Lease says, if there is one."""
+        with self.lock:
+            found = self.objects.get("leases", namespace, name)
+        return found["spec"] if found else None
+
+    def cron_job(self, name: str, container: Object, namespace: str = NAMESPACE, **pod: Any) -> None:
+        """A suspended CronJob, whose template has this container; `pod` is what the pod's spec has beside it."""
+        named = {"name": "strongroom", "image": "registry.test/strongroom:1"} | container
+        spec = {"restartPolicy": "Never", "containers": [named], "terminationGracePeriodSeconds": 30} | pod
+        template = {"metadata": {"labels": {"app.kubernetes.io/name": "strongroom"}}, "spec": spec}
+        schedule = {"schedule": "0 0 1 1 *", "suspend": True, "concurrencyPolicy": "Allow"}
+        limits = {"successfulJobsHistoryLimit": 3, "failedJobsHistoryLimit": 1}
+        body = {"kind": "CronJob", "apiVersion": "batch/v1", "metadata": {"name": name}}
+        with self.lock:
+            self.objects.create("cronjobs", namespace, body | {"spec": schedule | limits | {"jobTemplate": {"spec": {"template": template}}}})
+
+    def remove_cron_job(self, name: str, namespace: str = NAMESPACE) -> None:
+        with self.lock:
+            self.objects.remove("cronjobs", namespace, name)
+
     # the API
 
-    def handle(self, verb: str, target: str, content_type: str, body: bytes) -> Object:
-        url = urlsplit(target)
-        query = parse_qs(url.query)
+    def handle(self, request: Request) -> tuple[int, Object]:
+        words = (request.group, request.resource)
+        is_of_deployment = request.resource == "pods" and request.query.get("labelSelector", "").startswith("app=")
+        if request.resource in self.objects.kinds and not is_of_deployment:
+            if request.verb != "delete":
+                return self.objects.handle(request)
+            return self.jobs.delete(request) if words == ("batch", "jobs") else self.objects.delete(request)
+        for group, resource, handle in (
+            ("apps", "deployments/scale", self._scale),
+            ("apps", "deployments", self._deployment),
+            ("", "pods", self._pods),
+            ("", "secrets", self._secret),
+            ("external-secrets.io", "externalsecrets", self._external_secret),
+        ):
+            if words == (group, resource) and request.verb in ("get", "list", "patch"):
+                return 200, self._recovery(request, handle)
+        raise NO_SUCH_RESOURCE
+
+    def _recovery(self, request: Request, handle: Callable[[list[str], Any], Object]) -> Object:
         patch = None
-        if verb == "patch":
-            kind = PATCHES.get(content_type)
+        if request.verb == "patch":
+            kind = PATCHES.get(request.content_type)
             if kind is None:
-                raise Refused(415, "UnsupportedMediaType", f"the body of the request was in an unknown format: {content_type}")
-            patch = (kind, json.loads(body), query)
-        with self.lock:
-            self.selector = query.get("labelSelector", [""])[0]
-            for pattern, resource, handle in (
-                (SCALE, "deployments/scale", self._scale),
-                (DEPLOYMENT, "deployments", self._deployment),
-                (PODS, "pods", self._pods),
-                (SECRET, "secrets", self._secret),
-                (EXTERNAL, "externalsecrets", self._external_secret),
-            ):
-                if found := pattern.match(url.path):
-                    if f"{verb} {resource}" in self.forbidden:
-                        raise Refused(403, "Forbidden", f'{resource} is forbidden: User "strongroom" cannot {verb}')
-                    answer: Object = handle(list(found.groups()), patch)
-                    return answer
-        raise Refused(404, "NotFound", "the server could not find the requested resource")
+                why = f"the body of the request was in an unknown format: {request.content_type}"
+                raise Refused(415, "UnsupportedMediaType", why)
+            patch = (kind, request.document(), request.query)
+        self.selector = request.query.get("labelSelector", "")
+        words = [request.namespace, request.name]
+        return handle([request.version, *words] if request.resource == "externalsecrets" else words, patch)
 
     def _changed(self, query: Any, name: str, what: str) -> bool:
         """Whether the change is made; a dry run changes nothing."""
-        if query.get("dryRun") == ["All"]:
+        if query.get("dryRun") == "All":
             return False
         self.version += 1
         self.changes.append((time.monotonic(), name, what))
@@ -212,7 +179,7 @@ class Kubernetes:
         shown = copy.deepcopy(secret)
         if patch:
             kind, change, query = patch
-            manager = query.get("fieldManager", [None])[0]
+            manager = query.get("fieldManager")
             if kind != "apply" or not manager:
                 raise Refused(400, "BadRequest", "fieldManager is required for apply patch")
             wanted = change["metadata"].get("resourceVersion")
@@ -221,13 +188,13 @@ class Kubernetes:
             values = {key: base64.b64decode(value).decode() for key, value in change.get("data", {}).items()}
             others = [key for key in values if secret["managers"].get(key, manager) != manager]
             changed = [key for key in others if secret["data"].get(key) != values[key]]
-            if changed and query.get("force") != ["true"]:
+            if changed and query.get("force") != "true":
                 raise Refused(409, "Conflict", f'Apply failed with 1 conflict: conflict with "kubectl": .data.{changed[0]}')
             shown["data"] |= values
             if self._changed(query, name, f"data {sorted(values)}"):
                 secret["data"] |= values
                 secret["managers"] |= {key: manager for key in values}
-        meta = {"name": words[1], "namespace": words[0], "resourceVersion": str(self.version)}
+        meta: Object = {"name": words[1], "namespace": words[0], "resourceVersion": str(self.version)}
         data = {key: base64.b64encode(value.encode()).decode() for key, value in shown["data"].items()}
         meta |= {"ownerReferences": secret["owners"]} if secret["owners"] else {}
         meta["managedFields"] = [{"manager": manager} for manager in sorted(set(secret["managers"].values()))]

@@ -135,7 +135,13 @@ class Sandbox:
     @contextmanager
     def holding(self, **rule: Any) -> Iterator[None]:
         """Calls that match are held up until the end of the block."""
-        rule_id = self.fault("hold", **{"seconds": HOLD_SECONDS, "count": None, **rule})
+        with self.faulty("hold", **{"seconds": HOLD_SECONDS, **rule}):
+            yield
+
+    @contextmanager
+    def faulty(self, kind: str, **rule: Any) -> Iterator[None]:
+        """Calls that match go wrong until the end of the block."""
+        rule_id = self.fault(kind, **{"count": None, **rule})
         try:
             yield
         finally:
