@@ -125,6 +125,17 @@ pub struct KubernetesConfig {
     pub kubeconfig: Option<PathBuf>,
     /// The context in it; `None`: the current one.
     pub context: Option<String>,
+    /// How dumps are made by Jobs; `None`: the daemon makes them.
+    pub jobs: Option<JobsConfig>,
+}
+
+/// How dumps are made by Jobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobsConfig {
+    /// The CronJob that they are made from, where a policy names no other.
+    pub template: String,
+    /// How long one may take to begin.
+    pub start_deadline: Duration,
 }
 
 /// Who may read what the daemon serves.

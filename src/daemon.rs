@@ -98,6 +98,7 @@ impl Daemon {
         });
         let (effective, sha256) = (config.effective.clone(), config.sha256.clone());
         let assembly = assemble(config, Arc::clone(&count), None).await;
+        let executor = assembly.daemons_executor();
         metrics.watch_memory(Arc::clone(&assembly.memory));
         let clock = Arc::clone(&assembly.ports.clock);
         let listener = TcpListener::bind(address).await;
@@ -143,10 +144,11 @@ impl Daemon {
             look: Arc::clone(&wakers.now),
         };
         let reloader = Reloader::new(origin, effective, sha256, Arc::clone(&clock), told);
-        let observer = Telemetry::new(metrics, health, status, looks, numbers, config_error, lead.clone(), Arc::clone(&clock));
+        let observer =
+            Telemetry::new(metrics, health, status, looks, numbers, config_error, lead.clone(), Arc::clone(&clock));
         let reconciler = Reconciler::new(
             assembly.ports,
-            assembly.executor,
+            executor,
             assembly.collector.trying_logins(),
             Arc::new(observer),
             wakers.clone(),

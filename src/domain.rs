@@ -15,6 +15,7 @@ pub mod encryption_key;
 pub mod id;
 pub mod instance;
 pub mod inventory;
+pub mod job;
 pub mod key;
 pub mod leadership;
 pub mod lease;

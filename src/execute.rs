@@ -7,6 +7,7 @@ mod drilled;
 mod dump;
 mod govern;
 mod hold;
+pub mod jobs;
 pub mod lead;
 mod link;
 pub mod notify;
@@ -42,6 +43,7 @@ use crate::ports::object_store::ObjectStore;
 use crate::ports::rds::Rds;
 use crate::ports::{Chain, ErrorKind, PortError, Ports};
 use claim::{Claim, Closing};
+use jobs::DumpsByJobs;
 
 /// What the executor needs to know besides the action.
 #[derive(Debug, Clone)]
@@ -79,6 +81,8 @@ pub struct Executor {
     ports: Ports,
     settings: Arc<ExecuteSettings>,
     memory: MemoryPool,
+    /// Has dumps made by Jobs of the cluster; `None`: they are made here.
+    by_jobs: Option<Arc<DumpsByJobs>>,
     /// Our own verifications add to the chain of evidence in turn, rather than take each other's numbers.
     evidence: Arc<Mutex<()>>,
 }
@@ -171,14 +175,17 @@ impl Executor {
     #[must_use]
     pub fn new(ports: Ports, settings: ExecuteSettings) -> Executor {
         let memory = MemoryPool::new(Arc::clone(&settings.memory));
-        Executor { ports, settings: Arc::new(settings), memory, evidence: Arc::default() }
+        Executor { ports, settings: Arc::new(settings), memory, by_jobs: None, evidence: Arc::default() }
     }
 
     /// Carries out one action. It ends soon after `token` is cancelled, with nothing half-done visible.
     pub async fn execute(&self, action: Action, progress: Arc<Progress>, token: CancellationToken) -> Outcome {
         let done = match action {
             Action::CreateSnapshot(create) => self.create_snapshot(&create).await,
-            Action::StartDump(start) => self.dump(&start, progress, token).await,
+            Action::StartDump(start) => match &self.by_jobs {
+                Some(by) => Box::pin(self.dump_by_job(&start, by, &progress, &token)).await,
+                None => self.dump(&start, progress, token).await,
+            },
             Action::CloseRun(close) => self.close_run(&close).await,
             Action::AbortUpload(abort) => {
                 self.ports.store.abort_upload(&abort.upload).await.map(|()| Outcome::UploadAborted)

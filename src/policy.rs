@@ -58,6 +58,8 @@ pub struct Policy {
     pub restore: BTreeMap<RegionName, RegionSetup>,
     /// What drills restore into; `None` where there are none.
     pub drills: Option<DrillSetup>,
+    /// Whether dumps are made by Jobs of the cluster: then they outlive the process that has begun them.
+    pub dumps_by_jobs: bool,
 }
 
 /// What the destination must be like.
@@ -257,6 +259,8 @@ pub struct DumpSettings {
     pub governor: GovernorLimits,
     /// How many bytes it may send to the store in a second; `None`: as many as it can.
     pub bandwidth_max: Option<NonZeroU64>,
+    /// What its Job is made from; `None`: as all others.
+    pub job_template: Option<String>,
 }
 
 /// How much may happen at once.

@@ -7,6 +7,7 @@ pub mod connection_secrets;
 pub mod credentials;
 pub mod diagnostics;
 pub mod instances;
+pub mod jobs;
 pub mod keys;
 pub mod leadership;
 pub mod metric_sink;

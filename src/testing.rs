@@ -99,6 +99,7 @@ pub(crate) fn policy(sources: &[(&str, &[&str])]) -> Policy {
         },
         restore: BTreeMap::new(),
         drills: None,
+        dumps_by_jobs: false,
     }
 }
 
@@ -159,6 +160,7 @@ fn source(id: &str, databases: &[&str]) -> SourcePolicy {
         // A look each second would make simulated months slow.
         governor: GovernorLimits::default(),
         bandwidth_max: None,
+        job_template: None,
     };
     let databases: Vec<_> = databases.iter().map(|database| database.parse().unwrap()).collect();
     let dumps = databases.iter().map(|database| {

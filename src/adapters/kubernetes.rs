@@ -2,7 +2,9 @@
 //! `kubectl rollout restart`, server-side apply under a field manager of our own.
 
 mod connection;
+mod jobs;
 mod lease;
+mod pods;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use crate::domain::switch::{Address, AddressKeys, KubernetesName};
 use crate::ports::cluster::{Apply, Cluster, Scale};
 use crate::ports::{ErrorKind, PortError};
 pub use connection::Connection;
+pub use jobs::KubernetesJobs;
 pub use lease::KubernetesLock;
 
 /// Under this name the cluster knows what we have set.

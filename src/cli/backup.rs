@@ -14,13 +14,13 @@ use crate::collect::OwnWork;
 use crate::config::Config;
 use crate::daemon::Assembly;
 use crate::domain::drill::DrillState;
-use crate::domain::id::{DatabaseName, Kind, RunId, SourceId};
+use crate::domain::id::{DatabaseName, Kind, RunId, Slot, SourceId};
 use crate::domain::inventory::Inventory;
 use crate::domain::progress::Progress;
 use crate::domain::run::{Failure, RunState};
 use crate::execute::{Outcome, RunEnd};
 use crate::plan::action::{Action, DrillPoint};
-use crate::plan::backup::{Refusal, advance_run, manual};
+use crate::plan::backup::{Refusal, advance_run, manual, ordered};
 use crate::policy::{DumpFrom, SourcePolicy, Task};
 use crate::ports::Chain;
 
@@ -46,8 +46,14 @@ enum What {
         #[arg(long)]
         database: Option<DatabaseName>,
         /// Read the instance itself, as it is now, whatever `dump_from` of the source says.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "slot")]
         from_instance: bool,
+        /// Make this attempt at this slot of the schedule: what a Job is told that a daemon has begun.
+        #[arg(long, requires = "attempt", requires = "database", value_name = "SLOT")]
+        slot: Option<Slot>,
+        /// Which attempt, from 1.
+        #[arg(long, requires = "slot", value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=999))]
+        attempt: Option<u32>,
     },
 }
 
@@ -55,25 +61,32 @@ impl Backup {
     pub(super) async fn run(self, config: Config) -> anyhow::Result<Exit> {
         let mut assembly = assemble(config).await;
         let mut policy = Arc::clone(&assembly.policy);
-        let (source, task) = match self.what {
-            What::Snapshot { source } => (source, Task::Snapshot),
-            What::Dump { source, database, from_instance } => match dump_task(&assembly, &source, database) {
-                Ok(task) => {
-                    if from_instance && let Some(own) = Arc::make_mut(&mut policy).sources.get_mut(&source) {
-                        own.dump_from = DumpFrom::Instance;
+        let (source, task, order) = match self.what {
+            What::Snapshot { source } => (source, Task::Snapshot, None),
+            What::Dump { source, database, from_instance, slot, attempt } => {
+                match dump_task(&assembly, &source, database) {
+                    Ok(task) => {
+                        if from_instance && let Some(own) = Arc::make_mut(&mut policy).sources.get_mut(&source) {
+                            own.dump_from = DumpFrom::Instance;
+                        }
+                        (source, task, slot.zip(attempt))
                     }
-                    (source, task)
+                    Err(problem) => {
+                        complain(&problem);
+                        return Ok(Exit::Usage);
+                    }
                 }
-                Err(problem) => {
-                    complain(&problem);
-                    return Ok(Exit::Usage);
-                }
-            },
+            }
         };
         let inventory = assembly.collector.collect(&assembly.ports, &policy, OwnWork::default()).await;
-        let action = match manual(&policy, &inventory, &source, &task, assembly.ports.clock.now()) {
+        let now = assembly.ports.clock.now();
+        let action = match order {
+            Some(order) => ordered(&policy, &inventory, &source, &task, order, now),
+            None => manual(&policy, &inventory, &source, &task, now),
+        };
+        let action = match action {
             Ok(action) => action,
-            Err(refusal @ (Refusal::UnknownSource(_) | Refusal::UnknownDatabase { .. })) => {
+            Err(refusal @ (Refusal::UnknownSource(_) | Refusal::UnknownDatabase { .. } | Refusal::InDrill(_))) => {
                 complain(&refusal);
                 return Ok(Exit::Usage);
             }

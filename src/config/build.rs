@@ -67,7 +67,7 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
     let restore = restore::regions(&file.restore, diagnosis);
     let postgres = parts::postgres(file, &policies, diagnosis);
     let cloudwatch = parts::cloudwatch(file.cloudwatch.as_ref(), diagnosis);
-    let kubernetes = recover::kubernetes(&file.kubernetes, diagnosis);
+    let kubernetes = recover::kubernetes(file, diagnosis);
     let alerts = alerts::build(file, environment, diagnosis);
     let aws = aws?;
     let destination = destination?;
@@ -88,6 +88,7 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
         verify: verify?,
         restore,
         drills,
+        dumps_by_jobs: file.daemon.executor == raw::ExecutorKind::Kubernetes,
     };
     Some(Parts {
         policy,
@@ -96,7 +97,7 @@ pub(super) fn build(file: &raw::File, environment: &Environment, diagnosis: &mut
         postgres: postgres?,
         daemon: daemon?,
         http: http?,
-        kubernetes,
+        kubernetes: kubernetes?,
         logins: sources.logins,
         alerts: alerts?,
         cloudwatch: cloudwatch?,

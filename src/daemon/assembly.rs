@@ -15,7 +15,7 @@ use crate::adapters::aws_kms::AwsKeys;
 use crate::adapters::aws_metric_sink::CloudWatchMetrics;
 use crate::adapters::aws_rds::AwsRds;
 use crate::adapters::host_processes::HostProcesses;
-use crate::adapters::kubernetes::{Connection, KubernetesCluster, KubernetesLock};
+use crate::adapters::kubernetes::{Connection, KubernetesCluster, KubernetesJobs, KubernetesLock};
 use crate::adapters::notify::ChannelKit;
 use crate::adapters::pg::PgServers;
 use crate::adapters::pg_restore::StockPgRestore;
@@ -25,12 +25,14 @@ use crate::adapters::scratch_server::ScratchServers;
 use crate::adapters::system_clock::SystemClock;
 use crate::collect::Collector;
 use crate::config::{
-    AlertsConfig, CloudWatchConfig, Config, DestinationConfig, HeartbeatConfig, LeaderConfig, LeaderLockKind,
+    AlertsConfig, CloudWatchConfig, Config, DestinationConfig, HeartbeatConfig, JobsConfig, LeaderConfig,
+    LeaderLockKind,
 };
 use crate::domain::id::RegionName;
 use crate::domain::key::Layout;
 use crate::domain::leadership::LeaseTimes;
 use crate::domain::memory::MemoryUse;
+use crate::execute::jobs::DumpsByJobs;
 use crate::execute::lead::{BucketLock, Candidacy};
 use crate::execute::notify::{Channels, Pulse};
 use crate::execute::publish::Publishing;
@@ -66,10 +68,24 @@ pub struct Assembly {
     pub publishing: Option<Publishing>,
     /// Ways to people.
     pub channels: Channels,
+    /// How dumps are made by Jobs, if they are: commands make their own.
+    pub by_jobs: Option<DumpsByJobs>,
     /// How to be one of several processes; `None`: there is only this one.
     pub candidacy: Option<Candidacy>,
     /// What is wanted.
     pub policy: Arc<Policy>,
+}
+
+impl Assembly {
+    /// Carries out actions for the daemon.
+    #[must_use]
+    pub fn daemons_executor(&self) -> Executor {
+        let executor = self.executor.clone();
+        match self.by_jobs.clone() {
+            Some(by) => executor.with_jobs(by),
+            None => executor,
+        }
+    }
 }
 
 /// Puts the parts together. Nothing is asked of the outside yet. `memory` is the account of dumps that are under way, if there is
@@ -132,6 +148,7 @@ pub async fn assemble(config: Config, observer: RequestObserver, memory: Option<
     let secrets = AwsConnectionSecrets::new(&sdk, Arc::clone(&observer));
     let cluster = Arc::new(Connection::new(config.kubernetes.kubeconfig, config.kubernetes.context));
     Assembly {
+        by_jobs: config.kubernetes.jobs.map(|jobs| by_jobs(jobs, &cluster)),
         candidacy: config.daemon.leader.map(|leader| candidacy(leader, &ports, &cluster, &layout, &config.policy)),
         publishing: config.cloudwatch.map(|to| publishing(to, sink)),
         channels: channels(&ChannelKit::new(&sdk, Arc::clone(&observer)), config.alerts, &config.policy.cadence),
@@ -161,6 +178,11 @@ fn publishing(to: CloudWatchConfig, sink: impl FnOnce(String) -> CloudWatchMetri
     Publishing { sink: Arc::new(sink(to.namespace)), every: to.every }
 }
 
+fn by_jobs(jobs: JobsConfig, cluster: &Arc<Connection>) -> DumpsByJobs {
+    let JobsConfig { template, start_deadline } = jobs;
+    DumpsByJobs { jobs: Arc::new(KubernetesJobs::new(Arc::clone(cluster))), template, start_deadline }
+}
+
 /// The name of a process tells where it runs, and that no two are one: every container's daemon has the same process id.
 fn candidacy(
     leader: LeaderConfig,
@@ -170,7 +192,9 @@ fn candidacy(
     policy: &Policy,
 ) -> Candidacy {
     let lock: Arc<dyn LeaderLock> = match leader.lock {
-        LeaderLockKind::Bucket => Arc::new(BucketLock::new(Arc::clone(&ports.store), layout.leader(&policy.installation))),
+        LeaderLockKind::Bucket => {
+            Arc::new(BucketLock::new(Arc::clone(&ports.store), layout.leader(&policy.installation)))
+        }
         LeaderLockKind::Kubernetes => {
             Arc::new(KubernetesLock::new(Arc::clone(cluster), format!("strongroom-{}", policy.installation)))
         }

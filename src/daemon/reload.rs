@@ -143,7 +143,8 @@ impl Reloader {
         let keys = named(&changes.keys.iter().map(String::as_str).collect::<Vec<_>>());
         (self.effective, self.sha256) = (config.effective.clone(), config.sha256.clone());
         let assembly = assemble(config, Arc::clone(&self.told.observer), Some(Arc::clone(&self.told.memory))).await;
-        let means = Means { ports: assembly.ports, executor: assembly.executor };
+        let executor = assembly.daemons_executor();
+        let means = Means { ports: assembly.ports, executor };
         self.told.wanted.send_replace(Wanted { policy: assembly.policy, means: Some(Arc::new(means)) });
         self.told.metrics.config_loaded(self.clock.now());
         tracing::info!(keys, config.sha256 = self.sha256, "the configuration was changed, and the change is in force");

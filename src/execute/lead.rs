@@ -240,7 +240,11 @@ impl Elector {
             lease_seconds: u32::try_from(self.candidacy.times.lease().as_secs()).unwrap_or(u32::MAX),
             acquired_at: ours.map_or(now, |ours| ours.term.acquired_at),
             renewed_at: now,
-            transitions: if ours.is_some() { transitions } else { transitions.saturating_add(u32::from(found.is_some())) },
+            transitions: if ours.is_some() {
+                transitions
+            } else {
+                transitions.saturating_add(u32::from(found.is_some()))
+            },
         }
     }
 
@@ -250,7 +254,8 @@ impl Elector {
         self.other = None;
         let until = sent + self.candidacy.times.held_for();
         // One whose time was up has stopped, even if nobody has said so.
-        let begins = self.until.send_if_modified(|held| held.replace(until).is_none_or(|before| before <= Instant::now()));
+        let begins =
+            self.until.send_if_modified(|held| held.replace(until).is_none_or(|before| before <= Instant::now()));
         if begins {
             tracing::info!(holder = self.candidacy.me, "this process leads");
         }
@@ -277,7 +282,9 @@ impl Elector {
         match given {
             Ok(Ok(Some(_))) => tracing::info!("no longer leading: another process may"),
             Ok(Ok(None)) => {}
-            Ok(Err(error)) => tracing::info!(error = %Chain(&error), "the lead could not be given back: others wait for the lease"),
+            Ok(Err(error)) => {
+                tracing::info!(error = %Chain(&error), "the lead could not be given back: others wait for the lease")
+            }
             Err(_) => tracing::info!("the lead could not be given back in time: others wait for the lease"),
         }
     }

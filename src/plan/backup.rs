@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::action::{AbortUpload, Action, Claimed, CreateSnapshot, DumpOfDrill, StartDump};
+use super::action::{AbortUpload, Action, Claimed, CreateSnapshot, DumpOfDrill, ReadFrom, StartDump};
 use super::decision::{Decision, Queue, Reason};
 use super::points::of_source;
 use super::slot_clock::SlotClock;
@@ -17,7 +17,7 @@ use crate::domain::key::DumpId;
 use crate::domain::recovery_point::RecoveryPoint;
 use crate::domain::run::RunState;
 use crate::domain::tags;
-use crate::policy::{Policy, SourcePolicy, Task};
+use crate::policy::{DumpSettings, Policy, SourcePolicy, Task};
 use obligation::{Candidate, Judgement};
 pub(super) use obligation::{counts_for, credited_slot};
 
@@ -134,22 +134,39 @@ fn start(policy: &Policy, candidate: &Candidate<'_>, now: Timestamp) -> Start {
         Task::Snapshot => {
             return Start::Now(create_snapshot(policy, source, candidate.instance, run, Claimed::NotYet));
         }
-        Task::Dump { database, settings } => (database.clone(), settings.clone()),
+        Task::Dump { database, settings } => (database, settings),
     };
-    let dump = DumpId { source: source.id.clone(), database, slot: run.slot };
-    let within = source.completion_deadline(Kind::Dump);
-    let Some(read_from) = candidate.read_from.clone() else {
-        return Start::InDrill(DumpOfDrill { run, dump, settings, within });
-    };
-    Start::Now(Action::StartDump(Box::new(StartDump {
-        dump,
+    if let Some(read_from) = candidate.read_from.clone() {
+        return Start::Now(start_dump(source, database, settings, candidate.instance, read_from, run, now));
+    }
+    let dump = DumpId { source: source.id.clone(), database: database.clone(), slot: run.slot };
+    Start::InDrill(DumpOfDrill {
         run,
-        instance: candidate.instance.id.clone(),
-        resource: candidate.instance.resource.clone(),
+        dump,
+        settings: settings.clone(),
+        within: source.completion_deadline(Kind::Dump),
+    })
+}
+
+/// A dump that began, or begins, at this moment.
+fn start_dump(
+    source: &SourcePolicy,
+    database: &DatabaseName,
+    settings: &DumpSettings,
+    instance: &Instance,
+    read_from: ReadFrom,
+    run: RunId,
+    began_at: Timestamp,
+) -> Action {
+    Action::StartDump(Box::new(StartDump {
+        dump: DumpId { source: source.id.clone(), database: database.clone(), slot: run.slot },
+        run,
+        instance: instance.id.clone(),
+        resource: instance.resource.clone(),
         read_from,
-        settings,
-        deadline: now.saturating_add(within).unwrap_or(Timestamp::MAX),
-    })))
+        settings: settings.clone(),
+        deadline: began_at.saturating_add(source.completion_deadline(Kind::Dump)).unwrap_or(Timestamp::MAX),
+    }))
 }
 
 fn create_snapshot(
@@ -208,6 +225,9 @@ pub enum Refusal {
         /// The database.
         database: DatabaseName,
     },
+    /// Its dumps are made in drills.
+    #[error("dumps of source {0} are made in its drills, and not one by one: leave --slot and --attempt out")]
+    InDrill(SourceId),
     /// It cannot run now, for a reason that `strongroom plan` would print too.
     #[error("{0}")]
     NotNow(Reason),
@@ -225,10 +245,7 @@ pub fn manual(
     task: &Task,
     now: Timestamp,
 ) -> Result<Action, Refusal> {
-    let source = policy.sources.get(source).ok_or_else(|| Refusal::UnknownSource(source.clone()))?;
-    if let Some(database) = task.database().filter(|database| !source.databases.contains(database)) {
-        return Err(Refusal::UnknownDatabase { source_id: source.id.clone(), database: database.clone() });
-    }
+    let source = asked_for(policy, source, task)?;
     let store = inventory.store(&source.id).map_err(|unseen| Refusal::NotNow(Reason::Unseen(unseen)))?;
     let asked = Slot::at(SlotClock::of(policy, inventory).shows(now));
     // A slot is a second: two in one would be one, and the second would find its work done by the first.
@@ -251,6 +268,37 @@ pub fn manual(
             let due = DueInDrill { decision: 0, dump, data_since: candidate.data_since };
             super::drill::manual_dump(policy, inventory, &due, now).map_err(Refusal::NotNow)
         }
+    }
+}
+
+fn asked_for<'a>(policy: &'a Policy, source: &SourceId, task: &Task) -> Result<&'a SourcePolicy, Refusal> {
+    let source = policy.sources.get(source).ok_or_else(|| Refusal::UnknownSource(source.clone()))?;
+    match task.database().filter(|database| !source.databases.contains(database)) {
+        Some(database) => Err(Refusal::UnknownDatabase { source_id: source.id.clone(), database: database.clone() }),
+        None => Ok(source),
+    }
+}
+
+/// The action for one attempt at a slot that a daemon has decided on and that a Job makes: who may run beside whom is the
+/// daemon's matter, and that nobody else makes it is the claim's.
+///
+/// # Errors
+/// See [`Refusal`].
+pub fn ordered(
+    policy: &Policy,
+    inventory: &Inventory,
+    source: &SourceId,
+    task: &Task,
+    (slot, attempt): (Slot, u32),
+    now: Timestamp,
+) -> Result<Action, Refusal> {
+    let source = asked_for(policy, source, task)?;
+    let (instance, read_from) = obligation::startable(inventory, source, task, slot).map_err(Refusal::NotNow)?;
+    let run = RunId { slot, kind: task.kind(), database: task.database().cloned(), attempt };
+    let candidate = Candidate { source, task, instance, read_from, data_since: Timestamp::MIN, run, due_at: now };
+    match start(policy, &candidate, now) {
+        Start::Now(action) => Ok(action),
+        Start::InDrill(_) => Err(Refusal::InDrill(source.id.clone())),
     }
 }
 

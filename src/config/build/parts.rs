@@ -10,7 +10,8 @@ use super::DURATIONS;
 use super::policies::PolicyTemplate;
 use crate::config::diagnosis::Diagnosis;
 use crate::config::{
-    AwsConfig, CloudWatchConfig, DaemonConfig, DestinationConfig, LeaderConfig, LeaderLockKind, PostgresConfig, human, raw,
+    AwsConfig, CloudWatchConfig, DaemonConfig, DestinationConfig, LeaderConfig, LeaderLockKind, PostgresConfig, human,
+    raw,
 };
 use crate::domain::id::RegionName;
 use crate::policy::{ReplicaMode, ReplicaPolicy};
@@ -265,7 +266,11 @@ fn leader(given: &raw::Daemon, diagnosis: &mut Diagnosis) -> Option<LeaderConfig
     let lease = lease.map(std_duration);
     let [least, most] = LEASES;
     if lease.is_some_and(|lease| lease < least || lease > most || lease.subsec_nanos() > 0) {
-        diagnosis.report("daemon.leader_lease", "not between 3 s and 10 min, in whole seconds", "write for example \"30s\"");
+        diagnosis.report(
+            "daemon.leader_lease",
+            "not between 3 s and 10 min, in whole seconds",
+            "write for example \"30s\"",
+        );
     }
     let lock = match given.leader {
         raw::Leader::None => {

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{DURATIONS, check_name, drills, retention};
+use super::{DURATIONS, check_name, drills, recover, retention};
 use crate::config::calendar;
 use crate::config::diagnosis::{Diagnosis, join};
 use crate::config::{human, raw};
@@ -165,6 +165,7 @@ fn build_dump(policy: &str, dump: &raw::Dump, diagnosis: &mut Diagnosis) -> Opti
         diagnosis.parsed(&format!("{key}.max_bandwidth"), rate, "write for example \"50MB/s\", or leave it out")
     });
     let governor = governor(&format!("{key}.governor"), &dump.governor, diagnosis);
+    let job_template = recover::object_name(&format!("{key}.job_template"), dump.job_template.as_ref(), diagnosis);
     let keys = Keys {
         schedule: dump.schedule.as_ref(),
         jitter: &dump.jitter,
@@ -189,6 +190,7 @@ fn build_dump(policy: &str, dump: &raw::Dump, diagnosis: &mut Diagnosis) -> Opti
             Some(parsed) => Some(parsed?),
             None => None,
         },
+        job_template: job_template?,
     };
     Some((Promise { timing: timing?, keeping }, settings))
 }

@@ -2,11 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::distinct;
-use crate::config::KubernetesConfig;
+use super::{DURATIONS, distinct};
 use crate::config::diagnosis::Diagnosis;
-use crate::config::raw;
 use crate::config::raw::SwitchBy;
+use crate::config::{JobsConfig, KubernetesConfig, human, raw};
 use crate::domain::switch::{AddressKeys, KubernetesName, Switch};
 use crate::policy::recover::RecoverPolicy;
 
@@ -67,8 +66,9 @@ fn objects(key: &str, given: &[String], diagnosis: &mut Diagnosis) -> Vec<Kubern
     distinct(key, given, "list each once", diagnosis)
 }
 
-/// The cluster.
-pub(super) fn kubernetes(given: &raw::Kubernetes, diagnosis: &mut Diagnosis) -> KubernetesConfig {
+/// The cluster, and how Jobs are made in it where dumps are made by Jobs.
+pub(super) fn kubernetes(file: &raw::File, diagnosis: &mut Diagnosis) -> Option<KubernetesConfig> {
+    let given = &file.kubernetes;
     let path = given.kubeconfig.as_ref().map(PathBuf::from);
     if path.as_deref().is_some_and(Path::is_relative) {
         diagnosis.report("kubernetes.kubeconfig", "not an absolute path", "write the whole path of the file");
@@ -80,5 +80,28 @@ pub(super) fn kubernetes(given: &raw::Kubernetes, diagnosis: &mut Diagnosis) -> 
             "name that file, too, or leave it out",
         );
     }
-    KubernetesConfig { kubeconfig: path, context: given.context.clone() }
+    let template = object_name("kubernetes.job_template", Some(&given.job_template), diagnosis);
+    let key = "kubernetes.job_start_deadline";
+    let start_deadline = diagnosis.parsed(key, human::positive_duration(&given.job_start_deadline), DURATIONS);
+    let jobs = JobsConfig { template: template??, start_deadline: start_deadline?.unsigned_abs() };
+    let by_jobs = file.daemon.executor == raw::ExecutorKind::Kubernetes;
+    Some(KubernetesConfig { kubeconfig: path, context: given.context.clone(), jobs: by_jobs.then_some(jobs) })
+}
+
+/// The name of an object of the cluster; `None` where it cannot be one.
+pub(super) fn object_name(key: &str, given: Option<&String>, diagnosis: &mut Diagnosis) -> Option<Option<String>> {
+    let Some(name) = given else { return Some(None) };
+    // A DNS label, which is what CronJobs may be called at most (Kubernetes, Names; CronJob: 52 characters).
+    const LENGTH_MAX: usize = 52;
+    let fits = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+    let ends = |letter: Option<char>| letter.is_some_and(|letter| letter != '-');
+    let good =
+        name.len() <= LENGTH_MAX && name.chars().all(fits) && ends(name.chars().next()) && ends(name.chars().last());
+    if !good {
+        let advice =
+            "use 1 to 52 of a-z, 0-9 and hyphens, without one at the ends; the namespace is the one strongroom runs in";
+        diagnosis.report(key, format!("`{name}` is not the name of a CronJob"), advice);
+        return None;
+    }
+    Some(Some(name.clone()))
 }

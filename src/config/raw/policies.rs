@@ -158,6 +158,9 @@ with_retention! {
         pub(in crate::config) jobs: Option<Count>,
         /// How much one dump may send to the store, such as "50MB/s"; without it, as much as it can.
         pub(in crate::config) max_bandwidth: Option<String>,
+        /// The CronJob whose template the Jobs of these dumps are made from, if it is not `kubernetes.job_template`: for those
+        /// that need more memory, or another node.
+        pub(in crate::config) job_template: Option<String>,
         /// When a dump gives way to production: it is stopped, and made again as `retry` says.
         #[serde(default)]
         pub(in crate::config) governor: Governor,

@@ -38,12 +38,33 @@ pub(in crate::config) enum SwitchBy {
     SecretsManager,
 }
 
-/// The Kubernetes cluster that applications run in. Without it: the cluster that strongroom itself runs in.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+/// What all Jobs are made from, unless something else is said: the name that the shipped manifests have.
+const DEFAULT_JOB_TEMPLATE: &str = "strongroom-dump";
+/// New nodes take some minutes to come, and images to be pulled.
+const DEFAULT_JOB_START_DEADLINE: &str = "10m";
+
+/// The Kubernetes cluster that applications run in, and Jobs. Without it: the cluster that strongroom itself runs in.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct Kubernetes {
     /// Absolute path of a kubeconfig file.
     pub(in crate::config) kubeconfig: Option<String>,
     /// Its context, if not the current one.
     pub(in crate::config) context: Option<String>,
+    /// With `daemon.executor = "kubernetes"`: the CronJob, suspended, in the namespace that strongroom runs in, whose template
+    /// Jobs are made from. Its container `strongroom` is told which dump to make.
+    pub(in crate::config) job_template: String,
+    /// How long a Job may take to begin; then it is deleted, and the dump is tried again as the policy's `retry` says.
+    pub(in crate::config) job_start_deadline: String,
+}
+
+impl Default for Kubernetes {
+    fn default() -> Self {
+        Kubernetes {
+            kubeconfig: None,
+            context: None,
+            job_template: DEFAULT_JOB_TEMPLATE.to_owned(),
+            job_start_deadline: DEFAULT_JOB_START_DEADLINE.to_owned(),
+        }
+    }
 }

@@ -56,7 +56,10 @@ async fn until_it_leads(process: &mut Process) -> Duration {
 async fn one_of_two_leads_and_goes_on_leading() {
     let bench = Bench::new();
     let mut one = bench.process("one");
-    assert!(until_it_leads(&mut one).await < Duration::from_millis(1), "nobody led before: there is nobody to wait for");
+    assert!(
+        until_it_leads(&mut one).await < Duration::from_millis(1),
+        "nobody led before: there is nobody to wait for"
+    );
     let two = bench.process("two");
     for _ in 0..100 {
         sleep(LEASE / 3).await;

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::create_snapshot;
+use super::obligation::startable;
+use super::{create_snapshot, start_dump};
 use crate::domain::id::{Kind, RunId, SnapshotId, SourceId};
 use crate::domain::inventory::{Inventory, Snapshot, SourceStore, StoredRun};
-use crate::domain::run::RunState;
+use crate::domain::run::{OwnerState, RunState};
 use crate::domain::tags;
 use crate::plan::action::{Action, Claimed, CloseRun, Ending};
 use crate::plan::slot_clock::SlotClock;
@@ -68,7 +69,9 @@ pub(super) fn advance_all(policy: &Policy, inventory: &Inventory, now: Timestamp
             if running && !inventory.in_flight.contains(&own) && !inventory.in_drills.contains(&own) {
                 actions.extend(match stored.record.run.kind {
                     Kind::Snapshot => advance_snapshot(policy, source, stored, inventory, now),
-                    Kind::Dump => close_if_left(source, stored, store),
+                    Kind::Dump => {
+                        close_if_left(source, stored, store).or_else(|| follow_job(policy, source, stored, inventory))
+                    }
                 });
             }
         }
@@ -85,6 +88,23 @@ fn close_if_left(source: &SourcePolicy, stored: &StoredRun, store: &SourceStore)
     let made = points.into_iter().find(|point| point.is_good() && point.run.as_ref() == Some(&stored.record.run));
     let ending = made.map_or(Ending::Abandoned, |point| Ending::DumpCommitted { size_bytes: point.size_bytes });
     Some(close(source, stored, ending))
+}
+
+/// A dump that a Job makes outlives whoever began it: the next one waits for its end, and tells why it failed.
+fn follow_job(policy: &Policy, source: &SourcePolicy, stored: &StoredRun, inventory: &Inventory) -> Option<Action> {
+    if !policy.dumps_by_jobs || stored.owner != OwnerState::Elsewhere {
+        return None;
+    }
+    let run = &stored.record.run;
+    let tasks = source.obligations.iter().map(|own| &own.task);
+    let (task, database, settings) = tasks.into_iter().find_map(|task| match task {
+        Task::Dump { database, settings } if run.database.as_ref() == Some(database) => {
+            Some((task, database, settings))
+        }
+        Task::Dump { .. } | Task::Snapshot => None,
+    })?;
+    let (instance, read_from) = startable(inventory, source, task, run.slot).ok()?;
+    Some(start_dump(source, database, settings, instance, read_from?, run.clone(), stored.record.started_at))
 }
 
 /// Whether nobody works on a run any more, although nobody has ended it.
