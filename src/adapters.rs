@@ -21,6 +21,7 @@ pub mod pg_tools;
 pub mod s3;
 pub mod scratch_server;
 pub mod system_clock;
+pub mod systemd;
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ mod diagnose;
 mod drill;
 mod evidence;
 mod list;
+mod man;
 mod pin;
 mod plan;
 mod prune;
@@ -69,8 +70,7 @@ const EXIT_CODES: &str =
 enum Command {
     /// Run the daemon: make backups on their schedules until a signal ends it.
     ///
-    /// SIGTERM or SIGINT stops it cleanly, a second one at once. SIGHUP makes it look now; it does not reload the
-    /// configuration.
+    /// SIGTERM or SIGINT stops it cleanly, a second one at once. SIGHUP makes it look now, and read its configuration again.
     Run,
     /// Load the configuration and print when everything is due. Exit code 3 if something deserves attention.
     Check(check::CheckCommand),
@@ -128,6 +128,12 @@ enum Command {
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one for each command.
+    Man {
+        /// Write strongroom.1, strongroom-backup.1 and so on into this directory, which must be there.
+        #[arg(long, value_name = "PATH")]
+        directory: Option<PathBuf>,
     },
 }
 
@@ -197,6 +203,7 @@ async fn execute(cli: Cli) -> anyhow::Result<Exit> {
             text::print(&String::from_utf8_lossy(&script))?;
             return Ok(Exit::Done);
         }
+        Command::Man { directory } => return man::write(directory.as_deref()),
         Command::Config(ConfigCommand::Schema { part }) => {
             let schema = if *part { crate::config::schema_of_part() } else { crate::config::schema() };
             text::print_json(&schema)?;
@@ -248,7 +255,7 @@ async fn execute(cli: Cli) -> anyhow::Result<Exit> {
         Command::Prune(prune) => prune.run(config).await,
         Command::Pin(pin) => pin.run(config).await,
         Command::Unpin(unpin) => unpin.run(config).await,
-        Command::Config(_) | Command::Completions { .. } => {
+        Command::Config(_) | Command::Completions { .. } | Command::Man { .. } => {
             text::print(&config.effective_toml()?)?;
             Ok(Exit::Done)
         }

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::adapters::pg_tools::sweep_password_files;
 use crate::adapters::system_clock::SystemClock;
+use crate::adapters::systemd::Systemd;
 use crate::config::{Config, Origin};
 use crate::domain::key::Layout;
 use crate::execute::lead::{Elector, Lead};
@@ -68,6 +69,7 @@ pub struct Daemon {
     publisher: Option<Publisher>,
     reloader: Reloader,
     elector: Option<Elector>,
+    systemd: Arc<Systemd>,
     listener: TcpListener,
     http: HttpState,
     wakers: Wakers,
@@ -132,7 +134,7 @@ impl Daemon {
         let lead = elector.as_ref().map_or_else(Lead::alone, Elector::lead);
         let asked = lead.clone();
         metrics.watch_lead(move || asked.holds());
-        let wakers = Wakers::default();
+        let (wakers, systemd) = (Wakers::default(), Arc::new(Systemd::of_this_process()));
         let (wanted, wants) = watch::channel(Wanted::from(assembly.policy));
         let (told, config_error) = watch::channel(None);
         let told = reload::Told {
@@ -142,10 +144,20 @@ impl Daemon {
             wanted,
             config_error: told,
             look: Arc::clone(&wakers.now),
+            systemd: Arc::clone(&systemd),
         };
         let reloader = Reloader::new(origin, effective, sha256, Arc::clone(&clock), told);
-        let observer =
-            Telemetry::new(metrics, health, status, looks, numbers, config_error, lead.clone(), Arc::clone(&clock));
+        let observer = Telemetry {
+            metrics,
+            health,
+            status,
+            looks,
+            numbers,
+            config_error,
+            lead: lead.clone(),
+            systemd: Arc::clone(&systemd),
+            clock: Arc::clone(&clock),
+        };
         let reconciler = Reconciler::new(
             assembly.ports,
             executor,
@@ -155,7 +167,7 @@ impl Daemon {
             wants,
         )
         .led_by(lead);
-        Ok(Daemon { reconciler, announcer, publisher, reloader, elector, listener, http, wakers, grace, clock })
+        Ok(Daemon { reconciler, announcer, publisher, reloader, elector, systemd, listener, http, wakers, grace, clock })
     }
 
     /// Runs until a signal ends it.
@@ -184,6 +196,11 @@ impl Daemon {
         if let Some(publisher) = self.publisher {
             tracker.spawn(publisher.run(stop.clone()));
         }
+        let (stopping, systemd) = (stop.clone(), Arc::clone(&self.systemd));
+        tracker.spawn(async move {
+            stopping.cancelled().await;
+            systemd.stopping();
+        });
         let (resign, resigned) = (CancellationToken::new(), CancellationToken::new());
         if let Some(elector) = self.elector {
             let (resign, resigned) = (resign.clone(), resigned.clone().drop_guard());
@@ -195,6 +212,7 @@ impl Daemon {
             resigned.cancel();
         }
         tracker.close();
+        self.systemd.ready("looking after its sources");
         let began_at = self.clock.now();
         tokio::select! {
             () = self.reconciler.run(stop, self.grace) => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
+use crate::adapters::systemd::Systemd;
 use crate::domain::alert::{AlertKey, Severity};
 use crate::domain::id::{DatabaseName, Kind, RunId, SourceId};
 use crate::domain::inventory::Inventory;
@@ -26,31 +27,17 @@ use crate::telemetry::metrics::{Metrics, RunOutcome};
 
 /// Passes on to everything that shows.
 pub(super) struct Telemetry {
-    metrics: Arc<Metrics>,
-    health: Arc<Health>,
-    status: watch::Sender<Option<Arc<Status>>>,
-    looks: watch::Sender<Option<Arc<Holding>>>,
-    numbers: watch::Sender<Option<Arc<Numbers>>>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) health: Arc<Health>,
+    pub(super) status: watch::Sender<Option<Arc<Status>>>,
+    pub(super) looks: watch::Sender<Option<Arc<Holding>>>,
+    pub(super) numbers: watch::Sender<Option<Arc<Numbers>>>,
     /// Where the configuration's files are wrong, if they are.
-    config_error: watch::Receiver<Option<String>>,
+    pub(super) config_error: watch::Receiver<Option<String>>,
     /// People are told, and alarms fed, by the one that leads.
-    lead: Lead,
-    clock: Arc<dyn Clock>,
-}
-
-impl Telemetry {
-    pub(super) fn new(
-        metrics: Arc<Metrics>,
-        health: Arc<Health>,
-        status: watch::Sender<Option<Arc<Status>>>,
-        looks: watch::Sender<Option<Arc<Holding>>>,
-        numbers: watch::Sender<Option<Arc<Numbers>>>,
-        config_error: watch::Receiver<Option<String>>,
-        lead: Lead,
-        clock: Arc<dyn Clock>,
-    ) -> Telemetry {
-        Telemetry { metrics, health, status, looks, numbers, config_error, lead, clock }
-    }
+    pub(super) lead: Lead,
+    pub(super) systemd: Arc<Systemd>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Observer for Telemetry {
@@ -71,6 +58,7 @@ impl Observer for Telemetry {
 
     fn turned(&self, now: Timestamp) {
         self.health.loop_turned(now);
+        self.systemd.alive();
     }
 
     fn run_ended(&self, source: &SourceId, run: &RunId, end: &RunEnd) {

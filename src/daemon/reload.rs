@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::assembly::assemble;
+use crate::adapters::systemd::Systemd;
 use crate::config::{Changes, Config, ConfigErrors, Origin};
 use crate::domain::memory::MemoryUse;
 use crate::ports::RequestObserver;
@@ -37,6 +38,17 @@ enum Offer {
     Invalid(String),
 }
 
+impl Offer {
+    /// For whoever asks systemd.
+    fn in_words(&self) -> &'static str {
+        match self {
+            Offer::InForce => "the configuration's files are in force",
+            Offer::NeedsRestart(_) => "the configuration's files need a restart to come in force",
+            Offer::Invalid(_) => "the configuration's files cannot be used: what was loaded before is in force",
+        }
+    }
+}
+
 /// The parts of a daemon that a reload tells.
 pub(super) struct Told {
     /// Counts requests to AWS.
@@ -51,6 +63,8 @@ pub(super) struct Told {
     pub(super) config_error: watch::Sender<Option<String>>,
     /// Rung when there is something new.
     pub(super) look: Arc<Notify>,
+    /// Whoever has sent the signal.
+    pub(super) systemd: Arc<Systemd>,
 }
 
 /// Reads the files that the daemon was configured from.
@@ -77,9 +91,15 @@ impl Reloader {
                 () = again.notified() => true,
                 () = stop.cancelled() => return,
             };
+            if is_told {
+                self.told.systemd.reloading();
+            }
             tokio::select! {
                 () = self.read(is_told) => {}
                 () = stop.cancelled() => return,
+            }
+            if is_told {
+                self.told.systemd.ready(self.last.in_words());
             }
         }
     }
