@@ -16,6 +16,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy/kubernetes"
 DOCKERFILE = ROOT / "deploy/docker/Dockerfile"
+TERRAFORM = ROOT / "deploy/terraform"
 UNIT = ROOT / "systemd/strongroom.service"
 EXCEPTIONS = ROOT / "deploy/exceptions.yaml"
 BINARY = Path(os.environ.get("STRONGROOM_BIN", ROOT / "target/debug/strongroom"))
@@ -93,10 +94,11 @@ class Built:
 
 
 def findings(folder: Path) -> set[tuple[str, str]]:
-    """Check and resource of everything that checkov finds in manifests and Dockerfiles. It asks nobody."""
-    words = ("--framework", "kubernetes", "dockerfile", "--output", "json", "--skip-download", "--soft-fail", "--quiet")
+    """Check and resource of everything that checkov finds in manifests, Dockerfiles and Terraform. It asks nobody."""
+    frameworks = ("kubernetes", "dockerfile", "terraform")
+    words = ("--framework", *frameworks, "--output", "json", "--skip-download", "--soft-fail", "--quiet")
     reports = json.loads(run(tool("checkov"), "--directory", folder, *words))
-    assert {report["check_type"] for report in reports} == {"kubernetes", "dockerfile"}
+    assert {report["check_type"] for report in reports} == set(frameworks)
     found = set()
     for report in reports:
         assert report["summary"]["passed"] > 50 and report["summary"]["parsing_errors"] == 0, report["summary"]

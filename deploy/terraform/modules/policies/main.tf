@@ -9,6 +9,7 @@ locals {
     auto_backups        = "arn:${var.partition}:rds:*:${var.account}:auto-backup:*"
     bucket              = "arn:${var.partition}:s3:::${var.bucket}"
     bucket_keys         = var.bucket_keys
+    copied_buckets      = [for name in var.copied_replicas : "arn:${var.partition}:s3:::${name}"]
     copied_objects      = [for name in var.copied_replicas : "arn:${var.partition}:s3:::${name}/${var.prefix}/*"]
     copies              = [for region in var.copy_regions : "arn:${var.partition}:rds:${region}:${var.account}:snapshot:${var.snapshot_prefix}-*"]
     copy_keys           = var.copy_keys
