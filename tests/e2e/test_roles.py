@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import sandbox_process
-from case import YEARLY, Config, quick, settled
+from case import YEARLY, Config, quick, settled, source
 from roles import (
     ACCOUNT,
     ALERT_SECRET,
@@ -107,8 +107,22 @@ def test_the_daemons_role_is_enough_for_all_of_its_work(corner: tuple[Vault, Rol
     assert [call for call in made if call["status"] in (401, 403)] == []
 
 
-Act = Callable[[Any], bool]
-"""Whether somebody with this client is refused."""
+def test_the_role_of_recover_is_enough_to_recover_and_to_go_back(corner: tuple[Vault, Roles]) -> None:
+    vault, roles = corner
+    resource = vault.sandbox.instance(INSTANCE)["DbiResourceId"]
+    own = source(SOURCE, recover={})
+    network = {REGION: {"subnet_group": SUBNET_GROUP, "security_groups": ["sg-0a1b2c3d"]}}
+    as_daemon = vault.configure_vault(environment=roles.assume("daemon"), snapshot=quick(), sources={SOURCE: own}, restore=network)
+    as_daemon("backup", "snapshot", SOURCE)
+    credentials = roles.assume("recover")
+    person = vault.configure_vault(environment=credentials, snapshot=quick(), sources={SOURCE: own}, restore=network)
+    person("recover", "corruption", SOURCE, "--yes", seconds=SECONDS)
+    assert vault.sandbox.instance(INSTANCE)["DbiResourceId"] != resource
+    person("recover", "undo", SOURCE, "--yes", seconds=SECONDS)
+    assert vault.sandbox.instance(INSTANCE)["DbiResourceId"] == resource
+    made = calls_of(vault.sandbox, credentials)
+    assert {"RestoreDBInstanceFromDBSnapshot", "ModifyDBInstance", "PutObject"} <= {call["operation"] for call in made}
+    assert [call for call in made if call["status"] in (401, 403)] == []
 
 
 def refused(service: str, operation: str, region: str = REGION, **parameters: Any) -> Callable[[Roles, Credentials], bool]:

@@ -26,6 +26,7 @@ resource "aws_cloudwatch_metric_alarm" "heartbeat" {
   namespace           = var.namespace
   metric_name         = "Heartbeat"
   statistic           = "Minimum"
+  unit                = "Count"
   comparison_operator = "LessThanThreshold"
   threshold           = 1
   period              = var.interval_seconds
