@@ -31,7 +31,9 @@ def documents(**given: Any) -> dict[str, Document]:
     inputs = defaults() | given
     found = {file.name.removesuffix(".json.tftpl"): file for file in (POLICIES / "statements").glob("*.json.tftpl")}
     without_purpose = {
-        name for name, inputs_of in (("copy", "copy_regions"), ("drill", "drill_subnet_groups")) if not inputs[inputs_of]
+        name
+        for name, inputs_of in (("copy", "copy_regions"), ("drill", "drill_subnet_groups"))
+        if not inputs[inputs_of]
     }
     named = values(inputs)
     return {name: document(file, named) for name, file in found.items() if name not in without_purpose}

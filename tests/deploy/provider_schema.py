@@ -49,7 +49,10 @@ def shape_of(folder: Path) -> Shape:
 def main(package: Path) -> None:
     version = json.loads((package / "package.json").read_text())["cdktn"]["provider"]["version"]
     shapes = {name: shape_of(package / "lib" / name.removeprefix("aws_").replace("_", "-")) for name in resources()}
-    lines = [f'"provider": {json.dumps(version)}', *(f'"{name}": {json.dumps(shapes[name])}' for name in sorted(shapes))]
+    lines = [
+        f'"provider": {json.dumps(version)}',
+        *(f'"{name}": {json.dumps(shapes[name])}' for name in sorted(shapes)),
+    ]
     SCHEMA.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 

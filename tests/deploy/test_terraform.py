@@ -83,7 +83,9 @@ def test_every_file_is_formatted_as_terraform_formats_it() -> None:
     assert [name for name, text in json.loads(done.stdout).items() if text != texts[name]] == []
 
 
-@pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is in no registry of packages: nobody brings it")
+@pytest.mark.skipif(
+    shutil.which("terraform") is None, reason="terraform is in no registry of packages: nobody brings it"
+)
 def test_terraform_itself_formats_and_renders_likewise(tmp_path: Path) -> None:
     run("terraform", "fmt", "-check", "-recursive", TERRAFORM)
     for given in (GIVEN, {name: GIVEN[name] for name in LEAST}):
@@ -234,7 +236,11 @@ def test_the_example_is_what_the_production_overlay_needs(production: Built, par
     assert one(policies["login_secrets"]) == secrets
     addresses = [config["alerts"]["heartbeat"]["url"]["secret"]]
     assert one(policies["alert_secrets"]) == [f"${{local.secrets}}:{name}-*" for name in addresses]
-    switched = [source["recover"]["secret"] for source in config["sources"].values() if source["recover"]["switch"] == "secrets_manager"]
+    switched = [
+        source["recover"]["secret"]
+        for source in config["sources"].values()
+        if source["recover"]["switch"] == "secrets_manager"
+    ]
     assert one(policies["recover_secrets"]) == [f"${{local.secrets}}:{name}-*" for name in switched]
 
 

@@ -22,11 +22,16 @@ from sandbox.iam_rules import Request, allows, like, several  # noqa: E402
 
 FUNCTIONS = listed("functions")
 SPLIT = [name for name in FUNCTIONS if name != "tell"]
-ALL = documents(**(GIVEN | {
-    "alert_secrets": ["arn:aws:secretsmanager:us-east-1:111122223333:secret:strongroom/heartbeat-url-*"],
-    "recover_secrets": ["arn:aws:secretsmanager:us-east-1:111122223333:secret:bank/cards/app-*"],
-    "copied_replicas": ["bank-backups-copied"],
-}))
+ALL = documents(
+    **(
+        GIVEN
+        | {
+            "alert_secrets": ["arn:aws:secretsmanager:us-east-1:111122223333:secret:strongroom/heartbeat-url-*"],
+            "recover_secrets": ["arn:aws:secretsmanager:us-east-1:111122223333:secret:bank/cards/app-*"],
+            "copied_replicas": ["bank-backups-copied"],
+        }
+    )
+)
 ADMINISTRATOR: Document = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 
 # Each request that the code makes, the right that it needs, and the functions that make it.
@@ -80,7 +85,10 @@ REQUESTS: dict[str, tuple[str, tuple[str, ...]]] = {
 # Rights that no request is named after, and why they are needed.
 COMPANIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "kms:CreateGrant": ("RDS reads and writes storage by a grant", ("copy", "drill", "recover")),
-    "kms:Decrypt": ("parts of uploads, and everything that is read", (*EVERYBODY_WHO_READS, "copy", "drill", "tell", "recover")),
+    "kms:Decrypt": (
+        "parts of uploads, and everything that is read",
+        (*EVERYBODY_WHO_READS, "copy", "drill", "tell", "recover"),
+    ),
     "kms:Encrypt": ("copies of snapshots", ("copy",)),
     "kms:GenerateDataKey": ("objects and messages that are written", ("dump-write", "tell", "recover")),
     "kms:GenerateDataKey*": ("storage of snapshots and instances", ("copy", "drill", "recover")),
@@ -106,7 +114,9 @@ def allowed(document: Document) -> set[str]:
 
 
 def test_the_table_is_of_exactly_the_requests_that_the_code_makes() -> None:
-    files = [file for file in (ROOT / "src/adapters").glob("**/*.rs") if "tests" not in file.parts and file.stem != "tests"]
+    files = [
+        file for file in (ROOT / "src/adapters").glob("**/*.rs") if "tests" not in file.parts and file.stem != "tests"
+    ]
     code = "\n".join(file.read_text() for file in files)
     called = set(re.findall(r"\.(\w+)\(\)", code)) | set(re.findall(r"on_bucket!\(\w+, (\w+)\)", code))
     session = botocore.session.get_session()
@@ -223,7 +233,9 @@ FORBIDDEN = [
 ]
 
 
-@pytest.mark.parametrize("request_", FORBIDDEN, ids=lambda request: f"{request.action} {request.resource.rsplit(':', 1)[1]}")
+@pytest.mark.parametrize(
+    "request_", FORBIDDEN, ids=lambda request: f"{request.action} {request.resource.rsplit(':', 1)[1]}"
+)
 def test_it_stays_denied_to_the_daemon_although_somebody_makes_it_an_administrator(request_: Request) -> None:
     assert not allows([ADMINISTRATOR, *(ALL[name] for name in of_daemon())], request_)
     for function in SPLIT:
@@ -249,14 +261,23 @@ def test_what_a_denial_is_narrowed_to_is_done_all_the_same() -> None:
 @pytest.mark.parametrize("function", SPLIT)
 def test_a_right_that_is_given_to_the_wrong_role_stays_without_effect(function: str) -> None:
     others = {"rds:DeleteDBSnapshot": "prune", "s3:DeleteObjectVersion": "prune", "s3:PutObject": "dump-write"}
-    others |= {"rds:CreateDBSnapshot": "snapshot", "rds:CopyDBSnapshot": "copy", "rds:RestoreDBInstanceFromDBSnapshot": "drill"}
+    others |= {
+        "rds:CreateDBSnapshot": "snapshot",
+        "rds:CopyDBSnapshot": "copy",
+        "rds:RestoreDBInstanceFromDBSnapshot": "drill",
+    }
     for action, owner in others.items():
         assert allows([ADMINISTRATOR, fence(function)], Request(action)) == (owner == function), action
     assert not set(flatten(fence(function)["Statement"][0]["Action"])) & allowed(ALL[function]), "it would deny its own"
 
 
 def test_without_copies_and_drills_there_are_no_rights_for_them() -> None:
-    least = documents(**{name: GIVEN[name] for name in ("account", "region", "installation", "instances", "bucket", "bucket_keys", "key_regions")})
+    least = documents(
+        **{
+            name: GIVEN[name]
+            for name in ("account", "region", "installation", "instances", "bucket", "bucket_keys", "key_regions")
+        }
+    )
     assert ALL.keys() - least.keys() == {"copy", "drill"}
     text = json.dumps(least)
     assert "us-west-2:111122223333:snapshot" not in text and "bank-backups-west" not in text
@@ -291,7 +312,9 @@ def test_irsa_lets_exactly_one_service_account_in() -> None:
 
 def test_pod_identity_lets_one_service_account_of_one_cluster_in() -> None:
     cluster = f"arn:aws:eks:us-east-1:{ACCOUNT}:cluster/bank"
-    document = trust("pod-identity", account=ACCOUNT, cluster=cluster, namespace="strongroom", service_account="strongroom")
+    document = trust(
+        "pod-identity", account=ACCOUNT, cluster=cluster, namespace="strongroom", service_account="strongroom"
+    )
     keys = {
         "aws:RequestTag/kubernetes-namespace": "strongroom",
         "aws:RequestTag/kubernetes-service-account": "strongroom",
@@ -341,7 +364,9 @@ def test_buckets_are_reached_over_tls_and_versions_deleted_by_the_deleters_alone
 
 def test_keys_are_lost_by_administrators_alone_and_used_by_services_of_this_account() -> None:
     administrator = f"arn:aws:iam::{ACCOUNT}:role/platform"
-    document = resource_policy("key", partition="aws", account=ACCOUNT, administrators=[administrator], services=["cloudwatch.amazonaws.com"])
+    document = resource_policy(
+        "key", partition="aws", account=ACCOUNT, administrators=[administrator], services=["cloudwatch.amazonaws.com"]
+    )
     for who, may in ((administrator, True), (f"arn:aws:iam::{ACCOUNT}:role/strongroom-production", False)):
         for action in ("ScheduleKeyDeletion", "DisableKey", "PutKeyPolicy", "DisableKeyRotation"):
             assert allows([document], Request(f"kms:{action}", "*", {"aws:PrincipalArn": who})) == may
@@ -356,4 +381,8 @@ def test_topics_take_messages_over_tls_and_from_this_account() -> None:
     assert not allows([document, ADMINISTRATOR], Request("sns:Publish", "arn:t", {"aws:SecureTransport": "false"}))
     (alarms,) = [one for one in document["Statement"] if "Service" in one["Principal"]]
     assert alarms["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
-    assert {action for one in document["Statement"] for action in several(one["Action"])} <= {"sns:GetTopicAttributes", "sns:Publish", "sns:Subscribe"}
+    assert {action for one in document["Statement"] for action in several(one["Action"])} <= {
+        "sns:GetTopicAttributes",
+        "sns:Publish",
+        "sns:Subscribe",
+    }

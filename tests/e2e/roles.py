@@ -93,7 +93,9 @@ class Roles:
         trust = {"Effect": "Allow", "Principal": {"AWS": trusted}, "Action": "sts:AssumeRole"}
         iam.create_role(RoleName=f"{self.case.name}-{name}", AssumeRolePolicyDocument=policy([trust]))
         for title, document in documents.items():
-            iam.put_role_policy(RoleName=f"{self.case.name}-{name}", PolicyName=title, PolicyDocument=json.dumps(document))
+            iam.put_role_policy(
+                RoleName=f"{self.case.name}-{name}", PolicyName=title, PolicyDocument=json.dumps(document)
+            )
 
     def make_all(self) -> None:
         """The daemon's role with all rights, that with split_roles, those that it may then assume, and that of recover."""

@@ -51,7 +51,7 @@ TAG = re.compile(r"^Tags\.(?:member|Tag)\.(\d+)\.(Key|Value)$")
 
 
 def install() -> None:
-    IAMRequestBase.check_action_permitted = check  # type: ignore[method-assign]
+    IAMRequestBase.check_action_permitted = check
 
 
 def check(self: IAMRequestBase, resource: str) -> None:
@@ -93,7 +93,11 @@ def of_rds(self: IAMRequestBase, operation: str, data: Mapping[str, str]) -> Ite
     new_tags = {f"aws:RequestTag/{key}": value for key, value in tags_in(data).items()}
     for parameter, kind in RDS[operation].items():
         if name := data.get(parameter):
-            arn = name if name.startswith("arn:") else f"arn:aws:rds:{self._region}:{self.account_id}:{kind.strip('!')}:{name}"
+            arn = (
+                name
+                if name.startswith("arn:")
+                else f"arn:aws:rds:{self._region}:{self.account_id}:{kind.strip('!')}:{name}"
+            )
             own_tags = {f"aws:ResourceTag/{key}": value for key, value in tags_of(arn).items()}
             yield Request(f"rds:{operation}", arn, new_tags | own_tags)
             if kind.endswith("!") and new_tags:

@@ -81,7 +81,12 @@ OPERATORS: dict[str, Callable[[str, str], bool]] = {
     "StringEquals": EQUAL,
     "StringLike": like,
 }
-NEGATED = {"ArnNotEquals": "ArnEquals", "ArnNotLike": "ArnLike", "StringNotEquals": "StringEquals", "StringNotLike": "StringLike"}
+NEGATED = {
+    "ArnNotEquals": "ArnEquals",
+    "ArnNotLike": "ArnLike",
+    "StringNotEquals": "StringEquals",
+    "StringNotLike": "StringLike",
+}
 
 
 def condition_holds(operator: str, wanted: list[Any], found: str | None) -> bool:
