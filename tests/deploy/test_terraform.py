@@ -13,7 +13,7 @@ from typing import Any
 import policy_documents
 import provider_schema
 import pytest
-from tools import ROOT, TERRAFORM, TOOLS, Built, Resource, run, tool
+from tools import ROOT, TERRAFORM, TOOLS, Built, Resource, parse, run
 
 EXAMPLE = TERRAFORM / "examples/bank"
 MODULES = sorted(folder for folder in (TERRAFORM / "modules").iterdir())
@@ -44,10 +44,8 @@ LEAST = ("account", "region", "installation", "instances", "bucket", "bucket_key
 
 @pytest.fixture(scope="session")
 def parsed() -> dict[Path, Resource]:
-    """Each file as checkov's parser of HCL reads it, all in one process of its own environment."""
-    script = "import hcl2, json, sys; print(json.dumps([hcl2.loads(open(file).read()) for file in sys.argv[1:]]))"
-    found: list[Resource] = json.loads(run(tool("python"), "-c", script, *FILES))
-    return dict(zip(FILES, found, strict=True))
+    """Each file."""
+    return parse(*FILES)
 
 
 def blocks(parsed: dict[Path, Resource], kind: str, *folders: Path) -> Iterator[tuple[Path, str, Resource]]:
@@ -75,7 +73,7 @@ def one(value: Any) -> Any:
 
 
 def test_every_file_is_formatted_as_terraform_formats_it() -> None:
-    """By the formatter that `terraform fmt` calls; what that does beyond it, such as to quoted types, nobody writes any more."""
+    """By the formatter that `terraform fmt` calls; what that does beyond it is about a syntax that nobody writes any more."""
     texts = {str(file): file.read_text() for file in FILES}
     words = ["node", str(Path(__file__).with_name("hcl_format.cjs")), str(TOOLS / "hcl-formatter")]
     done = subprocess.run(words, input=json.dumps(texts), capture_output=True, text=True, timeout=60)

@@ -82,8 +82,12 @@ resource "aws_s3_bucket_replication_configuration" "this" {
       metrics {
         status = "Enabled"
 
-        event_threshold {
-          minutes = 15
+        dynamic "event_threshold" {
+          for_each = var.time_control ? ["on"] : []
+
+          content {
+            minutes = 15
+          }
         }
       }
     }

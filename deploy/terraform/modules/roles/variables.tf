@@ -57,6 +57,11 @@ variable "recover_service_account" {
   description = "Service account of the pod that people recover from, which gets a role of its own; null where there is none."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.recover_service_account == null || !var.trust.ec2
+    error_message = "On a host whoever recovers would come in as the daemon does: give people a role that they assume instead."
+  }
 }
 
 variable "split_roles" {
