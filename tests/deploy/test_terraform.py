@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import Any
 import policy_documents
 import provider_schema
 import pytest
-from tools import ROOT, TERRAFORM, TOOLS, Built, Resource, parse, run
+from tools import ROOT, TERRAFORM, TOOLS, Built, Resource, parse
 
 EXAMPLE = TERRAFORM / "examples/bank"
+TFVARS = EXAMPLE / "bank.tfvars"
 MODULES = sorted(folder for folder in (TERRAFORM / "modules").iterdir())
 FILES = sorted(TERRAFORM.glob("**/*.tf"))
 PARTS = ("variables.tf", "outputs.tf", "main.tf", "versions.tf")
@@ -74,28 +74,17 @@ def one(value: Any) -> Any:
 
 def test_every_file_is_formatted_as_terraform_formats_it() -> None:
     """By the formatter that `terraform fmt` calls; what that does beyond it is about a syntax that nobody writes any more."""
-    texts = {str(file): file.read_text() for file in FILES}
+    texts = {str(file): file.read_text() for file in [*FILES, TFVARS]}
     words = ["node", str(Path(__file__).with_name("hcl_format.cjs")), str(TOOLS / "hcl-formatter")]
     done = subprocess.run(words, input=json.dumps(texts), capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert [name for name, text in json.loads(done.stdout).items() if text != texts[name]] == []
 
 
-@pytest.mark.skipif(
-    shutil.which("terraform") is None, reason="terraform is in no registry of packages: nobody brings it"
-)
-def test_terraform_itself_formats_and_renders_likewise(tmp_path: Path) -> None:
-    run("terraform", "fmt", "-check", "-recursive", TERRAFORM)
-    for given in (GIVEN, {name: GIVEN[name] for name in LEAST}):
-        lines = [f"{name} = {json.dumps(value)}" for name, value in given.items()]
-        module = "\n".join([f"source = {json.dumps(str(policy_documents.POLICIES))}", *lines])
-        root = f'module "policies" {{\n{module}\n}}\noutput "documents" {{\n  value = module.policies.documents\n}}\n'
-        (tmp_path / "main.tf").write_text(root)
-        run("terraform", f"-chdir={tmp_path}", "init", "-input=false")
-        run("terraform", f"-chdir={tmp_path}", "apply", "-auto-approve", "-input=false")
-        rendered = json.loads(run("terraform", f"-chdir={tmp_path}", "output", "-json", "documents"))
-        documents = {name: json.loads(text) for name, text in rendered.items()}
-        assert documents == policy_documents.documents(**given)
+def test_the_example_has_values_for_all_that_it_asks_for(parsed: dict[Path, Resource]) -> None:
+    given = parse(TFVARS)[TFVARS].keys() - META
+    variables = {name: body for _, name, body in blocks(parsed, "variable", EXAMPLE)}
+    assert {name for name, body in variables.items() if "default" not in body} <= given <= variables.keys()
 
 
 def test_every_argument_is_one_that_the_provider_has(parsed: dict[Path, Resource]) -> None:
