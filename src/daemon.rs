@@ -116,6 +116,8 @@ impl Daemon {
             clock: Arc::clone(&clock),
             guard: Arc::new(guard),
         };
+        let elector = assembly.candidacy.map(|own| Elector::new(own, Arc::clone(&clock)));
+        let lead = elector.as_ref().map_or_else(Lead::alone, Elector::lead);
         let (looks, looked) = watch::channel(None);
         metrics.watch_channels(assembly.channels.names());
         let announcer = Announcer::new(
@@ -126,12 +128,12 @@ impl Daemon {
             Arc::clone(&clock),
             Arc::new(Told(Arc::clone(&metrics))),
             looked,
-        );
+        )
+        .led_by(lead.clone());
         let (numbers, numbered) = watch::channel(None);
         let fresh_for = assembly.policy.cadence.look_age_max();
-        let publisher = assembly.publishing.map(|own| Publisher::new(own, Arc::clone(&clock), numbered, fresh_for));
-        let elector = assembly.candidacy.map(|own| Elector::new(own, Arc::clone(&clock)));
-        let lead = elector.as_ref().map_or_else(Lead::alone, Elector::lead);
+        let publisher = |own| Publisher::new(own, Arc::clone(&clock), numbered, fresh_for).led_by(lead.clone());
+        let publisher = assembly.publishing.map(publisher);
         let asked = lead.clone();
         metrics.watch_lead(move || asked.holds());
         let (wakers, systemd) = (Wakers::default(), Arc::new(Systemd::of_this_process()));
@@ -167,7 +169,19 @@ impl Daemon {
             wants,
         )
         .led_by(lead);
-        Ok(Daemon { reconciler, announcer, publisher, reloader, elector, systemd, listener, http, wakers, grace, clock })
+        Ok(Daemon {
+            reconciler,
+            announcer,
+            publisher,
+            reloader,
+            elector,
+            systemd,
+            listener,
+            http,
+            wakers,
+            grace,
+            clock,
+        })
     }
 
     /// Runs until a signal ends it.

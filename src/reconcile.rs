@@ -181,7 +181,6 @@ impl Reconciler {
     /// Waits for the next reason to look. Bells do not count before the time has come. Who no longer leads stops its work.
     async fn wait(&mut self, wake_at: Timestamp, token: &CancellationToken, work: &CancellationToken) {
         let mut lead = self.lead.clone();
-        let led = lead.holds();
         let began_at = self.ports.clock.now();
         loop {
             let now = self.ports.clock.now();
@@ -200,7 +199,7 @@ impl Reconciler {
                 }
                 () = self.wakers.now.notified() => return,
                 Ok(()) = self.wanted.changed() => return,
-                () = turned_over(&mut lead, led, work) => return,
+                () = turned_over(&mut lead, work) => return,
                 ended = self.in_flight.next_ended() => {
                     self.settle(ended);
                     // One look for all that have ended: they often end together.
@@ -297,13 +296,14 @@ impl Reconciler {
     }
 }
 
-/// Waits until one who leads does not, and stops its work; or until another does.
-async fn turned_over(lead: &mut Lead, led: bool, work: &CancellationToken) {
-    if led {
+/// Waits until this process has to stop its work; or, if that has been stopped, until it leads. What it knows of the lead now
+/// may be other than what it knew when it last looked.
+async fn turned_over(lead: &mut Lead, work: &CancellationToken) {
+    if work.is_cancelled() {
+        lead.gained().await;
+    } else {
         lead.lost().await;
         work.cancel();
-    } else {
-        lead.gained().await;
     }
 }
 

@@ -32,11 +32,12 @@ pub struct Term {
     pub transitions: u32,
 }
 
-/// The times that follow from a lease. A leader that hears nothing gives up at half of it; others count from the last change
-/// that they have seen, each on its own monotonic clock.
+/// The times that follow from a lease. A leader that hears nothing gives up at three fifths of it; others count from the last
+/// change that they have seen, each on its own monotonic clock.
 ///
-/// Let the last renewal take effect at 0. Its leader stops at 1/2 at the latest, as it counts from before it was sent. Another
-/// has seen it by 1/5 and takes over by 19/20, but not before 3/4: a quarter is left to a leader that has to stop its work.
+/// Let the last renewal take effect at 0. Its leader stops at 12/20 at the latest, as it counts from before it was sent. Another
+/// has seen it by 2/20 and takes over by 18/20, but not before 16/20: a fifth is left to a leader that has to stop its work, and
+/// it has tried seven times by then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseTimes {
     lease: Duration,
@@ -55,22 +56,35 @@ impl LeaseTimes {
         self.lease
     }
 
-    /// How often a leader renews, and others look.
+    /// How often a leader renews.
     #[must_use]
-    pub fn beat(self) -> Duration {
+    pub fn renewal(self) -> Duration {
         self.lease / 5
+    }
+
+    /// How often others look.
+    #[must_use]
+    pub fn look(self) -> Duration {
+        self.lease / 10
+    }
+
+    /// How long an answer is waited for, and how soon a leader tries again that has got none: a hung connection must not cost
+    /// the lead.
+    #[must_use]
+    pub fn retry(self) -> Duration {
+        self.lease / 20
     }
 
     /// How long a leader leads after it has sent the last renewal that took effect.
     #[must_use]
     pub fn held_for(self) -> Duration {
-        self.lease / 2
+        self.lease / 5 * 3
     }
 
     /// How long others leave a record alone that does not change. A leader with a longer lease than ours is given its own.
     #[must_use]
     pub fn left_alone_for(self, term: &Term) -> Duration {
         let theirs = Duration::from_secs(term.lease_seconds.into());
-        self.lease.max(theirs) / 4 * 3
+        self.lease.max(theirs) / 5 * 4
     }
 }

@@ -15,7 +15,7 @@ use crate::domain::job::{JobId, JobName, JobState};
 use crate::domain::key::ObjectKey;
 use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use crate::domain::progress::Progress;
-use crate::domain::run::{RUN_RECORD_BYTES_MAX, RunRecord, RunState};
+use crate::domain::run::{LEASE, RUN_RECORD_BYTES_MAX, RunRecord, RunState};
 use crate::plan::action::StartDump;
 use crate::ports::jobs::{JobOrder, Jobs};
 use crate::ports::{Chain, ErrorKind, PortError};
@@ -24,6 +24,8 @@ use crate::ports::{Chain, ErrorKind, PortError};
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A process ends itself at the dump's deadline and says so; the cluster ends one that does not.
 const PAST_THE_DEADLINE: Duration = Duration::from_mins(10);
+/// A process that runs claims its run within seconds, or minutes where AWS throttles its first look.
+const CLAIMS_WITHIN: Duration = Duration::from_mins(15);
 
 /// How Jobs are made.
 #[derive(Clone)]
@@ -60,6 +62,39 @@ struct Watched<'a> {
     seen: String,
     /// The cluster did not answer last time.
     unanswered: bool,
+    /// The version of the record that was seen last, and since when.
+    record: Option<(String, Instant)>,
+}
+
+impl Watched<'_> {
+    /// Whether the record is as it was for longer than a process leaves it that lives.
+    fn is_left(&mut self, etag: &str) -> bool {
+        match &self.record {
+            Some((seen, since)) if seen == etag => since.elapsed() > LEASE.unsigned_abs(),
+            Some(_) | None => {
+                self.record = Some((etag.to_owned(), Instant::now()));
+                false
+            }
+        }
+    }
+}
+
+impl Watched<'_> {
+    /// What the cluster says of it; `None` while it says nothing.
+    async fn ask(&mut self, by: &DumpsByJobs) -> Option<JobState> {
+        match by.jobs.look(&self.job).await {
+            Ok(state) => {
+                self.unanswered = false;
+                Some(state)
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.unanswered, true) {
+                    tracing::info!(job = %self.job.name, error = %Chain(&error), "the cluster does not say how the Job is: its record in the store will");
+                }
+                None
+            }
+        }
+    }
 }
 
 impl Executor {
@@ -89,18 +124,18 @@ impl Executor {
                     return Ok(Outcome::Overtaken { reason });
                 }
             },
-            None => match by.jobs.begin(&self.order(start, by, name)).await {
-                Ok(job) => job,
-                Err(error) if error.may_pass() || error.kind() == ErrorKind::Conflict => return Err(error),
-                Err(error) => {
-                    let message = format!("its Job cannot be begun: {}", Chain(&error));
-                    return Ok(self.fail(start, &key, message).await?.unwrap_or(Outcome::ClaimedElsewhere));
+            None => match self.begin(start, by, name, token).await {
+                Begun::Job(job) => job,
+                Begun::Not(message) => {
+                    let outcome = self.fail(start, &key, message, Holder::Nobody).await?;
+                    return Ok(outcome.unwrap_or(Outcome::ClaimedElsewhere));
                 }
+                Begun::Stopped => return Ok(Outcome::Stopped),
             },
         };
         tracing::info!(job = %job.name, "a Job makes the dump");
         let (since, seen) = (Instant::now(), "it has not begun".to_owned());
-        let mut watched = Watched { start, key, job, since, has_begun: false, seen, unanswered: false };
+        let mut watched = Watched { start, key, job, since, has_begun: false, seen, unanswered: false, record: None };
         let outcome = loop {
             tokio::select! {
                 () = sleep(LOOK_EVERY) => {}
@@ -116,9 +151,35 @@ impl Executor {
         Ok(outcome)
     }
 
+    /// Begins it. A cluster that does not answer is asked again until the time is up in which a Job has to begin.
+    async fn begin(&self, start: &StartDump, by: &DumpsByJobs, name: JobName, token: &CancellationToken) -> Begun {
+        let (order, since) = (self.order(start, by, name), Instant::now());
+        loop {
+            let begun = tokio::select! {
+                begun = by.jobs.begin(&order) => begun,
+                () = token.cancelled() => return Begun::Stopped,
+            };
+            let error = match begun {
+                Ok(job) => return Begun::Job(job),
+                Err(error) => error,
+            };
+            let may_pass = error.may_pass() || error.kind() == ErrorKind::Conflict;
+            if !may_pass || since.elapsed() >= by.start_deadline {
+                return Begun::Not(format!("its Job cannot be begun: {}", Chain(&error)));
+            }
+            tracing::debug!(job = %order.name, error = %Chain(&error), "the Job is not begun yet");
+            tokio::select! {
+                () = sleep(LOOK_EVERY) => {}
+                () = token.cancelled() => return Begun::Stopped,
+            }
+        }
+    }
+
     fn order(&self, start: &StartDump, by: &DumpsByJobs, name: JobName) -> JobOrder {
         let within = start.deadline.duration_since(self.ports.clock.now()).unsigned_abs();
-        let words = ["backup", "dump", start.dump.source.as_str(), "--database", start.dump.database.as_str()];
+        // In one word, as it may begin with a hyphen; and Kubernetes would put in what it knows by `$(NAME)`.
+        let database = format!("--database={}", start.dump.database.as_str().replace('$', "$$"));
+        let words = ["backup", "dump", start.dump.source.as_str(), database.as_str()];
         let (slot, attempt) = (start.run.slot.to_string(), start.run.attempt.to_string());
         let which = ["--slot", slot.as_str(), "--attempt", attempt.as_str()];
         JobOrder {
@@ -136,59 +197,83 @@ impl Executor {
     async fn look_at(&self, watched: &mut Watched<'_>, by: &DumpsByJobs) -> Result<Option<Outcome>, PortError> {
         match self.recorded(&watched.key).await {
             Ok(Some(found)) if found.record.state != RunState::Running => return Ok(Some(ended(&found.record))),
+            Ok(Some(found)) if watched.is_left(&found.etag) => {
+                // A node that is cut off keeps its pods for as long as it exists. Whoever looks next closes the run.
+                remove(by, &watched.job).await;
+                let reason = format!("the process of Job {} says nothing any more", watched.job.name);
+                return Ok(Some(Outcome::Overtaken { reason }));
+            }
+            Ok(None) if watched.since.elapsed() >= by.start_deadline + CLAIMS_WITHIN => {
+                remove(by, &watched.job).await;
+                let name = &watched.job.name;
+                let message = format!("its Job {name} has not claimed it; last seen of it: {}", watched.seen);
+                return self.fail(watched.start, &watched.key, message, Holder::Nobody).await;
+            }
             Ok(_) => {}
             // The process goes on: it outlasts such an outage, and so does whoever waits for it.
             Err(error) if error.may_pass() => return Ok(None),
             Err(error) => return Err(error),
         }
-        let state = match by.jobs.look(&watched.job).await {
-            Ok(state) => state,
-            Err(error) => {
-                if !std::mem::replace(&mut watched.unanswered, true) {
-                    tracing::info!(job = %watched.job.name, error = %Chain(&error), "the cluster does not say how the Job is: its record in the store will");
-                }
-                return Ok(None);
-            }
-        };
-        watched.unanswered = false;
-        let message = match state {
+        let Some(state) = watched.ask(by).await else { return Ok(None) };
+        let name = &watched.job.name;
+        let (message, holder) = match state {
             JobState::Running => {
-                watched.has_begun = true;
+                (watched.has_begun, watched.seen) = (true, "its process runs".to_owned());
                 return Ok(None);
             }
             JobState::Waiting { reason } if watched.has_begun || watched.since.elapsed() < by.start_deadline => {
                 if watched.seen != reason {
-                    tracing::info!(job = %watched.job.name, reason, "the Job waits");
+                    tracing::info!(job = %name, reason, "the Job waits");
                     watched.seen = reason;
                 }
                 return Ok(None);
             }
             JobState::Waiting { reason } => {
-                by.jobs.remove(&watched.job).await?;
+                remove(by, &watched.job).await;
                 let seconds = by.start_deadline.as_secs();
-                format!("its Job {} had not begun after {seconds} s and was deleted: {reason}", watched.job.name)
+                (format!("its Job {name} had not begun after {seconds} s and is given up: {reason}"), Holder::Nobody)
             }
-            JobState::Ended { reason } => format!("its Job {} has ended without a dump: {reason}", watched.job.name),
+            JobState::Ended { reason } => (format!("its Job {name} has ended without a dump: {reason}"), Holder::Job),
             JobState::Missing => {
-                format!("its Job {} is gone and has left no dump; last seen of it: {}", watched.job.name, watched.seen)
+                let seen = &watched.seen;
+                (format!("its Job {name} is gone and has left no dump; last seen of it: {seen}"), Holder::Job)
             }
         };
-        self.fail(watched.start, &watched.key, message).await
+        self.fail(watched.start, &watched.key, message, holder).await
     }
 
-    /// Writes down that the run has failed, unless its record says how it ended. `None` if somebody else has written to it
-    /// just now: what stands then is read again.
-    async fn fail(&self, start: &StartDump, key: &ObjectKey, message: String) -> Result<Option<Outcome>, PortError> {
-        let claim = match self.recorded(key).await? {
-            Some(found) if found.record.state != RunState::Running => return Ok(Some(ended(&found.record))),
-            Some(found) => Claim::held(Arc::clone(&self.ports.store), key.clone(), found.record, found.etag),
-            None => match self.claim(self.new_record(&start.dump.source, &start.run)).await? {
+    /// Writes down that the run has failed, unless its record, or a manifest of it, says otherwise. `None` if somebody else has
+    /// the record: what stands then is read again.
+    async fn fail(
+        &self,
+        start: &StartDump,
+        key: &ObjectKey,
+        message: String,
+        holder: Holder,
+    ) -> Result<Option<Outcome>, PortError> {
+        let claim = match (self.recorded(key).await?, holder) {
+            (Some(found), _) if found.record.state != RunState::Running => return Ok(Some(ended(&found.record))),
+            (Some(found), Holder::Job) => {
+                Claim::held(Arc::clone(&self.ports.store), key.clone(), found.record, found.etag)
+            }
+            // It has begun after all, and what it is doing is seen at the next look.
+            (Some(_), Holder::Nobody) => return Ok(None),
+            (None, _) => match self.claim(self.new_record(&start.dump.source, &start.run)).await? {
                 Some(claim) => claim,
                 None => return Ok(None),
             },
         };
-        let failure = self.explain(message, &start.read_from.instance, claim.record().started_at).await;
-        let state = RunState::Failed { finished_at: self.ports.clock.now(), failure };
+        let finished_at = self.ports.clock.now();
+        // A process that has died behind its last write has made a dump all the same.
+        let state = match self.stored_manifest(start).await? {
+            Some(manifest) if manifest.run == start.run => {
+                RunState::Succeeded { finished_at, size_bytes: manifest.stored_bytes }
+            }
+            Some(_) | None => {
+                let failure = self.explain(message, &start.read_from.instance, claim.record().started_at).await;
+                RunState::Failed { finished_at, failure }
+            }
+        };
         match self.end(claim, state).await? {
             Outcome::ClaimedElsewhere => Ok(None),
             outcome => Ok(Some(outcome)),
@@ -206,19 +291,52 @@ impl Executor {
         Ok(Some(Recorded { record, etag: found.etag }))
     }
 
+    /// What stands in the slot.
+    async fn stored_manifest(&self, start: &StartDump) -> Result<Option<Manifest>, PortError> {
+        let key = self.settings.layout.manifest(&start.dump);
+        let found = match self.ports.store.get(&key, MANIFEST_BYTES_MAX).await {
+            Ok(found) => found,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let manifest = Manifest::read(&found.bytes, &start.dump);
+        manifest.map(Some).map_err(|error| PortError::new(format!("read {key}"), ErrorKind::Invalid).because(error))
+    }
+
     /// Counts what the Job has read and stored: its own process is gone before anybody could scrape it.
     async fn count(&self, start: &StartDump, progress: &Progress) {
-        let key = self.settings.layout.manifest(&start.dump);
-        let found = self.ports.store.get(&key, MANIFEST_BYTES_MAX).await;
-        let manifest = found.map(|found| Manifest::read(&found.bytes, &start.dump));
-        match manifest {
-            Ok(Ok(manifest)) => {
+        match self.stored_manifest(start).await {
+            Ok(Some(manifest)) => {
                 progress.set_read(manifest.uncompressed_bytes, manifest.rows);
                 progress.add_stored(manifest.stored_bytes);
             }
-            Ok(Err(error)) => tracing::warn!(error = %Chain(&error), "what the Job has read is not counted"),
+            Ok(None) => {}
             Err(error) => tracing::warn!(error = %Chain(&error), "what the Job has read is not counted"),
         }
+    }
+}
+
+/// What came of beginning a Job.
+enum Begun {
+    Job(JobId),
+    /// Why not.
+    Not(String),
+    Stopped,
+}
+
+/// Who may hold the record of a run that is to be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    /// Nobody yet, as far as is known: whoever holds it then is left in peace.
+    Nobody,
+    /// The process of the Job, which is gone.
+    Job,
+}
+
+/// Deletes a Job that nobody waits for any more. One that cannot be deleted does no harm: its run is closed to it.
+async fn remove(by: &DumpsByJobs, job: &JobId) {
+    if let Err(error) = by.jobs.remove(job).await {
+        tracing::warn!(job = %job.name, error = %Chain(&error), "the Job cannot be deleted: `kubectl delete job` does it");
     }
 }
 

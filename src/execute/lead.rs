@@ -44,10 +44,14 @@ impl Lead {
         }
     }
 
-    /// Waits until it does not lead.
+    /// Waits until it does not lead: also where nobody is left to say so.
     pub async fn lost(&mut self) {
         while self.holds() {
-            self.changed().await;
+            let until = self.0.as_ref().and_then(|until| *until.borrow());
+            tokio::select! {
+                () = self.changed() => {}
+                () = time_is_up(until) => {}
+            }
         }
     }
 
@@ -89,8 +93,8 @@ pub struct Elector {
     held: Option<Standing>,
     /// The record of another, and since when it is seen unchanged.
     other: Option<(Standing, Instant)>,
-    /// The record could not be read or written last time.
-    failing: bool,
+    /// Since when the record can neither be read nor written, and when that was last said.
+    failing: Option<Instant>,
     jitter: RandomState,
     rounds: u64,
 }
@@ -106,7 +110,7 @@ impl Elector {
     #[must_use]
     pub fn new(candidacy: Candidacy, clock: Arc<dyn Clock>) -> Elector {
         let (until, _) = watch::channel(None);
-        let (held, other, failing, jitter, rounds) = (None, None, false, RandomState::new(), 0);
+        let (held, other, failing, jitter, rounds) = (None, None, None, RandomState::new(), 0);
         Elector { candidacy, clock, until, held, other, failing, jitter, rounds }
     }
 
@@ -141,38 +145,37 @@ impl Elector {
         }
     }
 
-    /// One beat, a tenth more or less so that processes that were started together do not ask together; sooner where a silent
-    /// leader's time is up before.
+    /// How long until the next round: a tenth more or less, so that processes that were started together do not ask together.
+    /// A leader that got no answer asks again soon, and whoever follows a silent one as soon as its time is up.
     fn pause(&mut self) -> Duration {
         const TENTHS_OF_A_PERCENT: u64 = 200;
+        let times = self.candidacy.times;
+        let leads = self.until.borrow().is_some();
+        let usual = match (leads, self.failing) {
+            (true, None) => times.renewal(),
+            (true, Some(_)) => times.retry(),
+            (false, _) => times.look(),
+        };
         self.rounds = self.rounds.wrapping_add(1);
         let spread = self.jitter.hash_one(self.rounds) % (TENTHS_OF_A_PERCENT + 1);
-        let beat = self.candidacy.times.beat();
-        let pause = beat * u32::try_from(900 + spread).unwrap_or(1000) / 1000;
-        let due = self.other.as_ref().map(|(standing, since)| {
-            let free_at = *since + self.candidacy.times.left_alone_for(&standing.term);
+        let pause = usual * u32::try_from(900 + spread).unwrap_or(1000) / 1000;
+        let free_in = self.other.as_ref().filter(|_| self.failing.is_none()).map(|(standing, since)| {
+            let free_at = *since + times.left_alone_for(&standing.term);
             free_at.saturating_duration_since(Instant::now())
         });
-        due.map_or(pause, |due| pause.min(due.max(beat / 10)))
+        free_in.filter(|free_in| !free_in.is_zero()).map_or(pause, |free_in| pause.min(free_in))
     }
 
     async fn round(&mut self) {
-        let until = *self.until.borrow();
-        let time_is_up = async {
-            match until {
-                Some(until) => sleep_until(until).await,
-                None => std::future::pending().await,
-            }
-        };
-        let within = self.candidacy.times.beat();
+        let (until, within) = (*self.until.borrow(), self.candidacy.times.retry());
         let asked = tokio::select! {
             asked = timeout(within, self.ask()) => Some(asked),
-            () = time_is_up => None,
+            () = time_is_up(until) => None,
         };
         match asked {
             None => self.stop_leading("the record could not be renewed in time"),
             Some(Ok(Ok(()))) => {
-                if std::mem::take(&mut self.failing) {
+                if self.failing.take().is_some() {
                     tracing::info!("the record of the leader is read and written again");
                 }
             }
@@ -267,9 +270,12 @@ impl Elector {
         }
     }
 
+    /// Says it again now and then: where nobody can read the record, this line is all that there is.
     fn complain(&mut self, error: &PortError) {
-        if !std::mem::replace(&mut self.failing, true) {
-            tracing::warn!(error = %Chain(error), "the record of the leader cannot be read or written: where nobody can, nobody leads");
+        const AGAIN_AFTER: Duration = Duration::from_mins(10);
+        if self.failing.is_none_or(|said_at| said_at.elapsed() >= AGAIN_AFTER) {
+            self.failing = Some(Instant::now());
+            tracing::warn!(error = %Chain(error), "the record of the leader cannot be read or written: where nobody can, nobody leads and no backup is made");
         }
     }
 
@@ -277,7 +283,7 @@ impl Elector {
     async fn give_back(mut self) {
         let Some(held) = self.held.take() else { return };
         let term = Term { holder: None, renewed_at: self.clock.now(), ..held.term.clone() };
-        let given = timeout(self.candidacy.times.beat(), self.candidacy.lock.write(&term, Some(&held))).await;
+        let given = timeout(self.candidacy.times.renewal(), self.candidacy.lock.write(&term, Some(&held))).await;
         self.until.send_replace(None);
         match given {
             Ok(Ok(Some(_))) => tracing::info!("no longer leading: another process may"),
@@ -287,6 +293,14 @@ impl Elector {
             }
             Err(_) => tracing::info!("the lead could not be given back in time: others wait for the lease"),
         }
+    }
+}
+
+/// Waits until then; for ever where there is no such time.
+async fn time_is_up(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -20,6 +20,7 @@ use crate::domain::alert::{AlertKey, Event, Message, Severity};
 use crate::domain::alert_ledger::{AlertEntry, AlertLedger};
 use crate::domain::id::{InstallationId, RouteName};
 use crate::domain::key::Layout;
+use crate::execute::lead::Lead;
 use crate::plan::alert::Holding;
 use crate::plan::alert::lifecycle::{Transition, advance, wake_at};
 use crate::policy::alerting::AlertPolicy;
@@ -105,6 +106,7 @@ pub struct Announcer {
     looks: watch::Receiver<Option<Arc<Holding>>>,
     refreshed: BTreeMap<RouteName, Timestamp>,
     beaten_at: Option<Timestamp>,
+    lead: Lead,
     /// The last round came to nothing.
     failing: bool,
 }
@@ -130,14 +132,20 @@ impl Announcer {
         // Without routes nothing is told, so nothing has to be remembered for others.
         let kept = if channels.policy.routes.is_empty() { Kept::InMemory } else { Kept::InStore };
         let book = Book::new(store, layout.alert_ledger(&installation), kept);
-        let (refreshed, beaten_at, failing) = (BTreeMap::new(), None, false);
-        Announcer { channels, installation, book, clock, observer, looks, refreshed, beaten_at, failing }
+        let (refreshed, beaten_at, failing, lead) = (BTreeMap::new(), None, false, Lead::alone());
+        Announcer { channels, installation, book, clock, observer, looks, refreshed, beaten_at, failing, lead }
+    }
+
+    /// The same as one of several processes: it tells only while it leads.
+    #[must_use]
+    pub fn led_by(self, lead: Lead) -> Announcer {
+        Announcer { lead, ..self }
     }
 
     /// Tells, until `stop` is cancelled. A message that is on its way is seen through: channels have time limits.
     pub async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let look = self.looks.borrow_and_update().clone();
+            let look = self.looks.borrow_and_update().clone().filter(|_| self.lead.holds());
             let wake_at = match look {
                 Some(look) => self.round(&look).await,
                 // Another process tells, and its series say what fires.
@@ -255,7 +263,7 @@ impl Announcer {
         // One of which nobody can tell whether it still holds, holds.
         let critical = |entry: &AlertEntry| entry.is_firing() && entry.alert.severity == Severity::Critical;
         let none_fires = !ledger.entries.iter().any(critical);
-        if look.promises_hold && told && none_fires && now.duration_since(look.at) <= *fresh_for {
+        if self.lead.holds() && look.promises_hold && told && none_fires && now.duration_since(look.at) <= *fresh_for {
             let beaten = send::in_time(Instant::now() + BEATEN_WITHIN, heartbeat.beat()).await;
             if let Err(error) = &beaten {
                 tracing::warn!(error = %Chain(error), "the heartbeat did not arrive, whoever waits for it will raise an alarm");

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::published::Datum;
+use crate::execute::lead::Lead;
 use crate::ports::clock::Clock;
 use crate::ports::metric_sink::MetricSink;
 use crate::ports::{Chain, ErrorKind, PortError};
@@ -48,6 +49,7 @@ pub struct Publisher {
     looks: watch::Receiver<Option<Arc<Numbers>>>,
     fresh_for: SignedDuration,
     failing: bool,
+    lead: Lead,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -65,7 +67,13 @@ impl Publisher {
         looks: watch::Receiver<Option<Arc<Numbers>>>,
         fresh_for: SignedDuration,
     ) -> Publisher {
-        Publisher { to, clock, looks, fresh_for, failing: false }
+        Publisher { to, clock, looks, fresh_for, failing: false, lead: Lead::alone() }
+    }
+
+    /// The same as one of several processes: it publishes only while it leads.
+    #[must_use]
+    pub fn led_by(self, lead: Lead) -> Publisher {
+        Publisher { lead, ..self }
     }
 
     /// Publishes until `stop` is cancelled.
@@ -77,7 +85,7 @@ impl Publisher {
         }
         let mut due_at = self.clock.now();
         loop {
-            let look = self.looks.borrow().clone();
+            let look = self.looks.borrow().clone().filter(|_| self.lead.holds());
             tokio::select! {
                 () = self.publish(look.as_deref()) => {}
                 () = stop.cancelled() => return,

@@ -20,6 +20,8 @@ use tracing_subscriber::{Layer, Registry};
 /// Beginnings of targets that may say no more than `warn`. At `debug` and `trace` the SDK, HTTP, TLS and PostgreSQL
 /// clients write out requests, with tokens and parameters in them; the cron library comments on every tick.
 const CAPPED: [&str; 6] = ["aws_", "hyper", "rustls", "h2", "tokio_postgres", "tokio_cron_scheduler"];
+/// Says of each failed request that it failed, as an error. Whether it is one, and of what, we say ourselves.
+const SILENT: &str = "kube_client";
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -105,7 +107,7 @@ where
     }
     let asked = EnvFilter::builder().parse(level).map_err(|source| refused(Some(source)))?;
     let cap = CAPPED.iter().map(|target| (*target, LevelFilter::WARN)).collect::<Targets>();
-    let cap = cap.with_default(LevelFilter::TRACE);
+    let cap = cap.with_target(SILENT, LevelFilter::OFF).with_default(LevelFilter::TRACE);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
         // On a terminal the library's own choice stands, which heeds NO_COLOR.

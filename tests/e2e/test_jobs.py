@@ -85,7 +85,7 @@ def wait_for_mid_dump(case: Case, cluster: Kubernetes, daemon: Daemon) -> str:
         return case.first_part_is_stored() and second_part_is_on_its_way(job_calls(case, "UploadPart"))
 
     daemon.wait_for(is_held, "the first part is stored and the second on its way", SECONDS)
-    daemon.wait_for(lambda: case.run_states("ledger") == ["running"], "the run is claimed")
+    daemon.wait_for(lambda: case.run_states("ledger", "dump") == ["running"], "the run is claimed")
     return name
 
 
@@ -134,7 +134,7 @@ def test_a_dump_is_made_by_a_job_that_is_named_after_it(case: Case, cluster: Kub
     (record,) = case.runs("ledger", "dump")
     slot, attempt = record["run"].split("-")[0], record["run"].rsplit("-", 1)[1]
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name) and "ledger" in name, name
-    words = ["backup", "dump", "ledger", "--database", "ledger", "--slot", slot, "--attempt", attempt]
+    words = ["backup", "dump", "ledger", "--database=ledger", "--slot", slot, "--attempt", attempt]
     (running,) = job["spec"]["template"]["spec"]["containers"]
     assert running["args"] == ["--log-format", "json", *words]
     meta, spec = job["metadata"], job["spec"]

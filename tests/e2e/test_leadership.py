@@ -266,6 +266,7 @@ def test_a_right_that_is_missing_is_named(case: Case, cluster: Kubernetes, right
         lambda: any(said in str(line.get("error")) for line in daemon.at_level("WARN", "ERROR")), f"it says: {said}"
     )
     daemon.wait_for(lambda: not is_leader(daemon), "it does not lead", LEASE + MARGIN)
+    daemon.wait_ready()
     assert daemon.http("/")[0] == 200 and daemon.http("/metrics")[0] == 200
     cluster.forbidden.clear()
     daemon.wait_for(lambda: is_leader(daemon), "it leads as soon as it may", 2 * (LEASE + MARGIN))

@@ -30,6 +30,10 @@ const INSTALLATION: &str = "strongroom/installation";
 /// (Kubernetes, TTL after finished).
 const KEPT_FOR_S: u32 = 24 * 60 * 60;
 
+/// What a template may say of several attempts, or of several pods at once.
+const SEVERAL_ATTEMPTS: [&str; 6] =
+    ["podFailurePolicy", "backoffLimitPerIndex", "maxFailedIndexes", "completionMode", "selector", "manualSelector"];
+
 /// Jobs in the namespace of the connection.
 #[derive(Debug)]
 pub struct KubernetesJobs {
@@ -97,18 +101,25 @@ impl Jobs for KubernetesJobs {
 
     async fn look(&self, job: &JobId) -> Result<JobState, PortError> {
         let found = self.get(&job.name).await?;
-        let Some(found) = found.filter(|found| found.metadata.uid.as_ref() == Some(&job.uid)) else {
-            return Ok(JobState::Missing);
-        };
-        let seen = pods::newest(self.pods(job).await?);
+        let found = found.filter(|found| found.metadata.uid.as_ref() == Some(&job.uid));
+        let pods = self.pods(job).await?;
+        // A Job that is deleted, or past its deadline before Kubernetes 1.31, is over before its process is.
+        if pods.iter().any(|pod| pods::is_alive(pod, CONTAINER) && pods::has_begun(pod, CONTAINER)) {
+            return Ok(JobState::Running);
+        }
+        let Some(found) = found else { return Ok(JobState::Missing) };
+        let seen = pods::newest(pods);
+        let end = seen.as_ref().and_then(|pod| pods::end(pod, CONTAINER));
+        let pod = end.map(|words| format!("; its pod: {words}")).unwrap_or_default();
         if let Some(end) = ended(&found.data) {
-            let pod =
-                seen.and_then(|pod| pods::end(&pod)).map(|words| format!("; its pod: {words}")).unwrap_or_default();
             return Ok(JobState::Ended { reason: format!("{end}{pod}") });
         }
         Ok(match seen {
-            Some(pod) if pods::has_begun(&pod) => JobState::Running,
-            Some(pod) => JobState::Waiting { reason: pods::waits_for(&pod) },
+            // Others of its pod may go on: they make no dump.
+            Some(own) if pods::has_begun(&own, CONTAINER) => {
+                JobState::Ended { reason: format!("its process has ended{pod}") }
+            }
+            Some(own) => JobState::Waiting { reason: pods::waits_for(&own, CONTAINER) },
             None => {
                 JobState::Waiting { reason: "no pod has been made for it: `kubectl describe job` says why".to_owned() }
             }
@@ -171,8 +182,16 @@ fn job_of(order: &JobOrder, template: &DynamicObject) -> Option<Value> {
     let mut args = own.get("args").and_then(Value::as_array).cloned().unwrap_or_default();
     args.extend(order.arguments.iter().map(|word| json!(word)));
     own["args"] = Value::Array(args);
+    // Where it ends before it could write a record, its last words are all that there is.
+    own["terminationMessagePolicy"] = json!("FallbackToLogsOnError");
     // One attempt: whether there is another one, and when, is decided from the records.
+    for key in SEVERAL_ATTEMPTS {
+        spec.as_object_mut()?.remove(key);
+    }
     spec["backoffLimit"] = json!(0);
+    spec["parallelism"] = json!(1);
+    spec["completions"] = json!(1);
+    spec["suspend"] = json!(false);
     spec["activeDeadlineSeconds"] = json!(order.deadline_seconds);
     spec["ttlSecondsAfterFinished"] = json!(KEPT_FOR_S);
     spec["template"]["spec"]["restartPolicy"] = json!("Never");

@@ -255,7 +255,7 @@ const LEASES: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(600)]
 /// The lease that goes with where it is written: in the bucket each renewal is one more version of an object.
 fn default_lease(lock: LeaderLockKind) -> Duration {
     Duration::from_secs(match lock {
-        LeaderLockKind::Kubernetes => 30,
+        LeaderLockKind::Kubernetes => 60,
         LeaderLockKind::Bucket => 300,
     })
 }

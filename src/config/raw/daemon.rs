@@ -26,8 +26,9 @@ pub(in crate::config) struct Daemon {
     pub(in crate::config) poll_interval: String,
     /// How several processes of this installation agree on the one that acts; the others look, and show what they see.
     pub(in crate::config) leader: Leader,
-    /// How long the others wait for a leader that is silent: whole seconds, "3s" to "10m". Without it "30s" with
-    /// `leader = "kubernetes"`, and "5m" with "bucket", where each renewal is one more version of an object.
+    /// How long the others wait for a leader that is silent: whole seconds, "3s" to "10m". Without it "60s" with
+    /// `leader = "kubernetes"`, and "5m" with "bucket", where each renewal is one more version of an object. A leader that cannot
+    /// renew for three fifths of it stops its work.
     pub(in crate::config) leader_lease: Option<String>,
     /// Who makes dumps.
     pub(in crate::config) executor: ExecutorKind,

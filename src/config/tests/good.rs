@@ -50,7 +50,7 @@ fn every_key_reaches_the_policy_and_its_part() {
     let mut seen = String::new();
     writeln!(seen, "{:#?}\n{:#?}\n{:#?}\n{:#?}", config.aws, config.destination, config.postgres, config.daemon)
         .unwrap();
-    writeln!(seen, "{:#?}", config.http).unwrap();
+    writeln!(seen, "{:#?}\n{:#?}", config.http, config.kubernetes).unwrap();
     writeln!(seen, "{:?} {:?}", config.policy.limits, config.policy.cadence).unwrap();
     for (source, obligation) in config.policy.obligations() {
         let Obligation { task, schedule, retry, start_deadline, completion_deadline, suspended, .. } = obligation;

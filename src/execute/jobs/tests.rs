@@ -146,7 +146,7 @@ async fn the_process_of_the_job_says_how_it_ended() {
     assert!(matches!(outcome, Outcome::RunEnded(RunEnd { state: RunState::Cancelled { .. }, .. })), "{outcome:?}");
     let order = bench.jobs.begun.lock().unwrap().remove(0);
     let slot = bench.start.run.slot.to_string();
-    let words = ["backup", "dump", "accounts", "--database", "accounts", "--slot", slot.as_str(), "--attempt", "1"];
+    let words = ["backup", "dump", "accounts", "--database=accounts", "--slot", slot.as_str(), "--attempt", "1"];
     assert_eq!(order.arguments, words);
     assert!(order.deadline_seconds > 12 * 3600, "its process has until then, and ends by itself");
 }
@@ -171,11 +171,7 @@ async fn a_process_that_died_is_told_with_what_the_cluster_says() {
     ] {
         let bench = Bench::new().await;
         bench.claims().await;
-        bench
-            .jobs
-            .begin(&bench.executor.order(&bench.start, bench.executor.by_jobs.as_ref().unwrap(), bench.name()))
-            .await
-            .unwrap();
+        bench.begun().await;
         bench.jobs.set(state);
         let outcome = bench.dump().await;
         assert!(message(&outcome).contains(says), "{outcome:?}");
@@ -184,8 +180,11 @@ async fn a_process_that_died_is_told_with_what_the_cluster_says() {
 }
 
 impl Bench {
-    fn name(&self) -> JobName {
-        JobName::of(&self.executor.settings.installation, &self.start.dump.source, &self.start.run)
+    /// Somebody has begun the Job before.
+    async fn begun(&self) {
+        let name = JobName::of(&self.executor.settings.installation, &self.start.dump.source, &self.start.run);
+        let order = self.executor.order(&self.start, self.executor.by_jobs.as_ref().unwrap(), name);
+        self.jobs.begin(&order).await.unwrap();
     }
 }
 
@@ -193,10 +192,15 @@ impl Bench {
 async fn what_cannot_be_begun_is_told_and_what_may_pass_is_tried_again() {
     let bench = Bench::new().await;
     *bench.jobs.refuses.lock().unwrap() = Some(ErrorKind::Transient);
-    assert!(matches!(bench.dump().await, Outcome::Failed { .. }));
-    assert!(bench.world.store.bytes(&bench.key()).is_none(), "nothing is written down of what may pass");
-    *bench.jobs.refuses.lock().unwrap() = Some(ErrorKind::NotFound);
-    assert!(message(&bench.dump().await).contains("\"strongroom-dump\" not found"));
+    let began = Instant::now();
+    let passes = async {
+        sleep(Duration::from_mins(1)).await;
+        assert!(bench.world.store.bytes(&bench.key()).is_none(), "nothing is written down of what may pass");
+        *bench.jobs.refuses.lock().unwrap() = Some(ErrorKind::NotFound);
+    };
+    let (outcome, ()) = tokio::join!(bench.dump(), passes);
+    assert!(began.elapsed() < Duration::from_mins(2));
+    assert!(message(&outcome).contains("\"strongroom-dump\" not found"), "{outcome:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,4 +253,58 @@ async fn a_cluster_that_does_not_answer_fails_nothing() {
     };
     let outcome = begin.await;
     assert!(matches!(outcome, Outcome::RunEnded(_)), "{outcome:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_cut_off_does_not_keep_the_run_for_ever() {
+    let bench = Bench::new().await;
+    bench.jobs.set(JobState::Running);
+    let claim = async {
+        sleep(Duration::from_secs(20)).await;
+        bench.claims().await;
+    };
+    let began = Instant::now();
+    let (outcome, ()) = tokio::join!(bench.dump(), claim);
+    assert!(matches!(outcome, Outcome::Overtaken { .. }), "{outcome:?}");
+    assert!(began.elapsed() > LEASE.unsigned_abs() && began.elapsed() < LEASE.unsigned_abs() * 2);
+    assert_eq!(bench.record().state, RunState::Running, "the planner closes it, by what stands");
+    assert_eq!(bench.jobs.removed.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_never_claims_its_run_is_given_up() {
+    for state in [Ok(JobState::Running), Err(ErrorKind::PermissionDenied)] {
+        let bench = Bench::new().await;
+        *bench.jobs.state.lock().unwrap() = state;
+        let outcome = bench.dump().await;
+        assert!(message(&outcome).contains("has not claimed it"), "{outcome:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dump_that_stands_has_succeeded_whatever_became_of_its_process() {
+    let bench = Bench::new().await;
+    // As a process of its own makes it; then its last word is lost.
+    let made = Action::StartDump(Box::new(bench.start.clone()));
+    let made = bench.daemon.executor.execute(made, Arc::default(), CancellationToken::new()).await;
+    assert!(matches!(made, Outcome::RunEnded(RunEnd { state: RunState::Succeeded { .. }, .. })), "{made:?}");
+    bench.writes(&RunRecord { state: RunState::Running, ..bench.record() });
+    bench.begun().await;
+    bench.jobs.set(JobState::Ended { reason: "BackoffLimitExceeded".to_owned() });
+    let outcome = bench.dump().await;
+    assert!(matches!(outcome, Outcome::RunEnded(RunEnd { state: RunState::Succeeded { .. }, .. })), "{outcome:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_claims_at_the_last_moment_is_left_in_peace() {
+    let bench = Bench::new().await;
+    bench.jobs.set(waiting("Unschedulable"));
+    let late = async {
+        sleep(Duration::from_secs(10 * 60 - 1)).await;
+        let record = bench.claims().await;
+        sleep(Duration::from_mins(2)).await;
+        bench.writes(&record.closed(RunState::Cancelled { finished_at: at("2026-11-10T00:12:00Z") }));
+    };
+    let (outcome, ()) = tokio::join!(bench.dump(), late);
+    assert!(matches!(outcome, Outcome::RunEnded(RunEnd { state: RunState::Cancelled { .. }, .. })), "{outcome:?}");
 }

@@ -79,7 +79,7 @@ async fn a_leader_that_dies_is_followed_within_the_lease() {
         one.task.abort();
         let took = until_it_leads(&mut two).await;
         assert!(took <= LEASE, "{took:?}");
-        assert!(took >= LEASE / 2, "the dead one might have led until then: {took:?}");
+        assert!(took >= LEASE / 5 * 2, "the dead one might have led until then: {took:?}");
         assert_eq!((bench.term().holder.as_deref(), bench.term().transitions), (Some("two"), 1));
     }
 }
@@ -94,7 +94,7 @@ async fn a_leader_that_stops_is_followed_at_the_next_look() {
     one.resign.cancel();
     one.task.await.unwrap();
     assert_eq!(bench.term().holder, None);
-    assert!(until_it_leads(&mut two).await <= LEASE / 4);
+    assert!(until_it_leads(&mut two).await <= LEASE / 8);
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,7 +108,7 @@ async fn whoever_cannot_renew_stops_before_another_leads() {
         one.wire.set(cut);
         let began = Instant::now();
         one.lead.lost().await;
-        assert!(began.elapsed() <= LEASE / 2, "{:?}", began.elapsed());
+        assert!(began.elapsed() <= LEASE / 5 * 3, "{:?}", began.elapsed());
         assert!(!two.lead.holds(), "nobody leads in between");
         two.lead.gained().await;
         assert!(began.elapsed() <= LEASE, "{:?}", began.elapsed());
@@ -151,6 +151,26 @@ async fn a_renewal_whose_answer_is_lost_costs_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_outage_of_a_third_of_the_lease_costs_nothing() {
+    for cut in [State::Hanging, State::Refusing] {
+        let bench = Bench::new();
+        let mut one = bench.process("one");
+        until_it_leads(&mut one).await;
+        let two = bench.process("two");
+        for _ in 0..20 {
+            sleep(LEASE).await;
+            one.wire.set(cut);
+            sleep(LEASE / 3).await;
+            assert!(one.lead.holds());
+            one.wire.set(State::Whole);
+            sleep(LEASE / 5).await;
+            assert!(one.lead.holds() && !two.lead.holds());
+        }
+        assert_eq!(bench.term().transitions, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_record_that_somebody_deletes_is_written_again() {
     let bench = Bench::new();
     let mut one = bench.process("one");
@@ -168,7 +188,7 @@ async fn one_that_was_held_up_does_not_lead_when_it_goes_on() {
     until_it_leads(&mut one).await;
     // As a process that is stopped: nothing of it runs, and the time goes on.
     one.task.abort();
-    sleep(LEASE / 2).await;
+    sleep(LEASE / 5 * 3).await;
     assert!(!one.lead.holds(), "nobody had the time to say so, and it is over all the same");
 }
 
@@ -181,7 +201,7 @@ async fn a_leader_with_a_longer_lease_is_given_its_own() {
     bench.lock.set(Some(Term { lease_seconds: 60, ..bench.term() }));
     let mut two = bench.process("two");
     let took = until_it_leads(&mut two).await;
-    assert!(took >= Duration::from_secs(45), "{took:?}");
+    assert!(took >= Duration::from_secs(48), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
