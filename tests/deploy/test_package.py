@@ -95,7 +95,8 @@ def test_pages_are_read_without_a_warning(made: Path, words: list[str]) -> None:
 def test_the_page_says_what_help_does(made: Path) -> None:
     if not shutil.which("man"):
         pytest.skip("there is no man")
-    shown = run("man", "--warnings", "-l", made / "man/strongroom-check.1", env={"MANWIDTH": "200", "LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"})
+    environment = {"MANWIDTH": "200", "LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"}
+    shown = run("man", "--warnings", "-l", made / "man/strongroom-check.1", env=environment)
     plain = re.sub(r".\x08", "", shown)
     assert "strongroom-check" in plain and "Load the configuration and print when everything is due" in plain
 
