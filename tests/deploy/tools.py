@@ -16,6 +16,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy/kubernetes"
 DOCKERFILE = ROOT / "deploy/docker/Dockerfile"
+TERRAFORM = ROOT / "deploy/terraform"
 UNIT = ROOT / "systemd/strongroom.service"
 EXCEPTIONS = ROOT / "deploy/exceptions.yaml"
 BINARY = Path(os.environ.get("STRONGROOM_BIN", ROOT / "target/debug/strongroom"))
@@ -47,6 +48,13 @@ def run(*words: str | Path, code: int = 0, env: dict[str, str] | None = None) ->
 def build(folder: Path) -> str:
     """What `kubectl apply -k` would apply."""
     return run(kubectl(), "kustomize", folder)
+
+
+def parse(*files: Path) -> dict[Path, Resource]:
+    """Files of HCL as checkov's parser reads them, all in one process of its own environment."""
+    script = "import hcl2, json, sys; print(json.dumps([hcl2.loads(open(file).read()) for file in sys.argv[1:]]))"
+    found: list[Resource] = json.loads(run(tool("python"), "-c", script, *files))
+    return dict(zip(files, found, strict=True))
 
 
 class Built:
@@ -115,10 +123,11 @@ def container_of(pod: Resource) -> Resource:
 
 
 def findings(folder: Path) -> set[tuple[str, str]]:
-    """Check and resource of everything that checkov finds in manifests and Dockerfiles. It asks nobody."""
-    words = ("--framework", "kubernetes", "dockerfile", "--output", "json", "--skip-download", "--soft-fail", "--quiet")
+    """Check and resource of everything that checkov finds in manifests, Dockerfiles and Terraform. It asks nobody."""
+    frameworks = ("kubernetes", "dockerfile", "terraform")
+    words = ("--framework", *frameworks, "--output", "json", "--skip-download", "--soft-fail", "--quiet")
     reports = json.loads(run(tool("checkov"), "--directory", folder, *words))
-    assert {report["check_type"] for report in reports} == {"kubernetes", "dockerfile"}
+    assert {report["check_type"] for report in reports} == set(frameworks)
     found = set()
     for report in reports:
         assert report["summary"]["passed"] > 50 and report["summary"]["parsing_errors"] == 0, report["summary"]

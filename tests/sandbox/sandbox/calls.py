@@ -15,6 +15,8 @@ from . import rpc_cbor
 from .s3.operations import operation as s3_operation
 
 SMALL_BODY = 1024 * 1024
+FORM_AS_IT_CAME = "sandbox.form_as_it_came"
+"""Where the environment keeps the text of a form, which moto has only taken apart: spaces, say, are written in two ways."""
 KEPT_CALLS = 200_000
 
 _ID_PARAMETERS = (
@@ -119,7 +121,8 @@ def _s3_call(environ: dict[str, Any], service: str, query: dict[str, str], regio
 def _form(environ: dict[str, Any]) -> dict[str, str]:
     if not str(environ.get("CONTENT_TYPE", "")).startswith("application/x-www-form-urlencoded"):
         return {}
-    text = _small_body(environ).decode("utf-8", "replace")
+    environ[FORM_AS_IT_CAME] = _small_body(environ)
+    text = environ[FORM_AS_IT_CAME].decode("utf-8", "replace")
     return {name: values[0] for name, values in parse_qs(text, keep_blank_values=True).items()}
 
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from flask import request
+
+from ..iam_rules import Request, concerns, several
 from . import object_lock
 from . import replication_rules as rules
 from .base import Answer, xml
@@ -14,20 +17,29 @@ from .encryption import default_rule
 from .errors import S3Error
 
 
-def get_permission(bucket: Any, action: str, resource: str) -> Any:
-    """What a bucket's policy says. moto knows no conditions there; the sandbox stands for HTTPS, so a statement that
-    denies plain HTTP denies nothing.
-    """
-    from moto.iam.access_control import IAMPolicy, PermissionResult
+SEEN = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.3"}
+"""The sandbox stands for HTTPS, so a statement that denies plain HTTP denies nothing."""
+ENCRYPTION = "x-amz-server-side-encryption"
 
-    if bucket.policy is None:
-        return PermissionResult.NEUTRAL
-    policy = json.loads(bucket.policy)
-    statements = policy["Statement"] if isinstance(policy["Statement"], list) else [policy["Statement"]]
-    kept = [each for each in statements if "aws:SecureTransport" not in json.dumps(each.get("Condition", {}))]
-    if not kept:
-        return PermissionResult.NEUTRAL
-    return IAMPolicy(json.dumps(policy | {"Statement": kept})).is_action_permitted(action, resource)
+
+def get_permission(bucket: Any, action: str, resource: str) -> Any:
+    """What a bucket's policy says, of which moto knows no conditions. Who asks is not known here: statements about them are
+    left out.
+    """
+    from moto.iam.access_control import PermissionResult
+
+    statements = several(json.loads(bucket.policy)["Statement"]) if bucket.policy is not None else []
+    header = request.headers.get(ENCRYPTION)
+    keys = SEEN | ({f"s3:{ENCRYPTION}": header} if header else {})
+    effects = {
+        each["Effect"]
+        for each in statements
+        if "aws:PrincipalArn" not in json.dumps(each.get("Condition", {}))
+        and concerns(each, Request(action, resource, keys))
+    }
+    if "Deny" in effects:
+        return PermissionResult.DENIED
+    return PermissionResult.PERMITTED if effects else PermissionResult.NEUTRAL
 
 
 class BucketOperations:

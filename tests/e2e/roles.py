@@ -1,0 +1,149 @@
+"""The roles of deploy/terraform, made in a sandbox that enforces them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.request
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from botocore.config import Config as ClientConfig
+from botocore.exceptions import ClientError
+from case import Case
+from sandbox_process import BACKUP_USER, KMS_ALIAS, REGION, REPOSITORY, Sandbox
+from vault import INSTANCE, REPLICA_BUCKET, SOURCE, WEST
+
+sys.path.append(str(REPOSITORY / "tests/deploy"))
+
+import policy_documents  # noqa: E402
+
+ACCOUNT = "123456789012"
+TOPIC = "database-team"
+ALERT_SECRET = "strongroom/heartbeat-url"
+APPLICATION_SECRET = "bank/vault/app"
+SUBNET_GROUP = "drills"
+SPLIT = ("copy", "drill", "dump-write", "observe", "prune", "snapshot", "verify")
+BEFORE_ENFORCEMENT = {"INITIAL_NO_AUTH_ACTION_COUNT": "1000000"}
+
+Credentials = dict[str, str]
+
+
+def enforce(sandbox: Sandbox) -> None:
+    """From here on the sandbox asks policies; we have a user who may do everything."""
+    iam = sandbox.client("iam")
+    iam.create_user(UserName="admin")
+    statement = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    iam.put_user_policy(UserName="admin", PolicyName="everything", PolicyDocument=policy([statement]))
+    key = iam.create_access_key(UserName="admin")["AccessKey"]
+    url, headers = f"{sandbox.endpoint}/moto-api/reset-auth", {"Content-Type": "text/plain"}
+    request = urllib.request.Request(url, data=b"0", headers=headers, method="POST")
+    urllib.request.urlopen(request, timeout=10).read()
+    sandbox.sign_as({"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]})
+
+
+def policy(statements: Iterable[Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Roles whose names begin with that of a test's own corner, and whose rights are about that corner."""
+
+    case: Case
+
+    def documents(self) -> dict[str, policy_documents.Document]:
+        """The policies, for the sandbox's instance, buckets and keys."""
+        keys = [self.key(KMS_ALIAS, REGION), self.key(KMS_ALIAS, WEST)]
+        secret = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret"
+        return policy_documents.documents(
+            account=ACCOUNT,
+            region=REGION,
+            installation=self.case.name,
+            prefix=self.case.name,
+            snapshot_prefix=self.case.name,
+            instances=[INSTANCE],
+            instance_keys=keys[:1],
+            copy_regions=[WEST],
+            copy_keys=keys[1:],
+            bucket=self.case.bucket,
+            replicas=[REPLICA_BUCKET],
+            bucket_keys=keys,
+            key_regions=[REGION, WEST],
+            login_secrets=[f"{secret}:rds/{SOURCE}/backup-*"],
+            token_users=[BACKUP_USER],
+            drill_subnet_groups=[SUBNET_GROUP],
+            topics=[f"arn:aws:sns:{REGION}:{ACCOUNT}:{TOPIC}"],
+            alert_secrets=[f"{secret}:{ALERT_SECRET}-*"],
+            recover_secrets=[f"{secret}:{APPLICATION_SECRET}-*"],
+        )
+
+    def key(self, alias: str, region: str) -> str:
+        described = self.case.sandbox.client("kms", region).describe_key(KeyId=alias)
+        arn: str = described["KeyMetadata"]["Arn"]
+        return arn
+
+    def arn(self, name: str) -> str:
+        return f"arn:aws:iam::{ACCOUNT}:role/{self.case.name}-{name}"
+
+    def make(self, name: str, documents: dict[str, policy_documents.Document], trusted: str) -> None:
+        iam = self.case.sandbox.client("iam")
+        trust = {"Effect": "Allow", "Principal": {"AWS": trusted}, "Action": "sts:AssumeRole"}
+        iam.create_role(RoleName=f"{self.case.name}-{name}", AssumeRolePolicyDocument=policy([trust]))
+        for title, document in documents.items():
+            iam.put_role_policy(
+                RoleName=f"{self.case.name}-{name}", PolicyName=title, PolicyDocument=json.dumps(document)
+            )
+
+    def make_all(self) -> None:
+        """The daemon's role with all rights, that with split_roles, those that it may then assume, and that of recover."""
+        written = self.documents()
+        root = f"arn:aws:iam::{ACCOUNT}:root"
+
+        def chosen(names: list[str]) -> dict[str, policy_documents.Document]:
+            return {name: written[name] for name in names}
+
+        assume = {"Sid": "Assume", "Effect": "Allow", "Action": "sts:AssumeRole"}
+        assume["Resource"] = [self.arn(name) for name in SPLIT]  # type: ignore[assignment]
+        self.make("daemon", chosen(policy_documents.of_daemon()), root)
+        base = chosen(policy_documents.of_daemon(split=True)) | {"assume": json.loads(policy([assume]))}
+        self.make("base", base, root)
+        self.make("recover", chosen(policy_documents.of_recover()), root)
+        for name in SPLIT:
+            own = chosen(policy_documents.of_split(name)) | {"fence": policy_documents.fence(name)}
+            self.make(name, own, self.arn("base"))
+
+    def assume(self, name: str, by: Credentials | None = None) -> Credentials:
+        """A session of a role, of an administrator or of whoever has these credentials."""
+        sts = self.client("sts", by) if by else self.case.sandbox.client("sts")
+        made = sts.assume_role(RoleArn=self.arn(name), RoleSessionName="test")["Credentials"]
+        return {
+            "AWS_ACCESS_KEY_ID": made["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": made["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": made["SessionToken"],
+        }
+
+    def client(self, service: str, credentials: Credentials, region: str = REGION) -> Any:
+        return boto3.client(
+            service,
+            region_name=region,
+            endpoint_url=self.case.sandbox.endpoint,
+            aws_access_key_id=credentials["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=credentials["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=credentials["AWS_SESSION_TOKEN"],
+            config=ClientConfig(retries={"total_max_attempts": 1}),
+        )
+
+
+REFUSALS = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403"}
+
+
+def is_refused(call: Any, /, **parameters: Any) -> bool:
+    """Whether it is refused for want of a right. That it fails for another reason means that it was allowed."""
+    try:
+        call(**parameters)
+    except ClientError as error:
+        return error.response["Error"]["Code"] in REFUSALS
+    return False

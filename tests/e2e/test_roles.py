@@ -1,0 +1,202 @@
+"""The real binary with the rights that deploy/terraform gives it, in a sandbox that enforces them, and what they refuse.
+
+What a double cannot prove: rights on keys that S3, RDS and SNS use on a caller's behalf, `kms:ViaService`, policies of buckets,
+keys and topics, tags that AWS knows only minutes later, and whether AWS asks for the very resources that the sandbox asks for
+(tests/sandbox/sandbox/iam.py, after the service authorization reference).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sandbox_process
+from case import YEARLY, Config, quick, settled, source
+from role_attempts import attempts
+from roles import (
+    ACCOUNT,
+    ALERT_SECRET,
+    APPLICATION_SECRET,
+    BEFORE_ENFORCEMENT,
+    SPLIT,
+    SUBNET_GROUP,
+    TOPIC,
+    Credentials,
+    Roles,
+    enforce,
+    is_refused,
+)
+from sandbox_process import KMS_ALIAS, REGION, Sandbox
+from strongroom_process import Strongroom
+from vault import INSTANCE, SOURCE, SPEED, WEST, Vault, keep, seed
+from waiting import wait_until
+
+SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def enforcing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    seeded = seed()
+    seeded["sns_topics"] = [TOPIC, "others"]
+    seeded["secrets"] = {
+        ALERT_SECRET: {"url": "http://localhost/"},
+        APPLICATION_SECRET: {"host": "x", "port": 1},
+        "rds/other": {},
+    }
+    directory = tmp_path_factory.mktemp("enforcing")
+    running = sandbox_process.start(directory, seeded, "--speed", SPEED, environment=BEFORE_ENFORCEMENT)
+    try:
+        running.subnet_group(SUBNET_GROUP)
+        enforce(running)
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def corner(enforcing: Sandbox, tmp_path: Path) -> Iterator[tuple[Vault, Roles]]:
+    with settled(Vault(enforcing, tmp_path)) as vault:
+        roles = Roles(vault)
+        roles.make_all()
+        yield vault, roles
+
+
+def configure(vault: Vault, credentials: Credentials) -> Strongroom:
+    """As in production: copies and a replica in the second region, drills, a topic, CloudWatch."""
+    copies: Config = {
+        "region": WEST,
+        "kms_key": vault.key_arn(KMS_ALIAS),
+        "retention": {"keep_last": 1, "min_keep": 1, "min_age": "1s"},
+    }
+    return vault.configure_vault(
+        environment=credentials,
+        snapshot=keep(1, copy_to=[copies]),
+        dump=keep(1, engine=None),
+        drill={"schedule": YEARLY, "paths": ["snapshot", "dump"], "retry": quick()["retry"]},
+        drills={"subnet_group": SUBNET_GROUP, "security_groups": ["sg-0a1b2c3d"]},
+        destination=vault.replica("replicated"),
+        alerts={"routes": {"team": {"sns_topic": f"arn:aws:sns:{REGION}:{ACCOUNT}:{TOPIC}"}}},
+        cloudwatch={"namespace": "Strongroom"},
+        prune={"automatic": False},
+    )
+
+
+def calls_of(sandbox: Sandbox, credentials: Credentials) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = sandbox._side("GET", "calls")["calls"]
+    return [call for call in found if call["access_key"] == credentials["AWS_ACCESS_KEY_ID"]]
+
+
+def test_the_daemons_role_is_enough_for_all_of_its_work(corner: tuple[Vault, Roles]) -> None:
+    vault, roles = corner
+    credentials = roles.assume("daemon")
+    strongroom = configure(vault, credentials)
+    with vault.replicating():
+        strongroom("check", "--online", code=None, seconds=SECONDS)
+        snapshots, dumps = vault.snapshot(strongroom, 2), vault.dump(strongroom, 2)
+        assert set(vault.listed(strongroom)) == {*snapshots, *dumps}
+        for level in ("1", "2", "3"):
+            strongroom("verify", SOURCE, "--level", level, seconds=SECONDS)
+        ended = strongroom("drill", SOURCE, seconds=SECONDS)
+        assert ended.out.count("passed: drill ") == 2, ended.out
+        strongroom("alerts", "test", "team")
+        strongroom("diagnose", SOURCE, code=None, seconds=SECONDS)
+        daemon = strongroom.start()
+        daemon.wait_for(lambda: "available" in vault.copy_states().values(), "a copy is there", SECONDS)
+        daemon.wait_until_well()
+        assert daemon.terminate() == 0
+        strongroom("prune", "--confirm", code=None, seconds=SECONDS)
+    assert vault.snapshot_ids() == snapshots[1:] and vault.versions_of(dumps[0]) == []
+    made = calls_of(vault.sandbox, credentials)
+    wanted = {"CopyDBSnapshot", "DeleteDBSnapshot", "DeleteObjects", "PutMetricData", "Publish", "CreateDBInstance"}
+    wanted |= {"RestoreDBInstanceFromDBSnapshot", "DeleteDBInstance", "DownloadDBLogFilePortion", "GetSecretValue"}
+    assert wanted <= {call["operation"] for call in made}
+    assert [call for call in made if call["status"] in (401, 403)] == []
+
+
+def test_the_role_of_recover_is_enough_to_recover_and_to_go_back(corner: tuple[Vault, Roles]) -> None:
+    vault, roles = corner
+    resource = vault.sandbox.instance(INSTANCE)["DbiResourceId"]
+    own = source(SOURCE, recover={})
+    network = {REGION: {"subnet_group": SUBNET_GROUP, "security_groups": ["sg-0a1b2c3d"]}}
+    as_daemon = vault.configure_vault(
+        environment=roles.assume("daemon"), snapshot=quick(), sources={SOURCE: own}, restore=network
+    )
+    as_daemon("backup", "snapshot", SOURCE)
+    credentials = roles.assume("recover")
+    person = vault.configure_vault(environment=credentials, snapshot=quick(), sources={SOURCE: own}, restore=network)
+    person("recover", "corruption", SOURCE, "--yes", seconds=SECONDS)
+    assert vault.sandbox.instance(INSTANCE)["DbiResourceId"] != resource
+    person("recover", "undo", SOURCE, "--yes", seconds=SECONDS)
+    assert vault.sandbox.instance(INSTANCE)["DbiResourceId"] == resource
+    made = calls_of(vault.sandbox, credentials)
+    assert {"RestoreDBInstanceFromDBSnapshot", "ModifyDBInstance", "PutObject"} <= {call["operation"] for call in made}
+    assert [call for call in made if call["status"] in (401, 403)] == []
+
+
+@pytest.fixture
+def tempting(corner: tuple[Vault, Roles]) -> tuple[Vault, Roles]:
+    """Snapshots that bear our prefix and not our mark stand there."""
+    vault, roles = corner
+    rds = vault.sandbox.client("rds")
+    marks: Config = {
+        f"{vault.name}-unmarked": [],
+        f"{vault.name}-others": [{"Key": "strongroom:owner", "Value": "others/x"}],
+    }
+    for name, tags in marks.items():
+        rds.create_db_snapshot(DBSnapshotIdentifier=name, DBInstanceIdentifier=INSTANCE, Tags=tags)
+        # The instance is busy until it is there.
+        wait_until(lambda: vault.snapshot_ids("creating") == [], "it is there")
+    return vault, roles
+
+
+def test_the_daemon_may_what_one_of_its_functions_may_and_nothing_else(tempting: tuple[Vault, Roles]) -> None:
+    vault, roles = tempting
+    credentials = roles.assume("daemon")
+    tried = attempts(vault)
+    may = {attempt.what for attempt in tried if attempt.is_allowed(roles, credentials)}
+    assert may == {attempt.what for attempt in tried if attempt.functions}
+    assert {f"{vault.name}-unmarked", f"{vault.name}-others"} <= set(vault.snapshot_ids())
+
+
+def test_with_split_roles_each_function_may_its_own_and_the_daemon_assumes_it(tempting: tuple[Vault, Roles]) -> None:
+    vault, roles = tempting
+    base = roles.assume("base")
+    tried = attempts(vault)
+    for function in SPLIT:
+        credentials = roles.assume(function, by=base)
+        may = {attempt.what for attempt in tried if attempt.is_allowed(roles, credentials)}
+        assert may == {attempt.what for attempt in tried if function in attempt.functions}, function
+    may = {attempt.what for attempt in tried if attempt.is_allowed(roles, base)}
+    assert may == {attempt.what for attempt in tried if {"observe", "tell"} & set(attempt.functions)}
+
+
+def test_nobody_else_assumes_the_role_of_a_function(corner: tuple[Vault, Roles]) -> None:
+    _, roles = corner
+    for who in ("daemon", "recover"):
+        sts = roles.client("sts", roles.assume(who))
+        assert is_refused(sts.assume_role, RoleArn=roles.arn("prune"), RoleSessionName="test")
+
+
+def test_who_recovers_may_rename_production_and_delete_nothing(corner: tuple[Vault, Roles]) -> None:
+    vault, roles = corner
+    credentials = roles.assume("recover")
+    rds, s3 = roles.client("rds", credentials), roles.client("s3", credentials)
+    restored = {"DBInstanceIdentifier": f"{INSTANCE}-recovery-x", "DBSnapshotIdentifier": "none"}
+    assert not is_refused(rds.restore_db_instance_from_db_snapshot, **restored)
+    assert not is_refused(rds.modify_db_instance, DBInstanceIdentifier=f"{INSTANCE}-recovery-x")
+    assert not is_refused(rds.modify_db_instance, DBInstanceIdentifier=INSTANCE)
+    assert not is_refused(
+        s3.put_object, Bucket=vault.bucket, Key=f"{vault.name}/{SOURCE}/recoveries/current.json", Body=b"{}"
+    )
+    secrets = roles.client("secretsmanager", credentials)
+    assert not is_refused(
+        secrets.put_secret_value, SecretId=APPLICATION_SECRET, SecretString=json.dumps({"host": "x", "port": 1})
+    )
+    assert is_refused(rds.modify_db_instance, DBInstanceIdentifier="other")
+    for name in (INSTANCE, f"{INSTANCE}-recovery-x", f"{vault.name}-drill-x"):
+        assert is_refused(rds.delete_db_instance, DBInstanceIdentifier=name, SkipFinalSnapshot=True), name
+    assert is_refused(rds.delete_db_snapshot, DBSnapshotIdentifier=f"{vault.name}-x")
+    assert is_refused(s3.delete_object, Bucket=vault.bucket, Key=f"{vault.name}/x", VersionId="x")
