@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all of their own set-up; see scripts/setup for what that is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak mutants fmt setup clean
+.PHONY: help demo test lint bench soak mutants package fmt setup clean
 
 help:                 ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ soak:                 ## simulated years on all processors: make soak SEEDS=100.
 
 mutants:              ## mutation tests of the layers that decide (an hour); survivors are in target/mutants/mutants.out
 	scripts/mutants
+
+package:              ## the Debian package and its SBOM, in target/debian and target/package
+	@scripts/setup rust package
+	@scripts/package
 
 fmt:                  ## formats the Rust sources
 	@cargo fmt

@@ -37,7 +37,7 @@ use sha2::{Digest, Sha256};
 
 pub use changes::Changes;
 pub use diagnosis::{ConfigError, ConfigErrors, Note, Place};
-pub use environment::Environment;
+pub use environment::{Environment, notify_socket};
 pub use schema::{schema, schema_of_part};
 
 use crate::domain::id::{RegionName, RouteName, SourceId};

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::adapters::pg_tools::sweep_password_files;
 use crate::adapters::system_clock::SystemClock;
 use crate::adapters::systemd::Systemd;
-use crate::config::{Config, Origin};
+use crate::config::{Config, Origin, notify_socket};
 use crate::domain::key::Layout;
 use crate::execute::lead::{Elector, Lead};
 use crate::execute::notify::Announcer;
@@ -136,7 +136,8 @@ impl Daemon {
         let publisher = assembly.publishing.map(publisher);
         let asked = lead.clone();
         metrics.watch_lead(move || asked.holds());
-        let (wakers, systemd) = (Wakers::default(), Arc::new(Systemd::of_this_process()));
+        let systemd = Systemd::of_this_process(notify_socket().as_deref());
+        let (wakers, systemd) = (Wakers::default(), Arc::new(systemd));
         let (wanted, wants) = watch::channel(Wanted::from(assembly.policy));
         let (told, config_error) = watch::channel(None);
         let told = reload::Told {

@@ -4,6 +4,7 @@
 //! literal ones. No message of this module repeats a value: a variable with a wrong name may hold a secret.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 
 use config::{Map, Value, ValueKind};
@@ -18,6 +19,12 @@ use super::schema::Shape;
 const PREFIX: &str = "STRONGROOM__";
 /// Variables whose names begin so may be anyone's: Kubernetes makes `STRONGROOM_PORT` for a service of our name.
 const SHORT_PREFIX: &str = "STRONGROOM_";
+
+/// Where the service manager that has started this process wants to hear from it, if one has (`sd_notify(3)`).
+#[must_use]
+pub fn notify_socket() -> Option<OsString> {
+    std::env::vars_os().find_map(|(name, value)| (name == "NOTIFY_SOCKET").then_some(value))
+}
 
 /// The variables of a process. `Debug` shows names only.
 #[derive(Clone, Default)]

@@ -96,6 +96,10 @@ def of_recover() -> list[str]:
     return [*listed("recover_has"), "guard"]
 
 
+def of_dump() -> list[str]:
+    return [*listed("dump_has"), "guard", "production"]
+
+
 def of_split(function: str) -> list[str]:
     return [function, "guard", "production"]
 

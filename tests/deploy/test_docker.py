@@ -47,7 +47,8 @@ def test_hadolint_can_find_something(tmp_path: Path) -> None:
 def test_bases_are_named_by_release_and_fit_the_program() -> None:
     values = arguments()
     bases = [re.sub(r"\$\{(\w+)\}", lambda name: values[name[1]], base.split()[0]) for base in of("FROM")]
-    build, runtime = bases
+    build, sbom, runtime = bases
+    assert sbom == "scratch", "for what is written beside the image, and never in it"
     rust = CARGO["package"]["rust-version"]
     assert build == f"docker.io/library/rust:{rust}-slim-bookworm"
     assert runtime == "docker.io/library/debian:bookworm-slim", "the C library that the program was linked with"
@@ -57,6 +58,16 @@ def test_bases_are_named_by_release_and_fit_the_program() -> None:
 def test_what_is_locked_is_built() -> None:
     (build,) = [run for run in of("RUN") if "cargo build" in run]
     assert "--locked --release" in build and "STRONGROOM_REVISION=" in build
+    assert "cargo metadata --locked" in build and "scripts/sbom" in build
+
+
+def test_folders_have_the_same_names_in_the_program_by_whatever_way_it_is_built() -> None:
+    script = (ROOT / "scripts/package").read_text()
+    (flags,) = of("ENV")
+    for flag in ("--remap-path-prefix", "-ffile-prefix-map"):
+        in_image = re.findall(rf"{flag}=[^=]+=([/a-z]+)", flags)
+        in_package = re.findall(rf"{flag}=[^=]+=([/a-z]+)", script)
+        assert [of("WORKDIR")[0], *in_image] == in_package == ["/build", "/cargo"], flag
 
 
 def test_everything_that_cargo_needs_is_copied_and_nothing_else_is_sent() -> None:

@@ -44,7 +44,7 @@ def test_a_key_that_the_api_does_not_know_is_found(production: Built, tmp_path: 
 
 
 def pods(overlay: Built) -> list[Resource]:
-    return [deployment["spec"]["template"]["spec"] for deployment in overlay.of_kind("Deployment")]
+    return [template["spec"] for template in overlay.templates]
 
 
 def test_every_pod_meets_the_restricted_standard(overlay: Built) -> None:
@@ -55,7 +55,8 @@ def test_every_pod_meets_the_restricted_standard(overlay: Built) -> None:
         assert not any(pod.get(key) for key in ("hostNetwork", "hostPID", "hostIPC", "initContainers"))
         assert pod["securityContext"]["runAsNonRoot"] is True and pod["securityContext"]["runAsUser"] >= 10000
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert {next(iter(set(volume) - {"name"})) for volume in pod["volumes"]} <= {"configMap", "secret", "emptyDir"}
+        kinds = {next(iter(set(volume) - {"name"})) for volume in pod["volumes"]}
+        assert kinds <= {"configMap", "secret", "emptyDir", "projected"}
         for container in pod["containers"]:
             context = container["securityContext"]
             assert context["capabilities"] == {"drop": ["ALL"]}
@@ -64,20 +65,22 @@ def test_every_pod_meets_the_restricted_standard(overlay: Built) -> None:
             assert all("hostPort" not in port for port in container.get("ports", []))
 
 
-def test_there_is_one_daemon_and_never_two(overlay: Built) -> None:
+def test_there_is_one_daemon_and_never_two_unless_they_agree(overlay: Built) -> None:
     deployment = overlay.one("Deployment")["spec"]
-    assert deployment["replicas"] == 1 and deployment["strategy"] == {"type": "Recreate"}
+    agree = overlay.in_force()["daemon"]["leader"] != "none"
+    assert agree or (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
     budget = overlay.one("PodDisruptionBudget")["spec"]
     assert budget["maxUnavailable"] == 1, "else no node could be drained"
     assert budget["selector"] == deployment["selector"]
 
 
 def test_names_and_namespaces_are_those_that_belong_together(overlay: Built) -> None:
-    cluster_wide = {"Namespace"}
+    cluster_wide = {"Namespace", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
     for resource in overlay.resources:
         metadata = resource["metadata"]
         expected = None if resource["kind"] in cluster_wide else "strongroom"
-        expected = "bank" if resource["kind"] in ("Role", "RoleBinding") else expected
+        of_recover = resource["kind"] in ("Role", "RoleBinding") and metadata["name"] == "strongroom-recover"
+        expected = "bank" if of_recover else expected
         assert metadata.get("namespace") == expected, f"{resource['kind']} {metadata['name']}"
         assert metadata["labels"]["app.kubernetes.io/name"] == "strongroom"
     for deployment in overlay.of_kind("Deployment"):
@@ -132,8 +135,19 @@ def test_ports_probes_and_policy_lead_to_the_listener(overlay: Built) -> None:
     labels = [deployment["spec"]["template"]["metadata"]["labels"] for deployment in deployments]
     led_to = [label for label in labels if service["spec"]["selector"].items() <= label.items()]
     assert led_to == [overlay.one("Deployment")["spec"]["template"]["metadata"]["labels"]]
-    (ingress,) = overlay.one("NetworkPolicy")["spec"]["ingress"]
+    policy = overlay.one("NetworkPolicy", "strongroom-http")["spec"]
+    (ingress,) = policy["ingress"]
     assert ingress["ports"] == [{"port": "http", "protocol": "TCP"}] and ingress["from"]
+    assert [label for label in labels if policy["podSelector"]["matchLabels"].items() <= label.items()] == led_to
+
+
+def test_nobody_reaches_any_other_pod(overlay: Built) -> None:
+    """Of several policies each lets in what it does: what all pods have in common lets in nobody."""
+    common, *others = sorted(overlay.of_kind("NetworkPolicy"), key=lambda policy: str(policy["metadata"]["name"]))
+    assert "Ingress" in common["spec"]["policyTypes"] and "ingress" not in common["spec"]
+    selected = common["spec"]["podSelector"]["matchLabels"].items()
+    assert all(selected <= template["metadata"]["labels"].items() for template in overlay.templates)
+    assert [policy["metadata"]["name"] for policy in others] == ["strongroom-http"]
 
 
 def test_the_policy_lets_out_what_is_needed_and_never_to_instance_metadata(overlay: Built) -> None:
@@ -176,15 +190,24 @@ def test_files_that_the_configuration_names_are_mounted(overlay: Built) -> None:
 # Identities
 
 
-def test_the_daemon_may_nothing_in_the_cluster(overlay: Built) -> None:
+def test_the_daemon_may_in_the_cluster_what_it_is_configured_to_do(overlay: Built) -> None:
+    """Nothing, unless it shares the work with another one, or has Jobs do it."""
     assert overlay.pod["automountServiceAccountToken"] is False
     account = overlay.one("ServiceAccount")
     assert account["automountServiceAccountToken"] is False
     role = account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
     assert role.endswith(f":role/strongroom-{overlay.name}")
-    for binding in overlay.of_kind("RoleBinding"):
-        assert [subject["name"] for subject in binding["subjects"]] == ["strongroom-recover"]
+    daemon = overlay.in_force()["daemon"]
+    wanted = {name for name, key in (("leadership", "leader"), ("jobs", "executor")) if daemon[key] == "kubernetes"}
+    bound = {binding["roleRef"]["name"]: binding["subjects"] for binding in overlay.of_kind("RoleBinding")}
+    bound.pop("strongroom-recover", None)
+    assert bound == {f"strongroom-{name}": [account_of("strongroom")] for name in wanted}
+    assert any("projected" in volume for volume in overlay.pod["volumes"]) == bool(wanted), "its token"
     assert not overlay.of_kind("ClusterRole") + overlay.of_kind("ClusterRoleBinding")
+
+
+def account_of(name: str) -> Resource:
+    return {"kind": "ServiceAccount", "name": name, "namespace": "strongroom"}
 
 
 def named_by(production: Built) -> dict[str, set[str]]:
@@ -202,11 +225,12 @@ def named_by(production: Built) -> dict[str, set[str]]:
 
 def test_recover_may_exactly_what_the_configuration_names(production: Built) -> None:
     may: dict[str, set[str]] = {}
-    for role in production.of_kind("Role"):
-        for rule in role["rules"]:
-            (resource,) = rule["resources"]
-            names = {f"{role['metadata']['namespace']}/{name}" for name in rule.get("resourceNames", [])}
-            may.setdefault(resource, set()).update(names)
+    role = production.one("Role", "strongroom-recover")
+    assert production.one("RoleBinding", "strongroom-recover")["subjects"] == [account_of("strongroom-recover")]
+    for rule in role["rules"]:
+        (resource,) = rule["resources"]
+        names = {f"{role['metadata']['namespace']}/{name}" for name in rule.get("resourceNames", [])}
+        may.setdefault(resource, set()).update(names)
     assert may.pop("pods") == set(), "a list cannot be narrowed to names"
     assert may == named_by(production)
 
@@ -214,7 +238,7 @@ def test_recover_may_exactly_what_the_configuration_names(production: Built) -> 
 def test_the_rights_of_recover_are_those_of_the_readme(production: Built) -> None:
     (block,) = re.findall(r"```yaml\n(rules:\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     key = lambda rule: (tuple(rule["apiGroups"]), tuple(rule["resources"]), tuple(rule["verbs"]))  # noqa: E731
-    (role,) = production.of_kind("Role")
+    role = production.one("Role", "strongroom-recover")
     assert [key(rule) for rule in role["rules"]] == [key(rule) for rule in yaml.safe_load(block)["rules"]]
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
 
-from tools import BINARY, UNIT, run, seconds
+from tools import BINARY, ROOT, UNIT, run, seconds
 
 EXPOSURE_MAX = 1.5
 """Of 10, in the words of `systemd-analyze security`."""
+POLICY = ROOT / "src/policy.rs"
 DEFAULT_GRACE = "25s"
 LAST_WORD = 3
 MARGIN = 10
@@ -81,6 +83,20 @@ def test_a_wrong_configuration_is_not_tried_again(tmp_path: Path) -> None:
     run(BINARY, "--config", tmp_path, "run", code=int(code), env={})
 
 
-def test_it_claims_nothing_that_the_daemon_does_not_do() -> None:
-    """No sd_notify yet: a unit of type `notify`, or with a watchdog, would be killed."""
-    assert settings("Type") == ["exec"] and not settings("WatchdogSec")
+def test_it_believes_the_daemon_and_nobody_whom_it_starts() -> None:
+    """What the daemon says is in tests/e2e/test_systemd.py."""
+    assert settings("Type") == ["notify"] and settings("NotifyAccess") == ["main"]
+    (start,) = settings("TimeoutStartSec")
+    assert 30 <= int(start) <= 120, "it waits for nobody, and a start that hangs is ended"
+    assert "AF_UNIX" in settings("RestrictAddressFamilies")[0].split(), "it says so by a socket"
+
+
+def test_its_watchdog_is_as_patient_as_the_probe() -> None:
+    """One that were not would kill a daemon that /livez calls alive."""
+    source = POLICY.read_text()
+    (looks,) = re.findall(r"^const MISSED_LOOKS: i32 = (\d+);", source, re.MULTILINE)
+    (grace,) = re.findall(r"^const LOOK_GRACE: SignedDuration = SignedDuration::from_mins\((\d+)\);", source, re.MULTILINE)
+    properties = json.loads(run(BINARY, "config", "schema"))["$defs"]["Daemon"]["properties"]
+    every = seconds(properties["reconcile_interval"]["default"])
+    (watchdog,) = settings("WatchdogSec")
+    assert seconds(watchdog) == int(looks) * every + int(grace) * 60

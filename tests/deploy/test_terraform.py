@@ -203,37 +203,39 @@ def test_defaults_are_those_of_the_configuration(production: Built, parsed: dict
 
 def test_the_example_is_what_the_production_overlay_needs(production: Built, parsed: dict[Path, Resource]) -> None:
     config, example = production.in_force(), locals_of(EXAMPLE / "main.tf")
-    (policy,) = config["policies"].values()
+    policies = config["policies"].values()
+    (copy_region,) = {copy["region"] for policy in policies for copy in policy["snapshot"]["copy_to"]}
     destination, replica = config["destination"], config["destination"]["replica"]
     assert example["account"] == destination["expected_owner"] and example["region"] == config["aws"]["region"]
     assert example["installation"] == config["installation"]
     assert example["bucket"] == destination["bucket"] and example["replica"] == replica["bucket"]
-    assert example["replica_region"] == replica["region"] == policy["snapshot"]["copy_to"][0]["region"]
+    assert example["replica_region"] == replica["region"] == copy_region
     assert replica["mode"] == "replicated"
     assert example["instances"] == [source["instance"] for source in config["sources"].values()]
     (route,) = config["alerts"]["routes"].values()
     assert route["sns_topic"] == f"arn:aws:sns:{example['region']}:{example['account']}:{example['topic']}"
     calls = {name: body for _, name, body in blocks(parsed, "module", EXAMPLE)}
     assert f"alias/{one(calls['bucket_key']['alias'])}" == destination["kms_key"]
-    policies = calls["policies"]
-    assert one(policies["drill_subnet_groups"]) == [config["drills"]["subnet_group"]]
+    rights = calls["policies"]
+    assert one(rights["drill_subnet_groups"]) == [config["drills"]["subnet_group"]]
     logins = [source["credentials"] for source in config["sources"].values()]
-    assert one(policies["token_users"]) == [login["user"] for login in logins if login.get("iam")]
+    assert one(rights["token_users"]) == sorted({login["user"] for login in logins if login.get("iam")})
     secrets = [f"${{local.secrets}}:{login['secret']}-*" for login in logins if "secret" in login]
-    assert one(policies["login_secrets"]) == secrets
+    assert one(rights["login_secrets"]) == secrets
     addresses = [config["alerts"]["heartbeat"]["url"]["secret"]]
-    assert one(policies["alert_secrets"]) == [f"${{local.secrets}}:{name}-*" for name in addresses]
+    assert one(rights["alert_secrets"]) == [f"${{local.secrets}}:{name}-*" for name in addresses]
     switched = [
         source["recover"]["secret"]
         for source in config["sources"].values()
         if source["recover"]["switch"] == "secrets_manager"
     ]
-    assert one(policies["recover_secrets"]) == [f"${{local.secrets}}:{name}-*" for name in switched]
+    assert one(rights["recover_secrets"]) == [f"${{local.secrets}}:{name}-*" for name in switched]
 
 
 def test_the_example_gives_the_service_accounts_their_roles(production: Built) -> None:
     example = locals_of(EXAMPLE / "main.tf")
-    for account, suffix in ((example["service_account"], ""), (example["recovery_account"], "-recover")):
+    suffixes = {"service_account": "", "recovery_account": "-recover", "dump_account": "-dump"}
+    for account, suffix in ((example[name], suffix) for name, suffix in suffixes.items()):
         metadata = production.one("ServiceAccount", account)["metadata"]
         role = metadata["annotations"]["eks.amazonaws.com/role-arn"]
         assert role == f"arn:aws:iam::{example['account']}:role/{example['role']}{suffix}"

@@ -51,13 +51,14 @@ CHOICES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, An
     ),
     "roles": (
         {"name": "n", "documents": NO_DOCUMENTS, "trust": {"irsa": IRSA}},
-        [{"trust": {"pod_identity": POD}}, {"trust": {"ec2": True}}, {"recover_service_account": "r"}],
+        [{"trust": {"pod_identity": POD}}, {"trust": {"ec2": True}}, {"recover_service_account": "r", "dump_service_account": "d"}],
         [
             {"trust": {}},
             {"trust": {"irsa": IRSA, "ec2": True}},
             {"trust": {"irsa": IRSA | {"namespace": "*"}}},
             {"trust": {"irsa": IRSA | {"provider_arn": "x"}}},
             {"trust": {"ec2": True}, "recover_service_account": "r"},
+            {"trust": {"ec2": True}, "dump_service_account": "d"},
             {"documents": {}},
         ],
     ),

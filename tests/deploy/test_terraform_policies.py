@@ -12,7 +12,7 @@ from typing import Any
 import botocore.session
 import pytest
 from botocore import xform_name
-from policy_documents import Document, documents, fence, flatten, listed, of_daemon, of_recover, of_split
+from policy_documents import Document, documents, fence, flatten, listed, of_daemon, of_dump, of_recover, of_split
 from test_terraform import GIVEN
 from tools import ROOT, TERRAFORM, run, tool
 
@@ -238,6 +238,7 @@ FORBIDDEN = [
 )
 def test_it_stays_denied_to_the_daemon_although_somebody_makes_it_an_administrator(request_: Request) -> None:
     assert not allows([ADMINISTRATOR, *(ALL[name] for name in of_daemon())], request_)
+    assert not allows([ADMINISTRATOR, *(ALL[name] for name in of_dump())], request_)
     for function in SPLIT:
         assert not allows([ADMINISTRATOR, *(ALL[name] for name in of_split(function))], request_)
     if request_.action not in ("rds:ModifyDBInstance", "rds:RebootDBInstance"):
@@ -269,6 +270,14 @@ def test_a_right_that_is_given_to_the_wrong_role_stays_without_effect(function: 
     for action, owner in others.items():
         assert allows([ADMINISTRATOR, fence(function)], Request(action)) == (owner == function), action
     assert not set(flatten(fence(function)["Statement"][0]["Action"])) & allowed(ALL[function]), "it would deny its own"
+
+
+def test_a_job_that_dumps_writes_and_can_delete_nothing() -> None:
+    """Whatever somebody adds to its role: it has the fence of who writes dumps."""
+    role = [fence("dump-write"), *(ALL[name] for name in of_dump())]
+    assert allows(role, Request("s3:PutObject", "arn:aws:s3:::bank-backups/strongroom/x"))
+    for action in ("s3:DeleteObjectVersion", "rds:DeleteDBSnapshot", "rds:CreateDBSnapshot", "rds:DeleteDBInstance"):
+        assert not allows([ADMINISTRATOR, *role], Request(action)), action
 
 
 def test_without_copies_and_drills_there_are_no_rights_for_them() -> None:

@@ -91,13 +91,35 @@ class Built:
 
     @property
     def container(self) -> Resource:
-        (container,) = self.pod["containers"]
-        found: Resource = container
-        return found
+        return container_of(self.pod)
+
+    @property
+    def templates(self) -> list[Resource]:
+        """Of every pod there may be: labels, annotations and what it is."""
+        deployments = [deployment["spec"]["template"] for deployment in self.of_kind("Deployment")]
+        return deployments + [job["spec"]["jobTemplate"]["spec"]["template"] for job in self.of_kind("CronJob")]
+
+    def rights(self, role: str) -> set[tuple[str, str, str]]:
+        """What a Role allows, as verb, resource and name; the name is empty where any will do."""
+        rules = self.one("Role", role)["rules"]
+        return {
+            (verb, resource, name)
+            for rule in rules
+            for verb in rule["verbs"]
+            for resource in rule["resources"]
+            for name in rule.get("resourceNames", [""])
+        }
 
     def in_force(self) -> Resource:
         """The configuration with its defaults, as the daemon reads it."""
         return tomllib.loads(run(BINARY, "--config", self.config, "config", "show", env={}))
+
+
+def container_of(pod: Resource) -> Resource:
+    """The only one."""
+    (container,) = pod["containers"]
+    found: Resource = container
+    return found
 
 
 def findings(folder: Path) -> set[tuple[str, str]]:

@@ -98,7 +98,7 @@ class Roles:
             )
 
     def make_all(self) -> None:
-        """The daemon's role with all rights, that with split_roles, those that it may then assume, and that of recover."""
+        """The daemon's role with all rights, that with split_roles, those that it may then assume, and those of others."""
         written = self.documents()
         root = f"arn:aws:iam::{ACCOUNT}:root"
 
@@ -111,6 +111,8 @@ class Roles:
         base = chosen(policy_documents.of_daemon(split=True)) | {"assume": json.loads(policy([assume]))}
         self.make("base", base, root)
         self.make("recover", chosen(policy_documents.of_recover()), root)
+        fence = {"fence": policy_documents.fence("dump-write")}
+        self.make("dump", chosen(policy_documents.of_dump()) | fence, root)
         for name in SPLIT:
             own = chosen(policy_documents.of_split(name)) | {"fence": policy_documents.fence(name)}
             self.make(name, own, self.arn("base"))

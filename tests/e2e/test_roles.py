@@ -136,6 +136,18 @@ def test_the_role_of_recover_is_enough_to_recover_and_to_go_back(corner: tuple[V
     assert [call for call in made if call["status"] in (401, 403)] == []
 
 
+def test_the_role_of_jobs_is_enough_for_a_dump(corner: tuple[Vault, Roles]) -> None:
+    """What the process of a Job runs is `backup dump`."""
+    vault, roles = corner
+    credentials = roles.assume("dump")
+    with vault.replicating():
+        (dump,) = vault.dump(configure(vault, credentials))
+    assert vault.listed(configure(vault, credentials)) == {dump: "good"}
+    made = calls_of(vault.sandbox, credentials)
+    assert {"GetSecretValue", "PutObject"} <= {call["operation"] for call in made}
+    assert [call for call in made if call["status"] in (401, 403)] == []
+
+
 @pytest.fixture
 def tempting(corner: tuple[Vault, Roles]) -> tuple[Vault, Roles]:
     """Snapshots that bear our prefix and not our mark stand there."""
@@ -159,6 +171,14 @@ def test_the_daemon_may_what_one_of_its_functions_may_and_nothing_else(tempting:
     may = {attempt.what for attempt in tried if attempt.is_allowed(roles, credentials)}
     assert may == {attempt.what for attempt in tried if attempt.functions}
     assert {f"{vault.name}-unmarked", f"{vault.name}-others"} <= set(vault.snapshot_ids())
+
+
+def test_a_job_that_dumps_may_that_and_look_and_nothing_else(tempting: tuple[Vault, Roles]) -> None:
+    vault, roles = tempting
+    credentials = roles.assume("dump")
+    tried = attempts(vault)
+    may = {attempt.what for attempt in tried if attempt.is_allowed(roles, credentials)}
+    assert may == {attempt.what for attempt in tried if {"observe", "dump-write"} & set(attempt.functions)}
 
 
 def test_with_split_roles_each_function_may_its_own_and_the_daemon_assumes_it(tempting: tuple[Vault, Roles]) -> None:

@@ -6,7 +6,7 @@ locals {
   replica_region = "us-west-2"
 
   installation     = "bank-production"
-  instances        = ["bank-accounts-prod", "bank-cards-prod"]
+  instances        = ["bank-accounts-prod", "bank-cards-prod", "bank-payments-prod"]
   bucket           = "bank-backups"
   replica          = "bank-backups-west"
   role             = "strongroom-production"
@@ -16,6 +16,7 @@ locals {
   namespace        = "strongroom"
   service_account  = "strongroom"
   recovery_account = "strongroom-recover"
+  dump_account     = "strongroom-dump"
 }
 
 provider "aws" {
@@ -144,6 +145,7 @@ module "roles" {
     }
   }
   recover_service_account = local.recovery_account
+  dump_service_account    = local.dump_account
   split_roles             = var.split_roles
 }
 
@@ -164,11 +166,20 @@ module "alarms" {
   region       = local.region
   installation = local.installation
   topic_arns   = values(module.alerts.arns)
-  sources = {
-    for name in ["accounts", "cards"] : name => {
-      snapshot_hours = 8 * 24
-      dump_hours     = 32 * 24
-      drill_hours    = { snapshot = 2, pitr = 2, dump = 2 }
-    }
-  }
+  sources = merge(
+    {
+      for name in ["accounts", "cards"] : name => {
+        snapshot_hours = 8 * 24
+        dump_hours     = 32 * 24
+        drill_hours    = { snapshot = 2, pitr = 2, dump = 2 }
+      }
+    },
+    {
+      payments = {
+        snapshot_hours = 8 * 24
+        dump_hours     = 32 * 24
+        drill_hours    = { snapshot = 4, pitr = 4 }
+      }
+    },
+  )
 }

@@ -8,6 +8,11 @@ output "recover_role_arn" {
   value       = module.roles.recover_arn
 }
 
+output "dump_role_arn" {
+  description = "For the annotation of the ServiceAccount of dumps."
+  value       = module.roles.dump_arn
+}
+
 output "split_role_arns" {
   description = "ARNs of the roles of the functions; empty without split_roles."
   value       = module.roles.split_arns

@@ -10,6 +10,8 @@ locals {
   split       = var.split_roles ? toset([for name in local.present : name if name != "tell"]) : toset([])
   recover     = var.recover_service_account == null ? toset([]) : toset(["recover"])
   recover_has = ["observe", "recover", "verify"]
+  dump        = var.dump_service_account == null ? toset([]) : toset(["dump"])
+  dump_has    = ["dump-write", "observe"]
 
   # What one function alone may do is denied to the others outright: a right that is added to the wrong role stays without effect.
   fences = jsondecode(file("${path.module}/fences.json"))
@@ -26,6 +28,12 @@ locals {
   service_accounts = merge(
     { daemon = try(coalesce(try(var.trust.irsa.service_account, null), try(var.trust.pod_identity.service_account, null)), "") },
     var.recover_service_account == null ? {} : { recover = var.recover_service_account },
+    var.dump_service_account == null ? {} : { dump = var.dump_service_account },
+  )
+  role_arns = merge(
+    { daemon = aws_iam_role.daemon.arn },
+    { for name, role in aws_iam_role.recover : name => role.arn },
+    { for name, role in aws_iam_role.dump : name => role.arn },
   )
   trust = {
     for who, service_account in local.service_accounts : who => jsonencode({
@@ -110,7 +118,7 @@ resource "aws_eks_pod_identity_association" "service_account" {
   cluster_name    = split("/", var.trust.pod_identity.cluster_arn)[1]
   namespace       = var.trust.pod_identity.namespace
   service_account = each.value
-  role_arn        = each.key == "daemon" ? aws_iam_role.daemon.arn : aws_iam_role.recover["recover"].arn
+  role_arn        = local.role_arns[each.key]
 }
 
 # One role for each function --------------------------------------------------------------------------------------------------
@@ -192,4 +200,47 @@ resource "aws_iam_role_policy" "recover_guard" {
   name   = "guard"
   role   = aws_iam_role.recover["recover"].id
   policy = var.documents["guard"]
+}
+
+# Dumps by Jobs ---------------------------------------------------------------------------------------------------------------
+
+resource "aws_iam_role" "dump" {
+  for_each = local.dump
+
+  name                 = "${var.name}-dump"
+  description          = "Jobs of strongroom that make dumps"
+  assume_role_policy   = local.trust["dump"]
+  max_session_duration = var.session_seconds
+  permissions_boundary = var.permissions_boundary
+}
+
+resource "aws_iam_role_policy_attachment" "dump" {
+  for_each = length(local.dump) == 0 ? toset([]) : toset(local.dump_has)
+
+  role       = aws_iam_role.dump["dump"].name
+  policy_arn = aws_iam_policy.function[each.key].arn
+}
+
+resource "aws_iam_role_policy" "dump_guard" {
+  for_each = length(local.dump) == 0 ? toset([]) : toset(["guard", "production"])
+
+  name   = each.key
+  role   = aws_iam_role.dump["dump"].id
+  policy = var.documents[each.key]
+}
+
+resource "aws_iam_role_policy" "dump_fence" {
+  for_each = local.dump
+
+  name = "fence"
+  role = aws_iam_role.dump["dump"].id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid      = "OtherRolesDoThis"
+      Effect   = "Deny"
+      Action   = sort(flatten([for owner, actions in local.fences : actions if owner != "dump-write"]))
+      Resource = "*"
+    }]
+  })
 }

@@ -8,6 +8,11 @@ output "recover_arn" {
   value       = try(aws_iam_role.recover["recover"].arn, null)
 }
 
+output "dump_arn" {
+  description = "ARN of the role of Jobs that make dumps; null where there are none."
+  value       = try(aws_iam_role.dump["dump"].arn, null)
+}
+
 output "split_arns" {
   description = "ARNs of the roles of the functions, by function; empty without split_roles."
   value       = { for name, role in aws_iam_role.split : name => role.arn }

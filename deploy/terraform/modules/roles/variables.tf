@@ -64,6 +64,17 @@ variable "recover_service_account" {
   }
 }
 
+variable "dump_service_account" {
+  description = "Service account of the Jobs that make dumps, which gets a role of its own that can delete nothing; null where there are none."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.dump_service_account == null || !var.trust.ec2
+    error_message = "A host has no Jobs."
+  }
+}
+
 variable "split_roles" {
   description = "Whether each function gets a role that the daemon assumes, and the daemon's own keeps only what it needs between."
   type        = bool
