@@ -5,6 +5,7 @@ mod bell;
 mod observer;
 mod reload;
 mod signals;
+mod telling;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,11 +19,8 @@ use tokio_util::task::TaskTracker;
 use crate::adapters::pg_tools::sweep_password_files;
 use crate::adapters::system_clock::SystemClock;
 use crate::adapters::systemd::Systemd;
-use crate::config::{Config, Origin, notify_socket};
-use crate::domain::key::Layout;
+use crate::config::{Config, HttpConfig, Origin, notify_socket};
 use crate::execute::lead::{Elector, Lead};
-use crate::execute::notify::Announcer;
-use crate::execute::publish::Publisher;
 use crate::ports::clock::Clock;
 use crate::ports::{Chain, ErrorKind, RequestObserver};
 use crate::reconcile::{Reconciler, Wakers, Wanted};
@@ -30,8 +28,9 @@ use crate::telemetry::http::guard::{Guard, TokenError};
 use crate::telemetry::http::{self, Health, HttpState};
 use crate::telemetry::metrics::Metrics;
 pub use assembly::{Assembly, assemble};
-use observer::{Telemetry, Told};
+use observer::Telemetry;
 use reload::Reloader;
+use telling::{Listened, Telling};
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -65,8 +64,7 @@ const LAST_WORD: SignedDuration = SignedDuration::from_secs(3);
 /// A daemon that is ready to run: its listener is bound.
 pub struct Daemon {
     reconciler: Reconciler,
-    announcer: Announcer,
-    publisher: Option<Publisher>,
+    telling: Telling,
     reloader: Reloader,
     elector: Option<Elector>,
     systemd: Arc<Systemd>,
@@ -86,18 +84,10 @@ impl Daemon {
         let address = config.daemon.listen;
         let grace = SignedDuration::try_from(config.daemon.grace).unwrap_or(SignedDuration::MAX);
         sweep_password_files();
-        let guard = Guard {
-            token: config.http.token.clone(),
-            metrics: config.http.token_for_metrics,
-            probes: config.http.token_for_probes,
-        };
+        let guard = guard(&config.http);
         guard.check().await?;
         let metrics = Arc::new(Metrics::new(&config.policy).map_err(DaemonError::Metrics)?);
-        let counted = Arc::clone(&metrics);
-        let count: RequestObserver = Arc::new(move |service: &str, operation: &str, outcome: bool| {
-            let outcome: Result<(), ErrorKind> = if outcome { Ok(()) } else { Err(ErrorKind::Other) };
-            counted.aws_request(service, operation, outcome);
-        });
+        let count = counting(&metrics);
         let (effective, sha256) = (config.effective.clone(), config.sha256.clone());
         let assembly = assemble(config, Arc::clone(&count), None).await;
         let executor = assembly.daemons_executor();
@@ -118,22 +108,10 @@ impl Daemon {
         };
         let elector = assembly.candidacy.map(|own| Elector::new(own, Arc::clone(&clock)));
         let lead = elector.as_ref().map_or_else(Lead::alone, Elector::lead);
-        let (looks, looked) = watch::channel(None);
-        metrics.watch_channels(assembly.channels.names());
-        let announcer = Announcer::new(
-            assembly.channels,
-            assembly.policy.installation.clone(),
-            Arc::clone(&assembly.ports.store),
-            &Layout::new(&assembly.policy.destination.prefix),
-            Arc::clone(&clock),
-            Arc::new(Told(Arc::clone(&metrics))),
-            looked,
-        )
-        .led_by(lead.clone());
-        let (numbers, numbered) = watch::channel(None);
-        let fresh_for = assembly.policy.cadence.look_age_max();
-        let publisher = |own| Publisher::new(own, Arc::clone(&clock), numbered, fresh_for).led_by(lead.clone());
-        let publisher = assembly.publishing.map(publisher);
+        let telling = (assembly.channels, assembly.publishing);
+        let store = Arc::clone(&assembly.ports.store);
+        let (telling, Listened { looks, numbers }) =
+            Telling::of(telling, &assembly.policy, store, &clock, &metrics, &lead);
         let asked = lead.clone();
         metrics.watch_lead(move || asked.holds());
         let systemd = Systemd::of_this_process(notify_socket().as_deref());
@@ -170,19 +148,7 @@ impl Daemon {
             wants,
         )
         .led_by(lead);
-        Ok(Daemon {
-            reconciler,
-            announcer,
-            publisher,
-            reloader,
-            elector,
-            systemd,
-            listener,
-            http,
-            wakers,
-            grace,
-            clock,
-        })
+        Ok(Daemon { reconciler, telling, reloader, elector, systemd, listener, http, wakers, grace, clock })
     }
 
     /// Runs until a signal ends it.
@@ -207,8 +173,8 @@ impl Daemon {
         let read_config = Arc::default();
         tracker.spawn(self.reloader.run(Arc::clone(&read_config), stop.clone()));
         tracker.spawn(signals.watch(stop.clone(), at_once.clone(), self.wakers, read_config));
-        let told = tracker.spawn(self.announcer.run(stop.clone()));
-        if let Some(publisher) = self.publisher {
+        let told = tracker.spawn(self.telling.announcer.run(stop.clone()));
+        if let Some(publisher) = self.telling.publisher {
             tracker.spawn(publisher.run(stop.clone()));
         }
         let (stopping, systemd) = (stop.clone(), Arc::clone(&self.systemd));
@@ -246,6 +212,19 @@ impl Daemon {
         tracing::info!(duration_ms = up_ms, "strongroom has stopped");
         Ok(())
     }
+}
+
+fn guard(http: &HttpConfig) -> Guard {
+    Guard { token: http.token.clone(), metrics: http.token_for_metrics, probes: http.token_for_probes }
+}
+
+/// Counts each request to AWS.
+fn counting(metrics: &Arc<Metrics>) -> RequestObserver {
+    let metrics = Arc::clone(metrics);
+    Arc::new(move |service: &str, operation: &str, outcome: bool| {
+        let outcome: Result<(), ErrorKind> = if outcome { Ok(()) } else { Err(ErrorKind::Other) };
+        metrics.aws_request(service, operation, outcome);
+    })
 }
 
 /// The time now, for commands.

@@ -107,7 +107,6 @@ pub async fn assemble(config: Config, observer: RequestObserver, memory: Option<
         let there = AwsInstances::new(&aws::in_region(&sdk, &region), Arc::clone(&observer), Arc::clone(&reference));
         (region, Arc::new(there) as Arc<dyn Instances>)
     };
-    let instances = restore_regions(&config.policy).into_iter().map(instances_in).collect();
     let rds_of = |region: &RegionName| if region == home { Arc::clone(&rds) } else { rds_in(region) };
     let copies = copy_regions(&config.policy).into_iter().map(|region| (region.clone(), rds_of(&region))).collect();
     let destination = config.destination;
@@ -126,7 +125,7 @@ pub async fn assemble(config: Config, observer: RequestObserver, memory: Option<
     let ports = Ports {
         clock,
         rds,
-        instances,
+        instances: restore_regions(&config.policy).into_iter().map(instances_in).collect(),
         leases: Arc::clone(&own_instances) as Arc<dyn Leases>,
         copies,
         replica,
@@ -143,9 +142,8 @@ pub async fn assemble(config: Config, observer: RequestObserver, memory: Option<
     };
     let memory = memory.unwrap_or_else(|| Arc::new(MemoryUse::new(config.policy.limits.dump_memory_bytes)));
     let settings = execute_settings(&config.policy, destination, config.sha256, Arc::clone(&memory));
-    let layout = settings.layout.clone();
     let sink = |namespace| CloudWatchMetrics::new(&sdk, namespace, Arc::clone(&observer));
-    let secrets = AwsConnectionSecrets::new(&sdk, Arc::clone(&observer));
+    let (layout, secrets) = (settings.layout.clone(), AwsConnectionSecrets::new(&sdk, Arc::clone(&observer)));
     let cluster = Arc::new(Connection::new(config.kubernetes.kubeconfig, config.kubernetes.context));
     Assembly {
         by_jobs: config.kubernetes.jobs.map(|jobs| by_jobs(jobs, &cluster)),

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::claim::Claim;
@@ -21,7 +22,7 @@ use crate::ports::jobs::{JobOrder, Jobs};
 use crate::ports::{Chain, ErrorKind, PortError};
 
 /// Between two looks at a Job: a dump takes minutes at least, and the API server serves the whole cluster.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: SignedDuration = SignedDuration::from_secs(5);
 /// A process ends itself at the dump's deadline and says so; the cluster ends one that does not.
 const PAST_THE_DEADLINE: Duration = Duration::from_mins(10);
 /// A process that runs claims its run within seconds, or minutes where AWS throttles its first look.
@@ -138,7 +139,7 @@ impl Executor {
         let mut watched = Watched { start, key, job, since, has_begun: false, seen, unanswered: false, record: None };
         let outcome = loop {
             tokio::select! {
-                () = sleep(LOOK_EVERY) => {}
+                () = self.pause() => {}
                 () = token.cancelled() => return Ok(Outcome::Stopped),
             }
             if let Some(outcome) = self.look_at(&mut watched, by).await? {
@@ -169,7 +170,7 @@ impl Executor {
             }
             tracing::debug!(job = %order.name, error = %Chain(&error), "the Job is not begun yet");
             tokio::select! {
-                () = sleep(LOOK_EVERY) => {}
+                () = self.pause() => {}
                 () = token.cancelled() => return Begun::Stopped,
             }
         }
@@ -274,10 +275,13 @@ impl Executor {
                 RunState::Failed { finished_at, failure }
             }
         };
-        match self.end(claim, state).await? {
-            Outcome::ClaimedElsewhere => Ok(None),
-            outcome => Ok(Some(outcome)),
-        }
+        let outcome = self.end(claim, state).await?;
+        Ok(if matches!(outcome, Outcome::ClaimedElsewhere) { None } else { Some(outcome) })
+    }
+
+    async fn pause(&self) {
+        let until = self.ports.clock.now().saturating_add(LOOK_EVERY).unwrap_or(Timestamp::MAX);
+        self.ports.clock.sleep_until(until).await;
     }
 
     async fn recorded(&self, key: &ObjectKey) -> Result<Option<Recorded>, PortError> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::leadership::{LEADER_RECORD_VERSION, LeaseTimes, Term};
@@ -141,7 +141,7 @@ impl Elector {
                 sleep_until(until).await;
                 self.stop_leading("the record could not be renewed in time");
             }
-            Some(_) | None => sleep(pause).await,
+            Some(_) | None => sleep_until(Instant::now() + pause).await,
         }
     }
 

@@ -3,10 +3,9 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use jiff::SignedDuration;
 
 use super::*;
-use crate::domain::run::{Failure, ProcessIdentity};
+use crate::domain::run::ProcessIdentity;
 use crate::plan::action::Action;
 use crate::plan::backup::manual;
 use crate::policy::Task;
@@ -123,23 +122,25 @@ impl Bench {
     }
 }
 
+async fn pass(time: Duration) {
+    tokio::time::sleep_until(Instant::now() + time).await;
+}
+
 fn message(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::RunEnded(RunEnd { state: RunState::Failed { failure: Failure { message, .. }, .. }, .. }) => {
-            message.clone()
-        }
-        other => panic!("{other:?}"),
-    }
+    let Outcome::RunEnded(RunEnd { state: RunState::Failed { failure, .. }, .. }) = outcome else {
+        panic!("{outcome:?}")
+    };
+    failure.message.clone()
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_process_of_the_job_says_how_it_ended() {
     let bench = Bench::new().await;
     let end = async {
-        sleep(Duration::from_secs(30)).await;
+        pass(Duration::from_secs(30)).await;
         bench.jobs.set(JobState::Running);
         let record = bench.claims().await;
-        sleep(Duration::from_mins(30)).await;
+        pass(Duration::from_mins(30)).await;
         bench.writes(&record.closed(RunState::Cancelled { finished_at: at("2026-11-10T00:31:00Z") }));
     };
     let (outcome, ()) = tokio::join!(bench.dump(), end);
@@ -194,7 +195,7 @@ async fn what_cannot_be_begun_is_told_and_what_may_pass_is_tried_again() {
     *bench.jobs.refuses.lock().unwrap() = Some(ErrorKind::Transient);
     let began = Instant::now();
     let passes = async {
-        sleep(Duration::from_mins(1)).await;
+        pass(Duration::from_mins(1)).await;
         assert!(bench.world.store.bytes(&bench.key()).is_none(), "nothing is written down of what may pass");
         *bench.jobs.refuses.lock().unwrap() = Some(ErrorKind::NotFound);
     };
@@ -208,7 +209,7 @@ async fn whoever_stops_waiting_leaves_the_job_and_the_next_one_goes_on() {
     let bench = Bench::new().await;
     let token = CancellationToken::new();
     let stop = async {
-        sleep(Duration::from_secs(20)).await;
+        pass(Duration::from_secs(20)).await;
         token.cancel();
     };
     let (outcome, ()) = tokio::join!(bench.dump_until(&token), stop);
@@ -218,7 +219,7 @@ async fn whoever_stops_waiting_leaves_the_job_and_the_next_one_goes_on() {
     bench.jobs.set(JobState::Running);
     let finished_at = bench.daemon.clock.true_now() + SignedDuration::from_mins(1);
     let end = async {
-        sleep(Duration::from_mins(1)).await;
+        pass(Duration::from_mins(1)).await;
         bench.writes(&record.closed(RunState::Succeeded { finished_at, size_bytes: 7 }));
     };
     let (outcome, ()) = tokio::join!(bench.dump(), end);
@@ -240,13 +241,13 @@ async fn a_cluster_that_does_not_answer_fails_nothing() {
     *bench.jobs.state.lock().unwrap() = Err(ErrorKind::Transient);
     let end = async {
         let record = bench.claims().await;
-        sleep(Duration::from_hours(1)).await;
+        pass(Duration::from_hours(1)).await;
         bench.writes(&record.closed(RunState::Cancelled { finished_at: at("2026-11-10T01:00:00Z") }));
     };
     let begin = async {
         // The Job is begun before its process claims the run.
         tokio::join!(bench.dump(), async {
-            sleep(Duration::from_secs(1)).await;
+            pass(Duration::from_secs(1)).await;
             end.await
         })
         .0
@@ -260,7 +261,7 @@ async fn a_node_that_is_cut_off_does_not_keep_the_run_for_ever() {
     let bench = Bench::new().await;
     bench.jobs.set(JobState::Running);
     let claim = async {
-        sleep(Duration::from_secs(20)).await;
+        pass(Duration::from_secs(20)).await;
         bench.claims().await;
     };
     let began = Instant::now();
@@ -300,9 +301,9 @@ async fn one_that_claims_at_the_last_moment_is_left_in_peace() {
     let bench = Bench::new().await;
     bench.jobs.set(waiting("Unschedulable"));
     let late = async {
-        sleep(Duration::from_secs(10 * 60 - 1)).await;
+        pass(Duration::from_secs(10 * 60 - 1)).await;
         let record = bench.claims().await;
-        sleep(Duration::from_mins(2)).await;
+        pass(Duration::from_mins(2)).await;
         bench.writes(&record.closed(RunState::Cancelled { finished_at: at("2026-11-10T00:12:00Z") }));
     };
     let (outcome, ()) = tokio::join!(bench.dump(), late);

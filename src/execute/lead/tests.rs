@@ -1,6 +1,7 @@
 //! Electors by a paused clock, over a lock that can be cut off.
 
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::domain::key::ObjectKey;
@@ -36,13 +37,17 @@ impl Bench {
         let candidacy = Candidacy { lock, me: me.to_owned(), times: LeaseTimes::of(LEASE) };
         let elector = Elector::new(candidacy, Arc::clone(&self.clock) as Arc<dyn Clock>);
         let (lead, resign) = (elector.lead(), CancellationToken::new());
-        let task = tokio::spawn(elector.run(resign.clone()));
+        let task = TaskTracker::new().spawn(elector.run(resign.clone()));
         Process { lead, wire, resign, task }
     }
 
     fn term(&self) -> Term {
         self.lock.term().unwrap()
     }
+}
+
+async fn pass(time: Duration) {
+    sleep_until(Instant::now() + time).await;
 }
 
 /// How long until this leads.
@@ -62,7 +67,7 @@ async fn one_of_two_leads_and_goes_on_leading() {
     );
     let two = bench.process("two");
     for _ in 0..100 {
-        sleep(LEASE / 3).await;
+        pass(LEASE / 3).await;
         assert!(one.lead.holds() && !two.lead.holds());
     }
     assert_eq!((bench.term().holder.as_deref(), bench.term().transitions), (Some("one"), 0));
@@ -75,7 +80,7 @@ async fn a_leader_that_dies_is_followed_within_the_lease() {
         let mut one = bench.process("one");
         until_it_leads(&mut one).await;
         let mut two = bench.process("two");
-        sleep(LEASE + LEASE / 20 * delay).await;
+        pass(LEASE + LEASE / 20 * delay).await;
         one.task.abort();
         let took = until_it_leads(&mut two).await;
         assert!(took <= LEASE, "{took:?}");
@@ -90,7 +95,7 @@ async fn a_leader_that_stops_is_followed_at_the_next_look() {
     let mut one = bench.process("one");
     until_it_leads(&mut one).await;
     let mut two = bench.process("two");
-    sleep(LEASE).await;
+    pass(LEASE).await;
     one.resign.cancel();
     one.task.await.unwrap();
     assert_eq!(bench.term().holder, None);
@@ -104,7 +109,7 @@ async fn whoever_cannot_renew_stops_before_another_leads() {
         let mut one = bench.process("one");
         until_it_leads(&mut one).await;
         let mut two = bench.process("two");
-        sleep(LEASE).await;
+        pass(LEASE).await;
         one.wire.set(cut);
         let began = Instant::now();
         one.lead.lost().await;
@@ -114,7 +119,7 @@ async fn whoever_cannot_renew_stops_before_another_leads() {
         assert!(began.elapsed() <= LEASE, "{:?}", began.elapsed());
         // Back again, it follows.
         one.wire.set(State::Whole);
-        sleep(LEASE * 3).await;
+        pass(LEASE * 3).await;
         assert!(two.lead.holds() && !one.lead.holds());
     }
 }
@@ -125,12 +130,12 @@ async fn where_nobody_can_renew_nobody_leads_and_somebody_does_again_afterwards(
     let mut one = bench.process("one");
     until_it_leads(&mut one).await;
     let two = bench.process("two");
-    sleep(LEASE).await;
+    pass(LEASE).await;
     [&one, &two].into_iter().for_each(|process| process.wire.set(State::Refusing));
-    sleep(LEASE * 5).await;
+    pass(LEASE * 5).await;
     assert!(!one.lead.holds() && !two.lead.holds());
     [&one, &two].into_iter().for_each(|process| process.wire.set(State::Whole));
-    sleep(LEASE).await;
+    pass(LEASE).await;
     assert!(one.lead.holds() != two.lead.holds());
 }
 
@@ -142,9 +147,9 @@ async fn a_renewal_whose_answer_is_lost_costs_nothing() {
     let two = bench.process("two");
     for _ in 0..20 {
         one.wire.set(State::Mute);
-        sleep(LEASE / 5).await;
+        pass(LEASE / 5).await;
         one.wire.set(State::Whole);
-        sleep(LEASE / 3).await;
+        pass(LEASE / 3).await;
         assert!(one.lead.holds() && !two.lead.holds());
     }
     assert_eq!(bench.term().transitions, 0);
@@ -158,12 +163,12 @@ async fn an_outage_of_a_third_of_the_lease_costs_nothing() {
         until_it_leads(&mut one).await;
         let two = bench.process("two");
         for _ in 0..20 {
-            sleep(LEASE).await;
+            pass(LEASE).await;
             one.wire.set(cut);
-            sleep(LEASE / 3).await;
+            pass(LEASE / 3).await;
             assert!(one.lead.holds());
             one.wire.set(State::Whole);
-            sleep(LEASE / 5).await;
+            pass(LEASE / 5).await;
             assert!(one.lead.holds() && !two.lead.holds());
         }
         assert_eq!(bench.term().transitions, 0);
@@ -176,7 +181,7 @@ async fn a_record_that_somebody_deletes_is_written_again() {
     let mut one = bench.process("one");
     until_it_leads(&mut one).await;
     bench.lock.set(None);
-    sleep(LEASE).await;
+    pass(LEASE).await;
     assert!(one.lead.holds());
     assert_eq!(bench.term().holder.as_deref(), Some("one"));
 }
@@ -188,7 +193,7 @@ async fn one_that_was_held_up_does_not_lead_when_it_goes_on() {
     until_it_leads(&mut one).await;
     // As a process that is stopped: nothing of it runs, and the time goes on.
     one.task.abort();
-    sleep(LEASE / 5 * 3).await;
+    pass(LEASE / 5 * 3).await;
     assert!(!one.lead.holds(), "nobody had the time to say so, and it is over all the same");
 }
 
@@ -211,9 +216,9 @@ async fn the_log_says_that_it_does_not_lead_any_more_and_that_nobody_can_be_aske
     let mut one = bench.process("one");
     until_it_leads(&mut one).await;
     let two = bench.process("two");
-    sleep(LEASE).await;
+    pass(LEASE).await;
     one.wire.set(State::Refusing);
-    sleep(LEASE * 2).await;
+    pass(LEASE * 2).await;
     let lines = logged.take().join("\n");
     for line in ["no longer leading", "cannot be read or written"] {
         assert!(lines.contains(line), "{line}: {lines}");
