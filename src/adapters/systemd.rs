@@ -37,6 +37,11 @@ impl Systemd {
         self.tell(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
+    /// How the daemon is, in words for whoever asks.
+    pub fn status(&self, status: &str) {
+        self.tell(&[NotifyState::Status(status)]);
+    }
+
     /// The daemon reads its configuration; what comes after it is [`Systemd::ready`].
     pub fn reloading(&self) {
         match NotifyState::monotonic_usec_now() {

@@ -17,6 +17,11 @@ use super::schema::{Shape, quoted};
 const PLACES_MAX: usize = 3;
 /// How templates of other programs begin what they replace; nobody here replaces it.
 const PLACEHOLDER: &str = "${";
+
+/// Whether a text is in a language of its own, in which `${` may stand: SQL, or what a webhook is posted.
+fn is_language(path: &str) -> bool {
+    [".sql", ".template"].iter().any(|end| path.ends_with(end))
+}
 /// Words that make a line unfit to be shown, and a key unfit to be here.
 const SECRETIVE: [&str; 4] = ["password", "credential", "secret", "token"];
 
@@ -102,9 +107,9 @@ impl Reader<'_> {
                 }
                 ValueKind::Array(read)
             }
-            (DeValue::String(text), Shape::Text) if text.contains(PLACEHOLDER) => {
+            (DeValue::String(text), Shape::Text) if text.contains(PLACEHOLDER) && !is_language(path) => {
                 let problem = "nothing is put in place of `${…}` here".to_owned();
-                let advice = "write the value, or set the key by its variable, `STRONGROOM__SECTION__KEY`";
+                let advice = "write the value; or leave the key out, and set it by its variable, `STRONGROOM__SECTION__KEY`";
                 self.refuse(value, path, problem, advice);
                 return None;
             }

@@ -1,7 +1,8 @@
 //! Sources that two files of one directory define. Tables are merged, so the second file would take the place of the first:
 //! somebody copied a file and forgot the name, and one of the two instances would be backed up no more.
 //!
-//! What changes a source without naming another instance is meant, and so is a layer of its own, which has a `--config` of its own.
+//! A file that changes the instance of a source and nothing else of what makes one is meant, and so is a layer of its own, which has
+//! a `--config` of its own.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ impl Definitions {
     /// Looks through a file whose values were just read, so that its places are those that hold.
     pub(super) fn see(&mut self, file: &ConfigFile, values: &Map<String, Value>, diagnosis: &mut Diagnosis) {
         let Some(directory) = &file.directory else { return };
-        for (source, instance) in instances(values) {
+        for (source, instance) in definitions(values) {
             let id = (directory.clone(), source.to_owned());
             match self.0.get(&id) {
                 Some((first, other)) if !other.eq_ignore_ascii_case(instance) => {
@@ -44,10 +45,11 @@ fn report(source: &str, instance: &str, first: &Path, diagnosis: &mut Diagnosis)
     );
 }
 
-/// Sources and their instances, as far as they are written in a file.
-fn instances(values: &Map<String, Value>) -> impl Iterator<Item = (&str, &str)> {
+/// Sources and their instances, as far as a file defines them: with the policy that goes with them.
+fn definitions(values: &Map<String, Value>) -> impl Iterator<Item = (&str, &str)> {
     let sources = values.get("sources").and_then(table).into_iter().flatten();
-    sources.filter_map(|(source, keys)| match &table(keys)?.get("instance")?.kind {
+    let defined = sources.filter(|(_, keys)| table(keys).is_some_and(|keys| keys.contains_key("policy")));
+    defined.filter_map(|(source, keys)| match &table(keys)?.get("instance")?.kind {
         ValueKind::String(instance) => Some((source.as_str(), instance.as_str())),
         ValueKind::Nil
         | ValueKind::Boolean(_)

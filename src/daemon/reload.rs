@@ -182,6 +182,7 @@ impl Reloader {
                 Some(places.clone())
             }
         };
+        self.told.systemd.status(offer.in_words());
         self.told.metrics.config_valid(places.is_none());
         self.told.config_error.send_replace(places);
         self.told.look.notify_one();

@@ -37,7 +37,7 @@ pub struct Term {
 ///
 /// Let the last renewal take effect at 0. Its leader stops at 12/20 at the latest, as it counts from before it was sent. Another
 /// has seen it by 2/20 and takes over by 18/20, but not before 16/20: a fifth is left to a leader that has to stop its work, and
-/// it has tried seven times by then.
+/// it has tried three times at least by then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseTimes {
     lease: Duration,
@@ -68,8 +68,13 @@ impl LeaseTimes {
         self.lease / 10
     }
 
-    /// How long an answer is waited for, and how soon a leader tries again that has got none: a hung connection must not cost
-    /// the lead.
+    /// How long an answer is waited for: a hung connection must not cost the lead.
+    #[must_use]
+    pub fn answer(self) -> Duration {
+        self.lease / 10
+    }
+
+    /// How soon a leader tries again that has got none.
     #[must_use]
     pub fn retry(self) -> Duration {
         self.lease / 20

@@ -167,7 +167,7 @@ impl Elector {
     }
 
     async fn round(&mut self) {
-        let (until, within) = (*self.until.borrow(), self.candidacy.times.retry());
+        let (until, within) = (*self.until.borrow(), self.candidacy.times.answer());
         let asked = tokio::select! {
             asked = timeout(within, self.ask()) => Some(asked),
             () = time_is_up(until) => None,

@@ -229,6 +229,8 @@ def test_where_nobody_reaches_the_record_nobody_leads_until_somebody_does(
     how = "hang" if mode == "kubernetes" else "refused"
     daemons = [each.start() for each in members]
     wait_until(lambda: any(daemon.lines(LEADS) for daemon in daemons), "one of them leads")
+    for daemon in daemons:
+        daemon.wait_ready()
     with ExitStack() as nobody:
         for each in members:
             nobody.enter_context(cut_off(case, cluster, each, how))

@@ -97,11 +97,10 @@ def test_it_is_alive_while_its_loop_turns_and_silent_while_it_hangs(case: Case, 
     wait_for(manager, daemon, since + 4, **ALIVE)
     times = [message.at for message in manager.told(**ALIVE)[since:]]
     gaps = [later - earlier for earlier, later in pairwise(times)]
-    assert min(gaps) >= WATCHDOG / 4 - 0.1, f"it is not told more often than need be: {gaps}"
+    assert min(gaps) >= WATCHDOG / 16, f"it is not told more often than need be: {gaps}"
     assert max(gaps) < WATCHDOG, f"systemd would have killed it: {gaps}"
-    looks = len(case.calls(LISTING))
     with case.holding(LISTING):
-        daemon.wait_for(lambda: len(case.calls(LISTING)) > looks, "a look hangs")
+        daemon.wait_for(lambda: any(call["status"] is None for call in case.calls(LISTING)), "a look hangs")
         told = len(manager.told(**ALIVE))
         hold_still(lambda: len(manager.told(**ALIVE)) == told, "it does not say that it is alive", WATCHDOG + 1)
         assert daemon.http("/livez")[0] == 200, "the probe is more patient than this watchdog"

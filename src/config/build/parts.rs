@@ -133,12 +133,13 @@ pub(super) fn check_kms_key(key: &str, given: Option<&str>, region: Option<&Regi
     let id = given.strip_prefix("mrk-").unwrap_or(given);
     let is_id = id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
     if !is_id && !is_arn && !given.starts_with("alias/") {
-        diagnosis.report(key, "not a KMS key", format!("give its ARN or its id, or its alias as `alias/{given}`"));
+        diagnosis.report(key, "not a KMS key", "give its ARN or its id, or its alias with `alias/` before it");
         return;
     }
     // arn:aws:kms:us-east-1:111122223333:key/0f1e2d3c-…
     let own = given.strip_prefix("arn:").and_then(|rest| rest.split(':').nth(2));
     if let (Some(own), Some(region)) = (own, region)
+        && !own.is_empty()
         && own != region.as_str()
     {
         let problem = format!("this key is in `{own}`, and what it is for in `{region}`");

@@ -113,6 +113,14 @@ impl Bench {
         record
     }
 
+    /// It goes on for so many minutes, and says so now and then.
+    async fn lives(&self, record: &RunRecord, minutes: u64) {
+        for _ in 0..minutes / 5 {
+            pass(Duration::from_mins(5)).await;
+            self.writes(&record.renewed(self.daemon.clock.true_now()));
+        }
+    }
+
     fn writes(&self, record: &RunRecord) {
         self.world.store.overwrite(&self.key(), &serde_json::to_vec(record).unwrap());
     }
@@ -140,7 +148,7 @@ async fn the_process_of_the_job_says_how_it_ended() {
         pass(Duration::from_secs(30)).await;
         bench.jobs.set(JobState::Running);
         let record = bench.claims().await;
-        pass(Duration::from_mins(30)).await;
+        bench.lives(&record, 30).await;
         bench.writes(&record.closed(RunState::Cancelled { finished_at: at("2026-11-10T00:31:00Z") }));
     };
     let (outcome, ()) = tokio::join!(bench.dump(), end);
@@ -241,7 +249,7 @@ async fn a_cluster_that_does_not_answer_fails_nothing() {
     *bench.jobs.state.lock().unwrap() = Err(ErrorKind::Transient);
     let end = async {
         let record = bench.claims().await;
-        pass(Duration::from_hours(1)).await;
+        bench.lives(&record, 60).await;
         bench.writes(&record.closed(RunState::Cancelled { finished_at: at("2026-11-10T01:00:00Z") }));
     };
     let begin = async {
