@@ -75,10 +75,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="where to make the cluster (default: a temporary folder)")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--memory", action="store_true", help="the daemon's peak memory at 300 MB and 3 GB")
-    mode.add_argument("--idle", action="store_true", help="an idle daemon with 50 sources: memory, CPU, time to ready")
+    mode.add_argument("--idle", action="store_true", help="an idle daemon: memory, CPU, time to ready")
     mode.add_argument("--by-jobs", action="store_true", help="how throughput grows with --jobs where each connection is held to a rate")
     mode.add_argument("--restore", action="store_true", help="restoring a bank and one table of its size, and reading them back")
     mode.add_argument("--tables", type=int, metavar="N", help="N tables of ten rows in place of a bank")
+    parser.add_argument("--sources", type=int, default=50, metavar="N", help="of --idle (default: %(default)s)")
     parser.add_argument("--idle-seconds", type=float, default=60, help="how long to watch it (default: %(default)s)")
     parser.add_argument("--generated", type=float, metavar="GB", help="of --memory: 0.3 GB and so many of rows that are generated, in place of a bank")
     parser.add_argument("--incompressible", action="store_true", help="of --generated: rows by chance, which need as much disk")
@@ -103,7 +104,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     tuning = Tuning(options.engine, options.level, options.parts_in_flight, options.part_mib, options.jobs)
     if options.idle:
         require(binary)
-        return idle.measure(binary, null_s3, folder, tuning, options.idle_seconds)
+        return idle.measure(binary, null_s3, folder, tuning, options.sources, options.idle_seconds)
     if options.memory or options.by_jobs or options.restore:
         require(binary)
     # What is restored to is a server as RDS has it where it makes automated backups: nothing is loaded past the log.

@@ -16,16 +16,15 @@ from .config import Source, Tuning, write_account, write_config
 from .process import BenchError, say
 from .store import NullStore
 
-SOURCES = 50
 READY_SECONDS_MAX = 30
 # The first inventory and its allocations are start-up, not idling.
 SETTLE_SECONDS = 5
 READY_POLL_SECONDS = 0.01
 
 
-def measure(binary: Path, null_s3: Path, folder: Path, tuning: Tuning, seconds: float) -> dict[str, object]:
+def measure(binary: Path, null_s3: Path, folder: Path, tuning: Tuning, count: int, seconds: float) -> dict[str, object]:
     # No database behind these: an idle daemon has no reason to connect.
-    sources = [Source(f"source{number:02}", "bank", 1, "unused") for number in range(1, SOURCES + 1)]
+    sources = [Source(f"source{number:02}", "bank", 1, "unused") for number in range(1, count + 1)]
     tuning = replace(tuning, http_port=free_port())
     store = NullStore(null_s3, write_account(folder / "account.json", sources))
     try:
@@ -44,7 +43,7 @@ def measure(binary: Path, null_s3: Path, folder: Path, tuning: Tuning, seconds: 
             wait_ready(daemon, tuning.http_port, folder / "daemon.log")
             ready_seconds = time.monotonic() - started
             say(f"ready after {ready_seconds:.2f} s; watching for {seconds:g} s")
-            return watch(daemon, store, ready_seconds, seconds)
+            return watch(daemon, store, count, ready_seconds, seconds)
         finally:
             process.stop(daemon, signal.SIGTERM)
     finally:
@@ -66,7 +65,9 @@ def wait_ready(daemon: subprocess.Popen[str], port: int, log: Path) -> None:
     raise BenchError(f"not ready after {READY_SECONDS_MAX} s: {log.read_text()[-800:]}")
 
 
-def watch(daemon: subprocess.Popen[str], store: NullStore, ready_seconds: float, seconds: float) -> dict[str, object]:
+def watch(
+    daemon: subprocess.Popen[str], store: NullStore, count: int, ready_seconds: float, seconds: float
+) -> dict[str, object]:
     time.sleep(SETTLE_SECONDS)
     requests = sum(store.stats()["requests"].values())
     cpu, begin = process.cpu_seconds(daemon.pid, with_reaped=True), time.monotonic()
@@ -74,6 +75,7 @@ def watch(daemon: subprocess.Popen[str], store: NullStore, ready_seconds: float,
     spent = process.cpu_seconds(daemon.pid, with_reaped=True) - cpu
     cpu_percent = 100 * spent / (time.monotonic() - begin)
     figures = {
+        "sources": count,
         "ready_seconds": round(ready_seconds, 3),
         "cpu_percent": round(cpu_percent, 3),
         "rss_mib": round((process.memory_kib(daemon.pid, "VmRSS") or 0) / 1024, 1),
@@ -81,7 +83,7 @@ def watch(daemon: subprocess.Popen[str], store: NullStore, ready_seconds: float,
         "requests": sum(store.stats()["requests"].values()) - requests,
     }
     rows = [
-        [f"idle, {SOURCES} sources", "measured", "wanted"],
+        [f"idle, {count} sources", "measured", "wanted"],
         ["time to ready, s", f"{ready_seconds:.2f}", "under 1"],
         ["CPU, % of a core", f"{cpu_percent:.2f}", "under 0.5"],
         ["RSS, MiB", str(figures["rss_mib"]), "under 30"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 
 from case import Case, quick
@@ -83,36 +82,3 @@ def test_a_dump_that_is_under_way_is_not_disturbed(case: Case) -> None:
     assert not ended, ended
     manifests = [key for key in case.keys() if key.endswith("/manifest.json")]
     assert len(manifests) == 1, "the run that was under way has ended, and made the only dump"
-
-
-def test_two_hundred_reloads_leave_nothing_behind(case: Case) -> None:
-    """Good ones and bad ones, while snapshots are made."""
-    one = text_of(case, SOURCE, snapshot=quick())
-    texts = [text_of(case, SOURCE, OTHER, snapshot=quick()), one + "\n[nonsense]\n", one]
-    strongroom = case.configure(SOURCE, snapshot=quick())
-    daemon = strongroom.start()
-    daemon.wait_until_well()
-    pid, sizes = daemon.pid, []
-    for number in range(200):
-        change(strongroom, daemon, texts[number % 3])
-        wait_until(lambda number=number: reads(daemon) > number, "it was read", 20)
-        if number in (50, 199):
-            sizes.append(resident_kib(pid))
-    change(strongroom, daemon, one)
-    daemon.wait_until_well()
-    assert daemon.pid == pid and daemon.process.poll() is None
-    assert sizes[1] < sizes[0] * 1.5 + 8192, sizes
-    daemon.wait_for(lambda: daemon.metric("strongroom_config_last_reload_successful") == 1, "the last one is in force")
-    assert daemon.terminate() == 0
-
-
-def reads(daemon: Daemon) -> int:
-    """How often a change was read, good or bad."""
-    told = (IN_FORCE, "the configuration was changed and cannot be used", "say again what is in force")
-    return sum(any(text in line["message"] for text in told) for line in daemon.log)
-
-
-def resident_kib(pid: int) -> int:
-    found = re.search(r"VmRSS:\s+(\d+) kB", open(f"/proc/{pid}/status").read())
-    assert found
-    return int(found[1])
