@@ -172,16 +172,12 @@ impl Daemon {
         });
         let read_config = Arc::default();
         tracker.spawn(self.reloader.run(Arc::clone(&read_config), stop.clone()));
-        tracker.spawn(signals.watch(stop.clone(), at_once.clone(), self.wakers, read_config));
+        let systemd = Arc::clone(&self.systemd);
+        tracker.spawn(signals.watch(stop.clone(), at_once.clone(), self.wakers, read_config, systemd));
         let told = tracker.spawn(self.telling.announcer.run(stop.clone()));
         if let Some(publisher) = self.telling.publisher {
             tracker.spawn(publisher.run(stop.clone()));
         }
-        let (stopping, systemd) = (stop.clone(), Arc::clone(&self.systemd));
-        tracker.spawn(async move {
-            stopping.cancelled().await;
-            systemd.stopping();
-        });
         let (resign, resigned) = (CancellationToken::new(), CancellationToken::new());
         if let Some(elector) = self.elector {
             let (resign, resigned) = (resign.clone(), resigned.clone().drop_guard());

@@ -109,7 +109,8 @@ impl Reader<'_> {
             }
             (DeValue::String(text), Shape::Text) if text.contains(PLACEHOLDER) && !is_language(path) => {
                 let problem = "nothing is put in place of `${…}` here".to_owned();
-                let advice = "write the value; or leave the key out, and set it by its variable, `STRONGROOM__SECTION__KEY`";
+                let advice =
+                    "write the value; or leave the key out, and set it by its variable, `STRONGROOM__SECTION__KEY`";
                 self.refuse(value, path, problem, advice);
                 return None;
             }

@@ -6,6 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::adapters::systemd::Systemd;
 use crate::reconcile::Wakers;
 
 /// The signals that are listened to.
@@ -32,6 +33,7 @@ impl Signals {
         at_once: CancellationToken,
         wakers: Wakers,
         read_config: Arc<Notify>,
+        systemd: Arc<Systemd>,
     ) {
         loop {
             tokio::select! {
@@ -48,6 +50,7 @@ impl Signals {
                 return at_once.cancel();
             }
             tracing::info!("a signal: stopping, running dumps are cancelled cleanly");
+            systemd.stopping();
             stop.cancel();
         }
     }

@@ -5,7 +5,7 @@
 
 mod bucket;
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,7 +95,6 @@ pub struct Elector {
     other: Option<(Standing, Instant)>,
     /// Since when the record can neither be read nor written, and when that was last said.
     failing: Option<Instant>,
-    jitter: RandomState,
     rounds: u64,
 }
 
@@ -110,8 +109,8 @@ impl Elector {
     #[must_use]
     pub fn new(candidacy: Candidacy, clock: Arc<dyn Clock>) -> Elector {
         let (until, _) = watch::channel(None);
-        let (held, other, failing, jitter, rounds) = (None, None, None, RandomState::new(), 0);
-        Elector { candidacy, clock, until, held, other, failing, jitter, rounds }
+        let (held, other, failing, rounds) = (None, None, None, 0);
+        Elector { candidacy, clock, until, held, other, failing, rounds }
     }
 
     /// For those who act only while this process leads.
@@ -157,7 +156,9 @@ impl Elector {
             (false, _) => times.look(),
         };
         self.rounds = self.rounds.wrapping_add(1);
-        let spread = self.jitter.hash_one(self.rounds) % (TENTHS_OF_A_PERCENT + 1);
+        let mut chance = DefaultHasher::new();
+        (&self.candidacy.me, self.rounds).hash(&mut chance);
+        let spread = chance.finish() % (TENTHS_OF_A_PERCENT + 1);
         let pause = usual * u32::try_from(900 + spread).unwrap_or(1000) / 1000;
         let free_in = self.other.as_ref().filter(|_| self.failing.is_none()).map(|(standing, since)| {
             let free_at = *since + times.left_alone_for(&standing.term);

@@ -108,7 +108,9 @@ def test_the_right_to_make_jobs_is_no_right_to_other_identities(production: Buil
     policy = production.one("ValidatingAdmissionPolicy", "strongroom-jobs")["spec"]
     (condition,) = policy["matchConditions"]
     daemon = production.pod["serviceAccountName"]
-    assert condition["expression"] == f"request.userInfo.username == 'system:serviceaccount:strongroom:{daemon}'"
+    # Whatever the namespace is called.
+    account = f"'system:serviceaccount:' + request.namespace + ':{daemon}'"
+    assert condition["expression"] == f"request.userInfo.username == {account}"
     said = " ".join(validation["expression"] for validation in policy["validations"])
     assert f"serviceAccountName == '{pod_of(cron_job)['serviceAccountName']}'" in said
     assert "automountServiceAccountToken" in said and policy["failurePolicy"] == "Fail"

@@ -63,3 +63,31 @@ fn the_published_schemas_are_those_that_the_binary_prints(#[case] path: &str, #[
     let printed = text(&strongroom(command).stdout);
     assert!(published == printed, "write it anew: `strongroom {} > {path}`", command.join(" "));
 }
+
+#[test]
+fn what_only_looks_like_a_slip_is_taken() {
+    let folder = tempfile::tempdir().expect("there is room for a directory");
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("it can be written");
+    // What a webhook is posted may have `${…}` in it, which its receiver fills in.
+    let base = r#"
+        installation = "bank-prod"
+        aws.region = "us-east-1"
+        destination.bucket = "bank-backups"
+        policies.weekly.snapshot = { schedule = "0 3 * * Sun", keep_weekly = 8 }
+        sources.accounts = { instance = "bank-accounts", policy = "weekly" }
+        [alerts.routes.chat]
+        webhook = { secret = "strongroom/chat" }
+        template = '{ "text": {{text}}, "by": "${USER}" }'
+    "#;
+    write("00-base.toml", base);
+    // A file that changes the instance and nothing else is meant; one that defines the source once more is a copy.
+    write("90-override.toml", "sources.accounts.instance = \"bank-accounts-blue\"\n");
+    let path = folder.path().to_string_lossy().into_owned();
+    let check = || strongroom(&["--config", path.as_str(), "check"]);
+    let output = check();
+    assert_ne!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    write("90-override.toml", "sources.accounts = { instance = \"bank-accounts-blue\", policy = \"weekly\" }\n");
+    let output = check();
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).contains("has a source of this name already"), "{}", text(&output.stderr));
+}

@@ -102,13 +102,13 @@ impl Jobs for KubernetesJobs {
     async fn look(&self, job: &JobId) -> Result<JobState, PortError> {
         let found = self.get(&job.name).await?;
         let found = found.filter(|found| found.metadata.uid.as_ref() == Some(&job.uid));
-        let pods = self.pods(job).await?;
+        let own = self.pods(job).await?;
         // A Job that is deleted, or past its deadline before Kubernetes 1.31, is over before its process is.
-        if pods.iter().any(|pod| pods::is_alive(pod, CONTAINER) && pods::has_begun(pod, CONTAINER)) {
+        if own.iter().any(|pod| pods::is_alive(pod, CONTAINER) && pods::has_begun(pod, CONTAINER)) {
             return Ok(JobState::Running);
         }
         let Some(found) = found else { return Ok(JobState::Missing) };
-        let seen = pods::newest(pods);
+        let seen = pods::newest(own);
         let end = seen.as_ref().and_then(|pod| pods::end(pod, CONTAINER));
         let pod = end.map(|words| format!("; its pod: {words}")).unwrap_or_default();
         if let Some(end) = ended(&found.data) {
