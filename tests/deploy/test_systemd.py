@@ -66,7 +66,7 @@ def test_secrets_come_as_credentials_and_never_in_the_environment() -> None:
     names = [credential.partition(":") for credential in credentials]
     # An absolute path that is not there would keep the daemon from starting; a name is looked up in /etc/credstore.
     assert names and all(store == f"strongroom.{name}" for name, _, store in names)
-    assert not settings("Environment") and not settings("SetCredential")
+    assert settings("Environment") == ["MALLOC_ARENA_MAX=1"] and not settings("SetCredential")
 
 
 def test_it_is_given_the_time_that_the_daemon_takes_to_end() -> None:
