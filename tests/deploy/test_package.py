@@ -56,8 +56,8 @@ def test_nothing_lies_where_configurations_are_read() -> None:
 
 def test_it_wants_a_pg_dump_of_some_major() -> None:
     words = [word.strip() for word in re.split(r"[,|]", PACKAGE["depends"])]
-    assert words[:2] == ["$auto", "ca-certificates"]
-    assert words[2:] == ["postgresql-client", *(f"postgresql-client-{major}" for major in range(18, 13, -1))]
+    assert words[:3] == ["$auto", "ca-certificates", "procps"]
+    assert words[3:] == ["postgresql-client", *(f"postgresql-client-{major}" for major in range(18, 13, -1))]
 
 
 def test_its_unit_is_ours_at_the_places_of_a_package(made: Path, tmp_path: Path) -> None:
