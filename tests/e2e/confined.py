@@ -4,7 +4,7 @@
 
 Needs root, to give it up: a view of the files in which everything is read-only but a small /tmp in memory (TMPDIR); a user
 that is nobody; no capability, and none to be had; only the system calls and address families of the unit; no memory that is
-first written and then run. systemd itself does not run where tests do, so this reads the unit and does the same by hand.
+first written and then run. This reads the unit and does by hand what systemd would do; test_systemd_itself.py has systemd do it.
 The program finds CONFIG and CA_FILE in ROOM, its own file as ROOM/program.
 """
 
