@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from booted_service import CONFIG, LOADED, PLACE, STORED, TOKEN, UNIT, Service
+from booted_service import CONFIG, LOADED, PLACE, STORED, TOKEN, UNIT, Service, free_port
 from booted_systemd import BootedSystemd, booted, why_not
 from case import ALL_BUT_THE_FIRST, Case, quick, source
 from postgres_tools import pg_dumps
@@ -31,7 +31,7 @@ EXPOSURE_MAX = 1.5
 """As in tests/deploy, which ask systemd before it runs the unit."""
 ATTEMPTS_FILE = "/usr/local/lib/attempts.py"
 ATTEMPTS = """
-import ctypes, mmap, os, socket
+import ctypes, mmap, os, socket, sys
 def attempt(what, act):
     try: act(); print(what, "done")
     except OSError as error: print(what, "refused")
@@ -42,6 +42,8 @@ attempt("write to /etc/strongroom", lambda: open("/etc/strongroom/written", "w")
 attempt("read the logins of root", lambda: open("/etc/strongroom/environment"))
 attempt("write to /tmp", lambda: open("/tmp/written", "w"))
 attempt("tcp", lambda: socket.socket(socket.AF_INET))
+attempt("its port", lambda: socket.socket().bind(("127.0.0.1", int(sys.argv[1]))))
+attempt("another port", lambda: socket.socket().bind(("127.0.0.1", int(sys.argv[2]))))
 attempt("raw packets", lambda: socket.socket(socket.AF_PACKET))
 attempt("become root", lambda: os.setuid(0))
 attempt("a namespace", unshare)
@@ -86,7 +88,7 @@ def test_a_secret_of_roots_alone_is_read_by_the_daemon_and_never_told(service: S
     service.wait_until_well()
     assert service.ask("/api/status", "")[0] == 401 and service.ask("/api/status", TOKEN)[0] == 200
     secret = Path(f"/proc/{service.pid}/root{LOADED}")
-    assert secret.read_text() == TOKEN and secret.stat().st_mode & 0o077 == 0
+    assert secret.read_text() == TOKEN and secret.stat().st_mode & 0o007 == 0
     # It was copied when the daemon started.
     service.systemd.write(STORED, f"{TOKEN}-2", 0o600)
     service.order("reload")
@@ -230,7 +232,9 @@ def test_what_the_unit_forbids_is_refused(service: Service) -> None:
     """To another program in its place."""
     service.configure(SOURCE, snapshot=quick())
     service.systemd.write(ATTEMPTS_FILE, ATTEMPTS)
-    service.override(Type="oneshot", Restart="no", ExecStart=f"\nExecStart=/usr/bin/python3 {ATTEMPTS_FILE}", WatchdogSec="0")
+    program = f"\nExecStart=/usr/bin/python3 {ATTEMPTS_FILE} {service.port} {free_port()}"
+    allowed = f"tcp:{service.port}"
+    service.override(Type="oneshot", Restart="no", ExecStart=program, WatchdogSec="0", SocketBindAllow=allowed)
     service.order("start")
     said = service.journal(f"_SYSTEMD_UNIT={UNIT}").splitlines()
     assert [line for line in said if line.endswith((" refused", " done"))] == [
@@ -239,12 +243,20 @@ def test_what_the_unit_forbids_is_refused(service: Service) -> None:
         "read the logins of root refused",
         "write to /tmp done",
         "tcp done",
+        "its port done",
+        f"another port {'refused' if can_forbid_ports(service.systemd) else 'done'}",
         "raw packets refused",
         "become root refused",
         "a namespace refused",
         "priority refused",
         "code that was data refused",
     ]
+
+
+def can_forbid_ports(systemd: BootedSystemd) -> bool:
+    """By a program in the kernel, for a cgroup of the one hierarchy."""
+    built = "+BPF_FRAMEWORK" in systemd.run("systemctl", "--version") and list(systemd.root.glob("usr/lib/*/libbpf.so.*"))
+    return bool(built) and (systemd.root / "sys/fs/cgroup/cgroup.procs").exists()
 
 
 def test_a_command_by_hand_is_the_same_user_and_has_the_same_secrets(service: Service) -> None:
