@@ -53,7 +53,8 @@ impl Observer for Telemetry {
         if plan.unseen.is_empty() {
             self.health.inventory_seen();
         }
-        self.status.send_replace(Some(Arc::new(Status::of(policy, inventory, plan))));
+        let status = Status { stands_by: !leads, ..Status::of(policy, inventory, plan) };
+        self.status.send_replace(Some(Arc::new(status)));
     }
 
     fn turned(&self, now: Timestamp) {

@@ -40,6 +40,9 @@ pub struct Status {
     pub at: Timestamp,
     /// From then on this document is old, and not to be relied on: by then there should have been several newer ones.
     pub stale_at: Timestamp,
+    /// The daemon that tells this does not lead: it looks, and does not act.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stands_by: bool,
     /// Nothing needs a person.
     pub well: bool,
     /// Every source, in the order of their names.
@@ -191,6 +194,7 @@ impl Status {
             installation: policy.installation.clone(),
             at,
             stale_at: at.saturating_add(policy.cadence.look_age_max()).unwrap_or(Timestamp::MAX),
+            stands_by: false,
             well: unseen.is_empty()
                 && !sources.iter().any(|source| source.state.needs_a_person())
                 && plan.findings.iter().all(|finding| finding.severity == Severity::Info),

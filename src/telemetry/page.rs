@@ -75,6 +75,7 @@ pub fn no_such_source(status: &Status, now: Timestamp) -> String {
         explanation: html! { p { "Perhaps it was renamed in the configuration. " a href="/" { "All sources" } } },
         installation: Some(status.installation.as_str()),
         looked_at: Some((status.at, now)),
+        stands_by: status.stands_by,
         is_one_source: true,
     };
     frame.render(&html! {})
@@ -97,6 +98,7 @@ pub fn not_seen_yet(missing: &[Missing], now: Timestamp) -> String {
         },
         installation: None,
         looked_at: None,
+        stands_by: false,
         is_one_source: false,
     };
     let content = html! { p .quiet { "Asked at " (exact(now)) "." } };

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ MODES = ("bucket", "kubernetes")
 LONG_LEASE = 20
 """Seconds. Who takes over long before it is over was told to, and has not only waited."""
 SOURCE = "lending"
+STANDS_BY = "This daemon stands by"
 
 
 @pytest.fixture(params=MODES)
@@ -86,6 +88,9 @@ def test_one_leads_and_only_it_acts(case: Case, cluster: Kubernetes, mode: str, 
         for path in ("/", f"/sources/{SOURCE}", "/api/status", "/readyz", "/livez"):
             assert follower.http(path)[0] == 200, path
         assert SOURCE in follower.http("/")[1]
+        of_leader, of_follower = (json.loads(daemon.http("/api/status")[1]) for daemon in (leader, follower))
+        assert of_follower["stands_by"] is True and "stands_by" not in of_leader
+        assert STANDS_BY in follower.http("/")[1] and STANDS_BY not in leader.http("/")[1]
         wait_for_looks(follower, 2)
         assert second.wrote() == []
         leader.wait_for(lambda: first.calls("PutMetricData"), "the leader does publish")

@@ -43,6 +43,8 @@ pub(super) struct Frame<'a> {
     pub(super) installation: Option<&'a str>,
     /// When it was looked, and what time it is.
     pub(super) looked_at: Option<(Timestamp, Timestamp)>,
+    /// The daemon that shows it does not lead.
+    pub(super) stands_by: bool,
     pub(super) is_one_source: bool,
 }
 
@@ -63,6 +65,7 @@ impl<'a> Frame<'a> {
             explanation,
             installation: Some(status.installation.as_str()),
             looked_at: Some((status.at, now)),
+            stands_by: status.stands_by,
             is_one_source: one.is_some(),
         }
     }
@@ -121,6 +124,7 @@ impl<'a> Frame<'a> {
                     @if let Some((at, now)) = self.looked_at {
                         p .looked { "Looked at AWS " (words::relative(at, now)) ", at " (exact(at)) "." }
                     }
+                    @if self.stands_by { p .quiet { "This daemon stands by: it looks, and acts only once it leads." } }
                 }
             }
         }

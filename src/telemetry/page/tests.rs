@@ -53,6 +53,15 @@ fn fleet_of(number: usize) -> Status {
     status(&policy, &inventory)
 }
 
+#[test]
+fn a_page_of_one_that_stands_by_says_so_and_looks_no_less_well() {
+    let stands_by = Status { stands_by: true, ..well() };
+    let (acts, waits) = (fleet(&well(), now()), fleet(&stands_by, now()));
+    assert!(!text(&acts).contains("stands by"), "{acts}");
+    assert!(text(&waits).contains("This daemon stands by: it looks, and acts only once it leads."), "{waits}");
+    assert!(acts.contains("verdict well") && waits.contains("verdict well"));
+}
+
 /// What a person reads: the page without its tags, one line for each piece.
 fn text(page: &str) -> String {
     let pieces = page.split('<').filter_map(|piece| piece.split_once('>')).map(|(_, text)| text.trim());
