@@ -170,6 +170,15 @@ pub struct RunEnd {
     pub duration: SignedDuration,
 }
 
+impl RunEnd {
+    /// The end that a record tells; `None` while the run goes on.
+    #[must_use]
+    pub fn of(record: &RunRecord) -> Option<RunEnd> {
+        let finished_at = record.state.finished_at()?;
+        Some(RunEnd { state: record.state.clone(), duration: finished_at.duration_since(record.started_at) })
+    }
+}
+
 impl Executor {
     /// An executor over `ports`.
     #[must_use]

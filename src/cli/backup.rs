@@ -226,9 +226,7 @@ async fn wait_for_end(
 /// The end of a run, if its record tells one.
 fn recorded_end(inventory: &Inventory, source: &SourceId, run: &RunId) -> Option<RunEnd> {
     let store = inventory.store(source).ok()?;
-    let record = &store.runs.iter().find(|stored| stored.record.run == *run)?.record;
-    let finished_at = record.state.finished_at()?;
-    Some(RunEnd { state: record.state.clone(), duration: finished_at.duration_since(record.started_at) })
+    RunEnd::of(&store.runs.iter().find(|stored| stored.record.run == *run)?.record)
 }
 
 fn report(source: &SourceId, run: &RunId, outcome: &Outcome) -> std::io::Result<Exit> {

@@ -6,9 +6,9 @@ use clap::Args;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
-use super::{Exit, assemble, look, text};
-use crate::config::{Config, ConfigErrors, Note, Place};
-use crate::daemon;
+use super::{Exit, assemble, look, say, text};
+use crate::config::{Config, ConfigErrors, LeaderConfig, LeaderLockKind, Note, Place};
+use crate::daemon::{self, Assembly};
 use crate::domain::inventory::{Inventory, Unseen};
 use crate::plan::decision::Reason;
 use crate::policy::finding::Check;
@@ -24,7 +24,8 @@ const RUNS: usize = 5;
 /// Options of `check`.
 #[derive(Debug, Args)]
 pub(super) struct CheckCommand {
-    /// Ask AWS and the databases too: whether they answer, whether logins work, whether versions fit.
+    /// Ask AWS, the databases and the cluster too: whether they answer, roles can be assumed, logins work, versions fit, and Jobs
+    /// could be made.
     #[arg(long)]
     online: bool,
     /// Form of what is said: text for people; github, whose workflows show each problem and finding at its line; json, one
@@ -115,10 +116,13 @@ fn next_runs(obligation: &Obligation) -> String {
 
 /// What is wrong outside.
 async fn online(config: Config) -> Vec<String> {
+    let leader = config.daemon.leader;
+    let has_kubeconfig = config.kubernetes.kubeconfig.is_some();
     let mut assembly = assemble(config).await;
     let (inventory, plan) = look(&mut assembly).await;
-    let mut findings: Vec<String> =
-        plan.unseen.iter().map(|(section, Unseen(why))| format!("{section}: {why}")).collect();
+    let refused = assembly.identities.assume_all().await;
+    let mut findings: Vec<String> = refused.iter().map(|error| Chain(error).to_string()).collect();
+    findings.extend(plan.unseen.iter().map(|(section, Unseen(why))| format!("{section}: {why}")));
     for decision in &plan.decisions {
         match &decision.reason {
             Reason::InstanceMissing
@@ -146,10 +150,39 @@ async fn online(config: Config) -> Vec<String> {
     }
     let unseen = plan.findings.iter().filter(|finding| finding.check == Check::ProtectionUnseen);
     findings.extend(unseen.map(|finding| finding.text.clone()));
+    findings.extend(of_cluster(&assembly, leader, has_kubeconfig).await);
     for source in assembly.policy.sources.values() {
         findings.extend(logins(&assembly.ports, &inventory, source).await);
     }
     findings
+}
+
+/// What the cluster says against what is wanted of it: a record of who leads, and Jobs.
+async fn of_cluster(assembly: &Assembly, leader: Option<LeaderConfig>, has_kubeconfig: bool) -> Vec<String> {
+    let is_in_cluster = leader.is_some_and(|leader| leader.lock == LeaderLockKind::Kubernetes);
+    let lead = assembly.candidacy.as_ref().filter(|_| is_in_cluster);
+    if lead.is_none() && assembly.by_jobs.is_none() {
+        return Vec::new();
+    }
+    match assembly.cluster.find().await {
+        Ok(()) => {}
+        Err(error) if has_kubeconfig => return vec![Chain(&error).to_string()],
+        // A person's own computer, or a Job that dumps: nothing is wrong, as long as nobody takes it for an answer.
+        Err(error) => {
+            let unseen =
+                "who leads and whether Jobs can be made is not checked: there is no cluster to be asked from here";
+            say(&format!("{unseen}: {}", Chain(&error)));
+            return Vec::new();
+        }
+    }
+    let mut refusals = Vec::new();
+    if let Some(candidacy) = lead {
+        refusals.extend(candidacy.lock.read().await.err());
+    }
+    if let Some(by) = &assembly.by_jobs {
+        refusals.extend(by.try_templates(&assembly.policy, daemon::now()).await);
+    }
+    refusals.iter().map(|error| Chain(error).to_string()).collect()
 }
 
 /// Logs in to every database that is to be dumped, and sees what that may read: on the instance, and on the replica that it is

@@ -3,6 +3,7 @@
 //! The record of the run is the truth, and the Job's process writes it. What the cluster says of the Job only tells why there
 //! is no such record, or why nobody goes on with it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::claim::Claim;
 use super::{Executor, Outcome, RunEnd};
+use crate::domain::id::{DatabaseName, InstallationId, Kind, RunId, Slot, SourceId};
 use crate::domain::job::{JobId, JobName, JobState};
 use crate::domain::key::ObjectKey;
 use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use crate::domain::progress::Progress;
 use crate::domain::run::{LEASE, RUN_RECORD_BYTES_MAX, RunRecord, RunState};
 use crate::plan::action::StartDump;
+use crate::policy::{DumpSettings, Policy, Task};
 use crate::ports::jobs::{JobOrder, Jobs};
 use crate::ports::{Chain, ErrorKind, PortError};
 
@@ -45,10 +48,60 @@ impl std::fmt::Debug for DumpsByJobs {
     }
 }
 
+impl DumpsByJobs {
+    /// What a dump is made from.
+    fn template<'a>(&'a self, settings: &'a DumpSettings) -> &'a str {
+        settings.job_template.as_deref().unwrap_or(&self.template)
+    }
+
+    /// A Job for a run that has to be over within so long.
+    fn order(
+        &self,
+        installation: &InstallationId,
+        (source, database): (&SourceId, &DatabaseName),
+        settings: &DumpSettings,
+        run: RunId,
+        within: Duration,
+    ) -> JobOrder {
+        JobOrder {
+            name: JobName::of(installation, source, &run),
+            template: self.template(settings).to_owned(),
+            installation: installation.clone(),
+            source: source.clone(),
+            arguments: arguments(source, database, &run),
+            run,
+            deadline_seconds: (within + self.start_deadline + PAST_THE_DEADLINE).as_secs(),
+        }
+    }
+
+    /// Asks the cluster whether it would make a Job from each template that dumps of `policy` are made from, and tells why
+    /// not. Nothing is made.
+    pub async fn try_templates(&self, policy: &Policy, now: Timestamp) -> Vec<PortError> {
+        let mut orders = BTreeMap::new();
+        for (source, obligation) in policy.obligations() {
+            let Task::Dump { database, settings } = &obligation.task else { continue };
+            let run = RunId { slot: Slot::at(now), kind: Kind::Dump, database: Some(database.clone()), attempt: 1 };
+            let order = || self.order(&policy.installation, (&source.id, database), settings, run, Duration::ZERO);
+            orders.entry(self.template(settings)).or_insert_with(order);
+        }
+        let mut refusals = Vec::new();
+        for order in orders.values() {
+            refusals.extend(self.jobs.try_out(order).await.err());
+        }
+        refusals
+    }
+}
+
 /// A record as it stands.
 struct Recorded {
     record: RunRecord,
     etag: String,
+}
+
+impl Recorded {
+    fn end(&self) -> Option<Outcome> {
+        RunEnd::of(&self.record).map(Outcome::RunEnded)
+    }
 }
 
 /// One dump on its way.
@@ -78,9 +131,7 @@ impl Watched<'_> {
             }
         }
     }
-}
 
-impl Watched<'_> {
     /// What the cluster says of it; `None` while it says nothing.
     async fn ask(&mut self, by: &DumpsByJobs) -> Option<JobState> {
         match by.jobs.look(&self.job).await {
@@ -116,8 +167,11 @@ impl Executor {
     ) -> Result<Outcome, PortError> {
         let key = self.settings.layout.run_record(&start.dump.source, &start.run);
         let name = JobName::of(&self.settings.installation, &start.dump.source, &start.run);
-        let job = match self.recorded(&key).await? {
-            Some(found) if found.record.state != RunState::Running => return Ok(ended(&found.record)),
+        let found = self.recorded(&key).await?;
+        if let Some(end) = found.as_ref().and_then(Recorded::end) {
+            return Ok(end);
+        }
+        let job = match found {
             Some(_) => match by.jobs.find(&name, &start.run).await? {
                 Some(job) => job,
                 None => {
@@ -125,7 +179,7 @@ impl Executor {
                     return Ok(Outcome::Overtaken { reason });
                 }
             },
-            None => match self.begin(start, by, name, token).await {
+            None => match self.begin(start, by, token).await {
                 Begun::Job(job) => job,
                 Begun::Not(message) => {
                     let outcome = self.fail(start, &key, message, Holder::Nobody).await?;
@@ -153,8 +207,8 @@ impl Executor {
     }
 
     /// Begins it. A cluster that does not answer is asked again until the time is up in which a Job has to begin.
-    async fn begin(&self, start: &StartDump, by: &DumpsByJobs, name: JobName, token: &CancellationToken) -> Begun {
-        let (order, since) = (self.order(start, by, name), Instant::now());
+    async fn begin(&self, start: &StartDump, by: &DumpsByJobs, token: &CancellationToken) -> Begun {
+        let (order, since) = (self.order(start, by), Instant::now());
         loop {
             let begun = tokio::select! {
                 begun = by.jobs.begin(&order) => begun,
@@ -176,33 +230,25 @@ impl Executor {
         }
     }
 
-    fn order(&self, start: &StartDump, by: &DumpsByJobs, name: JobName) -> JobOrder {
+    fn order(&self, start: &StartDump, by: &DumpsByJobs) -> JobOrder {
         let within = start.deadline.duration_since(self.ports.clock.now()).unsigned_abs();
-        // In one word, as it may begin with a hyphen; and Kubernetes would put in what it knows by `$(NAME)`.
-        let database = format!("--database={}", start.dump.database.as_str().replace('$', "$$"));
-        let words = ["backup", "dump", start.dump.source.as_str(), database.as_str()];
-        let (slot, attempt) = (start.run.slot.to_string(), start.run.attempt.to_string());
-        let which = ["--slot", slot.as_str(), "--attempt", attempt.as_str()];
-        JobOrder {
-            name,
-            template: start.settings.job_template.clone().unwrap_or_else(|| by.template.clone()),
-            installation: self.settings.installation.clone(),
-            source: start.dump.source.clone(),
-            run: start.run.clone(),
-            arguments: words.into_iter().chain(which).map(str::to_owned).collect(),
-            deadline_seconds: (within + by.start_deadline + PAST_THE_DEADLINE).as_secs(),
-        }
+        let what = (&start.dump.source, &start.dump.database);
+        by.order(&self.settings.installation, what, &start.settings, start.run.clone(), within)
     }
 
     /// What came of it, if it is over.
     async fn look_at(&self, watched: &mut Watched<'_>, by: &DumpsByJobs) -> Result<Option<Outcome>, PortError> {
         match self.recorded(&watched.key).await {
-            Ok(Some(found)) if found.record.state != RunState::Running => return Ok(Some(ended(&found.record))),
-            Ok(Some(found)) if watched.is_left(&found.etag) => {
-                // A node that is cut off keeps its pods for as long as it exists. Whoever looks next closes the run.
-                remove(by, &watched.job).await;
-                let reason = format!("the process of Job {} says nothing any more", watched.job.name);
-                return Ok(Some(Outcome::Overtaken { reason }));
+            Ok(Some(found)) => {
+                if let Some(end) = found.end() {
+                    return Ok(Some(end));
+                }
+                if watched.is_left(&found.etag) {
+                    // A node that is cut off keeps its pods for as long as it exists. Whoever looks next closes the run.
+                    remove(by, &watched.job).await;
+                    let reason = format!("the process of Job {} says nothing any more", watched.job.name);
+                    return Ok(Some(Outcome::Overtaken { reason }));
+                }
             }
             Ok(None) if watched.since.elapsed() >= by.start_deadline + CLAIMS_WITHIN => {
                 remove(by, &watched.job).await;
@@ -210,7 +256,7 @@ impl Executor {
                 let message = format!("its Job {name} has not claimed it; last seen of it: {}", watched.seen);
                 return self.fail(watched.start, &watched.key, message, Holder::Nobody).await;
             }
-            Ok(_) => {}
+            Ok(None) => {}
             // The process goes on: it outlasts such an outage, and so does whoever waits for it.
             Err(error) if error.may_pass() => return Ok(None),
             Err(error) => return Err(error),
@@ -252,8 +298,11 @@ impl Executor {
         message: String,
         holder: Holder,
     ) -> Result<Option<Outcome>, PortError> {
-        let claim = match (self.recorded(key).await?, holder) {
-            (Some(found), _) if found.record.state != RunState::Running => return Ok(Some(ended(&found.record))),
+        let found = self.recorded(key).await?;
+        if let Some(end) = found.as_ref().and_then(Recorded::end) {
+            return Ok(Some(end));
+        }
+        let claim = match (found, holder) {
             (Some(found), Holder::Job) => {
                 Claim::held(Arc::clone(&self.ports.store), key.clone(), found.record, found.etag)
             }
@@ -337,16 +386,20 @@ enum Holder {
     Job,
 }
 
+/// What the process of a Job is told.
+fn arguments(source: &SourceId, database: &DatabaseName, run: &RunId) -> Vec<String> {
+    // In one word, as it may begin with a hyphen; and Kubernetes would put in what it knows by `$(NAME)`.
+    let database = format!("--database={}", database.as_str().replace('$', "$$"));
+    let (slot, attempt) = (run.slot.to_string(), run.attempt.to_string());
+    let words = ["backup", "dump", source.as_str(), &database, "--slot", &slot, "--attempt", &attempt];
+    words.map(str::to_owned).to_vec()
+}
+
 /// Deletes a Job that nobody waits for any more. One that cannot be deleted does no harm: its run is closed to it.
 async fn remove(by: &DumpsByJobs, job: &JobId) {
     if let Err(error) = by.jobs.remove(job).await {
         tracing::warn!(job = %job.name, error = %Chain(&error), "the Job cannot be deleted: `kubectl delete job` does it");
     }
-}
-
-fn ended(record: &RunRecord) -> Outcome {
-    let finished_at = record.state.finished_at().unwrap_or(record.started_at);
-    Outcome::RunEnded(RunEnd { state: record.state.clone(), duration: finished_at.duration_since(record.started_at) })
 }
 
 #[cfg(test)]

@@ -31,6 +31,9 @@ pub trait Jobs: Send + Sync {
     /// Makes a Job, or finds the one that was made for the same run before. `WrongState` where something else has its name.
     async fn begin(&self, order: &JobOrder) -> Result<JobId, PortError>;
 
+    /// Asks whether it would be made, by the rights, rules and quotas of the cluster. Nothing is made.
+    async fn try_out(&self, order: &JobOrder) -> Result<(), PortError>;
+
     /// The Job of this name, if it was made for this run; by whom does not matter.
     async fn find(&self, name: &JobName, run: &RunId) -> Result<Option<JobId>, PortError>;
 

@@ -345,7 +345,7 @@ MISTAKES: dict[str, tuple[str, Config, str]] = {
     "no template": ("", {}, f'"{TEMPLATE}" not found'),
     "may not read it": ("get cronjobs", {"args": []}, 'cannot get resource "cronjobs"'),
     "may not make jobs": ("create jobs", {"args": []}, 'cannot create resource "jobs"'),
-    "no such container": ("", {"name": "backup"}, "strongroom"),
+    "no such container": ("", {"name": "backup"}, "no container called `strongroom`"),
     "ends at once": ("", {"command": ["true"]}, "Job"),
     "no such program": ("", {"command": ["/no/such/program"]}, "127" if isolation() else "Job"),
 }
@@ -415,3 +415,36 @@ def test_what_the_template_has_beside_comes_along(case: Case, cluster: Kubernete
     (running,) = template["spec"]["containers"]
     assert running["volumeMounts"] == mounted["volumeMounts"] and running["image"] == "registry.test/strongroom:1"
     assert running["env"][0] == mounted["env"][0]
+
+
+@pytest.mark.parametrize("what", [what for what in MISTAKES if "at once" not in what and "program" not in what])
+def test_check_online_tells_of_a_template_that_does_not_do_and_makes_nothing(
+    case: Case, cluster: Kubernetes, what: str
+) -> None:
+    right, changes, says = MISTAKES[what]
+    strongroom = configure(case, cluster, template=False)
+    cluster.cron_job(TEMPLATE, container(strongroom.config))
+    assert "Job" not in strongroom("check", "--online", code=None).out
+    cluster.remove_cron_job(TEMPLATE)
+    cluster.forbidden |= {right} if right else set()
+    if changes:
+        cluster.cron_job(TEMPLATE, container(strongroom.config) | changes)
+    found = strongroom("check", "--online", code=3).out
+    assert says in found and TEMPLATE in found, found
+    assert cluster.jobs.names() == []
+
+
+def test_check_online_asks_who_leads_and_where_there_is_no_cluster_says_that_it_has_not(
+    case: Case, cluster: Kubernetes
+) -> None:
+    led: Config = EXECUTOR | {"leader": "kubernetes"}
+    strongroom = configure(case, cluster, daemon=led)
+    assert "Lease" not in strongroom("check", "--online", code=None).out
+    cluster.forbidden.add("get leases")
+    found = strongroom("check", "--online", code=3).out
+    assert "cannot read Lease" in found and 'cannot get resource "leases"' in found, found
+    # As in the pod of a Job, which has no token.
+    outside = case.configure("ledger", dump=quick(), daemon=led, kubernetes={"job_template": TEMPLATE})
+    checked = outside("check", "--online", code=None)
+    assert "there is no cluster to be asked from here" in checked.err, checked.err
+    assert "cluster" not in checked.out, checked.out

@@ -33,6 +33,11 @@ impl Connection {
         Connection { kubeconfig, context, client: OnceCell::new() }
     }
 
+    /// Finds the cluster, without asking it anything yet.
+    pub async fn find(&self) -> Result<(), PortError> {
+        self.client().await.map(drop)
+    }
+
     /// A client; its default namespace is that of the context, or of the pod that we run in.
     pub(super) async fn client(&self) -> Result<Client, PortError> {
         self.client.get_or_try_init(|| self.connect()).await.cloned()

@@ -53,6 +53,17 @@ impl KubernetesJobs {
         found.map_err(|error| port_error(format!("read Job {name}"), error))
     }
 
+    async fn ask_for(&self, order: &JobOrder, params: PostParams) -> Result<Value, PortError> {
+        let client = self.connection.client().await?;
+        let template = resources(&client, "CronJob").get(&order.template).await;
+        let template = template.map_err(|error| port_error(format!("read CronJob {}", order.template), error))?;
+        let job = job_of(order, &template).ok_or_else(|| {
+            let missing = format!("it has no container called `{CONTAINER}`");
+            PortError::new(making(order), ErrorKind::Invalid).because(missing)
+        })?;
+        create(&client, &job, &params).await.map_err(|error| port_error(making(order), error))
+    }
+
     async fn pods(&self, job: &JobId) -> Result<Vec<Pod>, PortError> {
         let pods: Api<Pod> = Api::default_namespaced(self.connection.client().await?);
         let of_job = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={}", job.name));
@@ -69,25 +80,21 @@ fn resources(client: &Client, kind: &str) -> Api<DynamicObject> {
 #[async_trait]
 impl Jobs for KubernetesJobs {
     async fn begin(&self, order: &JobOrder) -> Result<JobId, PortError> {
-        let client = self.connection.client().await?;
-        let template = resources(&client, "CronJob").get(&order.template).await;
-        let template = template.map_err(|error| port_error(format!("read CronJob {}", order.template), error))?;
-        let named = || format!("make Job {} from CronJob {}", order.name, order.template);
-        let job = job_of(order, &template).ok_or_else(|| {
-            PortError::new(named(), ErrorKind::Invalid).because(format!("it has no container called `{CONTAINER}`"))
-        })?;
-        let created = create(&client, &job).await;
-        match created.map_err(|error| port_error(named(), error)) {
+        match self.ask_for(order, made()).await {
             Ok(created) => id(&order.name, created.pointer("/metadata/uid").and_then(Value::as_str)),
             // It was made before, or the answer of our own call was lost.
             Err(error) if error.kind() == ErrorKind::Conflict => match self.get(&order.name).await? {
                 Some(found) if is_of(&found, order) => id(&order.name, found.metadata.uid.as_deref()),
-                Some(_) => Err(PortError::new(named(), ErrorKind::WrongState)
+                Some(_) => Err(PortError::new(making(order), ErrorKind::WrongState)
                     .because("a Job of that name is there, and was not made for this run: delete it")),
                 None => Err(error),
             },
             Err(error) => Err(error),
         }
+    }
+
+    async fn try_out(&self, order: &JobOrder) -> Result<(), PortError> {
+        self.ask_for(order, tried()).await.map(drop)
     }
 
     async fn find(&self, name: &JobName, run: &RunId) -> Result<Option<JobId>, PortError> {
@@ -145,13 +152,25 @@ impl Jobs for KubernetesJobs {
     }
 }
 
+fn made() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+}
+
+/// The API server's own dry run: nobody else knows its rules of admission.
+fn tried() -> PostParams {
+    PostParams { dry_run: true, ..made() }
+}
+
+fn making(order: &JobOrder) -> String {
+    format!("make Job {} from CronJob {}", order.name, order.template)
+}
+
 /// Creates a Job; fields that the API server does not know are an error rather than dropped.
-async fn create(client: &Client, job: &Value) -> Result<Value, kube::Error> {
+async fn create(client: &Client, job: &Value, params: &PostParams) -> Result<Value, kube::Error> {
     let namespace = client.default_namespace();
-    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     let body = serde_json::to_vec(job).map_err(kube::Error::SerdeError)?;
     let path = format!("/apis/batch/v1/namespaces/{namespace}/jobs");
-    let mut request = Request::new(path).create(&params, body).map_err(kube::Error::BuildRequest)?;
+    let mut request = Request::new(path).create(params, body).map_err(kube::Error::BuildRequest)?;
     if let Ok(strict) = format!("{}&fieldValidation=Strict", request.uri()).parse() {
         *request.uri_mut() = strict;
     }

@@ -18,6 +18,7 @@ struct FakeJobs {
     state: Mutex<Result<JobState, ErrorKind>>,
     begun: Mutex<Vec<JobOrder>>,
     removed: Mutex<Vec<JobName>>,
+    tried: Mutex<Vec<String>>,
     refuses: Mutex<Option<ErrorKind>>,
 }
 
@@ -29,6 +30,14 @@ impl FakeJobs {
 
 #[async_trait]
 impl Jobs for FakeJobs {
+    async fn try_out(&self, order: &JobOrder) -> Result<(), PortError> {
+        self.tried.lock().unwrap().push(order.template.clone());
+        match *self.refuses.lock().unwrap() {
+            Some(kind) => Err(PortError::new(format!("read CronJob {}", order.template), kind)),
+            None => Ok(()),
+        }
+    }
+
     async fn begin(&self, order: &JobOrder) -> Result<JobId, PortError> {
         if let Some(kind) = *self.refuses.lock().unwrap() {
             return Err(PortError::new("make a Job", kind).because("cronjobs \"strongroom-dump\" not found"));
@@ -80,6 +89,7 @@ impl Bench {
             state: Mutex::new(Ok(waiting("its pod has not begun"))),
             begun: Mutex::default(),
             removed: Mutex::default(),
+            tried: Mutex::default(),
             refuses: Mutex::default(),
         });
         let by = DumpsByJobs {
@@ -191,10 +201,27 @@ async fn a_process_that_died_is_told_with_what_the_cluster_says() {
 impl Bench {
     /// Somebody has begun the Job before.
     async fn begun(&self) {
-        let name = JobName::of(&self.executor.settings.installation, &self.start.dump.source, &self.start.run);
-        let order = self.executor.order(&self.start, self.executor.by_jobs.as_ref().unwrap(), name);
+        let order = self.executor.order(&self.start, self.executor.by_jobs.as_ref().unwrap());
         self.jobs.begin(&order).await.unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_template_that_a_dump_may_be_made_from_is_tried_once() {
+    let bench = Bench::new().await;
+    let mut policy =
+        crate::testing::policy(&[("accounts", &["a", "b"]), ("cards", &["cards"]), ("ledger", &["ledger"])]);
+    for obligation in &mut policy.sources.get_mut(&"ledger".parse().unwrap()).unwrap().obligations {
+        if let Task::Dump { settings, .. } = &mut obligation.task {
+            settings.job_template = Some("strongroom-dump-large".to_owned());
+        }
+    }
+    let by = bench.executor.by_jobs.as_ref().unwrap();
+    assert!(by.try_templates(&policy, at("2026-11-10T00:00:00Z")).await.is_empty());
+    assert_eq!(*bench.jobs.tried.lock().unwrap(), ["strongroom-dump", "strongroom-dump-large"]);
+    *bench.jobs.refuses.lock().unwrap() = Some(ErrorKind::NotFound);
+    assert_eq!(by.try_templates(&policy, at("2026-11-10T00:00:00Z")).await.len(), 2);
+    assert!(bench.jobs.begun.lock().unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
