@@ -43,6 +43,10 @@ class Call:
     query: dict[str, str]
     region: str
     access_key: str
+    role: str = ""
+    """The name of the role whose session has made it."""
+    session: str = ""
+    """The name of that session."""
     time: float = field(default_factory=time.time)
     number: int = 0
     status: int | None = None

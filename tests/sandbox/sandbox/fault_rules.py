@@ -83,7 +83,7 @@ class Rule:
 def _field(call: Call, name: str) -> str:
     if name == "query":
         return "&".join(f"{key}={value}" for key, value in call.query.items())
-    if name in ("key", "bucket", "region", "access_key"):
+    if name in ("key", "bucket", "region", "access_key", "role"):
         return str(getattr(call, name))
     return call.query.get(name, "")
 

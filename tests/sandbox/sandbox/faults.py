@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
+from . import sessions
 from .calls import Call, CallLog, identify
 from .fault_rules import ERROR_KINDS, Rule, RuleBook, error_answer
 from .side_api import SideApi
@@ -51,13 +52,16 @@ class Faults:
         if path.startswith(UNCOUNTED):
             return self._app(environ, start_response)
         call = identify(environ)
+        call.role, call.session = sessions.role_and_name(call.access_key)
         self.calls.add(call)
+        if sessions.is_over(call.access_key):
+            return _answer_error("expired_credentials", call, environ, start_response)
         rule = self.rules.take(call)
         if rule is None:
             return self._run(environ, start_response, call)
         call.fault = rule.kind
         if rule.kind in ERROR_KINDS:
-            return _answer_error(rule, call, environ, start_response)
+            return _answer_error(rule.kind, call, environ, start_response)
         return getattr(self, f"_{rule.kind}")(rule, environ, start_response, call)  # type: ignore[no-any-return]
 
     def _run(self, environ: Environ, start_response: StartResponse, call: Call) -> Iterable[bytes]:
@@ -120,11 +124,11 @@ class Faults:
         return [bytes(body)]
 
 
-def _answer_error(rule: Rule, call: Call, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+def _answer_error(kind: str, call: Call, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """Takes the request in first: a reset in mid-upload would be another fault than the one asked for."""
     _drain(environ["wsgi.input"], int(environ.get("CONTENT_LENGTH") or 0))
     request_id = str(uuid.uuid4())
-    answer = error_answer(rule.kind, call, is_json="HTTP_X_AMZ_TARGET" in environ, request_id=request_id)
+    answer = error_answer(kind, call, is_json="HTTP_X_AMZ_TARGET" in environ, request_id=request_id)
     call.status = answer.status
     call.seconds = time.time() - call.time
     headers = [("Content-Type", answer.content_type), ("Content-Length", str(len(answer.body))), *answer.headers]

@@ -14,8 +14,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+from xml.sax.saxutils import escape
 
 import cbor2
+from moto.core.exceptions import AccessDeniedError
 from moto.iam.access_control import IAMPolicy, IAMRequestBase
 
 from .iam_rules import Request, allows, like, several
@@ -63,10 +65,28 @@ def check(self: IAMRequestBase, resource: str) -> None:
     documents = [IAMPolicy(policy)._policy_json for policy in self._access_key.collect_policies()]
     for request in needs(self, service, operation, resource):
         if not allows(documents, request):
-            self._action = request.action
-            self._raise_access_denied()
+            refuse(self, request)
     if (service, operation) == ("sts", "AssumeRole") and not is_trusted(self):
+        refuse(self, Request("sts:AssumeRole", flat(self._data)["RoleArn"]))
+
+
+def refuse(self: IAMRequestBase, request: Request) -> None:
+    """In AWS's words and in the form of the protocol: moto's is one that newer SDKs find no code in."""
+    if self._service == "s3":
         self._raise_access_denied()
+    raise Refused(self._access_key.arn, request, in_json="X-Amz-Target" in self._headers)
+
+
+class Refused(AccessDeniedError):
+    def __init__(self, who: str, request: Request, in_json: bool) -> None:
+        super().__init__(who, request.action)
+        text = f"{self.message} on resource: {request.resource}"
+        if in_json:
+            self.description = json.dumps({"__type": self.error_type, "message": text})
+            self.content_type = "application/x-amz-json-1.1"
+        else:
+            error = f"<Type>Sender</Type><Code>{self.error_type}</Code><Message>{escape(text)}</Message>"
+            self.description = f"<ErrorResponse><Error>{error}</Error></ErrorResponse>"
 
 
 def needs(self: IAMRequestBase, service: str, operation: str, resource: str) -> Iterator[Request]:

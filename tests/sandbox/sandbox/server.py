@@ -78,10 +78,11 @@ def inflate(app: WsgiApp) -> WsgiApp:
 
 def install_layers(options: Options) -> None:
     """Patches moto; must come before the first request."""
-    from . import iam, kms, rds, s3, signatures
+    from . import iam, kms, rds, s3, sessions, signatures
 
     kms.install()
     signatures.install()
     iam.install()
+    sessions.install()
     options.ca_file = rds.install(options).authority.ca_file
     s3.install(s3.S3Options(workdir=options.workdir, **options.seed.get("s3", {})))

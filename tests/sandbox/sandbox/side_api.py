@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs
 
+from . import sessions
 from .calls import CallLog
 from .fault_rules import BadRule, RuleBook
 
@@ -64,6 +65,8 @@ class SideApi:
                 return 200, _s3(name, _json(environ))
             case ["POST", "rds", name]:
                 return 200, {"result": _rds(name, _json(environ))}
+            case ["POST", "sts", name]:
+                return 200, {"result": _sts(name, _json(environ))}
         return 404, {"error": f"no such call: {method} {environ['PATH_INFO']}"}
 
     def _list_calls(self, environ: Environ) -> dict[str, Any]:
@@ -108,6 +111,12 @@ def _rds(name: str, wish: dict[str, Any]) -> Any:
     if name not in control.__all__:
         raise BadRequest(f"no such RDS control: {name}")
     return _call(getattr(control, name), wish)
+
+
+def _sts(name: str, wish: dict[str, Any]) -> Any:
+    if name not in sessions.__all__:
+        raise BadRequest(f"no such STS control: {name}")
+    return _call(getattr(sessions, name), wish)
 
 
 def _call(function: Callable[..., Any], wish: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-from sandbox import iam, kms, signatures
+from sandbox import iam, kms, sessions, signatures
 from sandbox.faults import Faults
 from sandbox.s3 import S3Options, install
 
@@ -21,6 +21,7 @@ def main(port: int, workdir: Path, delay: float) -> None:
     kms.install()
     signatures.install()
     iam.install()
+    sessions.install()
     install(S3Options(workdir=workdir, replication_delay=delay))
     app = Faults(DomainDispatcherApplication(create_backend_app))
     make_server("127.0.0.1", port, app, threaded=True).serve_forever()

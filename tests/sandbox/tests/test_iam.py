@@ -1,5 +1,5 @@
 """The rules by which policies are read in IAM mode. That calls are asked by them is tested by the S3 tests (test_s3_iam.py) and
-with the real policies (tests/e2e/test_roles.py)."""
+with the real policies (tests/e2e/test_roles.py); sessions of roles are in test_sts.py."""
 
 from __future__ import annotations
 
