@@ -1,11 +1,11 @@
-"""Each overlay is built once."""
+"""Each overlay is built once, and each file of Terraform read once."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from tools import OVERLAYS, Built
+from tools import OVERLAYS, TERRAFORM_FILES, Built, Resource, parse
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +23,9 @@ def overlay(request: pytest.FixtureRequest, overlays: dict[str, Built]) -> Built
 @pytest.fixture(scope="session")
 def production(overlays: dict[str, Built]) -> Built:
     return overlays["production"]
+
+
+@pytest.fixture(scope="session")
+def parsed() -> dict[Path, Resource]:
+    """Each file of Terraform."""
+    return parse(*TERRAFORM_FILES)

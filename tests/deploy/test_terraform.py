@@ -11,13 +11,11 @@ from typing import Any
 
 import policy_documents
 import provider_schema
-import pytest
-from tools import ROOT, TERRAFORM, TOOLS, Built, Resource, parse
+from tools import ROOT, TERRAFORM, TERRAFORM_FILES, TOOLS, Built, Resource, parse
 
 EXAMPLE = TERRAFORM / "examples/bank"
 TFVARS = EXAMPLE / "bank.tfvars"
 MODULES = sorted(folder for folder in (TERRAFORM / "modules").iterdir())
-FILES = sorted(TERRAFORM.glob("**/*.tf"))
 PARTS = ("variables.tf", "outputs.tf", "main.tf", "versions.tf")
 META = {"for_each", "count", "depends_on", "provider", "lifecycle", "dynamic", "__start_line__", "__end_line__"}
 """What Terraform itself knows of every resource."""
@@ -40,12 +38,6 @@ GIVEN: dict[str, Any] = {
     "topic_keys": ["arn:aws:kms:us-east-1:111122223333:key/t"],
 }
 LEAST = ("account", "region", "installation", "instances", "bucket", "bucket_keys", "key_regions")
-
-
-@pytest.fixture(scope="session")
-def parsed() -> dict[Path, Resource]:
-    """Each file."""
-    return parse(*FILES)
 
 
 def blocks(parsed: dict[Path, Resource], kind: str, *folders: Path) -> Iterator[tuple[Path, str, Resource]]:
@@ -74,7 +66,7 @@ def one(value: Any) -> Any:
 
 def test_every_file_is_formatted_as_terraform_formats_it() -> None:
     """By the formatter that `terraform fmt` calls; what that does beyond it is about a syntax that nobody writes any more."""
-    texts = {str(file): file.read_text() for file in [*FILES, TFVARS]}
+    texts = {str(file): file.read_text() for file in [*TERRAFORM_FILES, TFVARS]}
     words = ["node", str(Path(__file__).with_name("hcl_format.cjs")), str(TOOLS / "hcl-formatter")]
     done = subprocess.run(words, input=json.dumps(texts), capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

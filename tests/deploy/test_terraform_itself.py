@@ -5,14 +5,16 @@ provider, and needs none for what is here.
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import policy_documents
 import pytest
 from test_terraform import GIVEN, LEAST
-from tools import TERRAFORM, run
+from tools import KUBERNETES, TERRAFORM, run
 
 pytestmark = pytest.mark.skipif(shutil.which("terraform") is None, reason="there is no terraform")
 
@@ -77,6 +79,18 @@ def test_it_formats_and_renders_likewise(tmp_path: Path) -> None:
         rendered = json.loads(run("terraform", f"-chdir={tmp_path}", "output", "-json", "documents"))
         documents = {name: json.loads(text) for name, text in rendered.items()}
         assert documents == policy_documents.documents(**given)
+
+
+def test_it_writes_the_file_of_the_overlay(tmp_path: Path) -> None:
+    """The output roles_toml, with the map that the module has as its output."""
+    file = KUBERNETES / "overlays/production/21-roles.toml"
+    roles = tomllib.loads(file.read_text())["aws"]["roles"]
+    outputs = (TERRAFORM / "examples/bank/outputs.tf").read_text()
+    (output,) = re.findall(r'^output "roles_toml" \{\n.*?^\}', outputs, re.MULTILINE | re.DOTALL)
+    text = output.replace("module.roles.aws_roles", "local.roles")
+    (tmp_path / "main.tf").write_text(f"locals {{\n  roles = {json.dumps(roles)}\n}}\n{text}\n")
+    run("terraform", f"-chdir={tmp_path}", "apply", "-auto-approve", "-input=false")
+    assert run("terraform", f"-chdir={tmp_path}", "output", "-raw", "roles_toml") == file.read_text()
 
 
 @pytest.mark.parametrize("module", CHOICES)

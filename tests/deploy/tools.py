@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy/kubernetes"
 DOCKERFILE = ROOT / "deploy/docker/Dockerfile"
 TERRAFORM = ROOT / "deploy/terraform"
+TERRAFORM_FILES = sorted(TERRAFORM.glob("**/*.tf"))
 UNIT = ROOT / "systemd/strongroom.service"
 EXCEPTIONS = ROOT / "deploy/exceptions.yaml"
 BINARY = Path(os.environ.get("STRONGROOM_BIN", ROOT / "target/debug/strongroom"))

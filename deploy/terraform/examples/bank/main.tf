@@ -12,7 +12,7 @@ locals {
   role             = "strongroom-production"
   topic            = "database-team"
   secrets          = "arn:aws:secretsmanager:${local.region}:${local.account}:secret"
-  deleter_arns     = concat([module.roles.daemon_arn], values({ for name, arn in module.roles.split_arns : name => arn if name == "prune" }), var.administrator_arns)
+  deleter_arns     = concat([module.roles.pruner_arn], var.administrator_arns)
   namespace        = "strongroom"
   service_account  = "strongroom"
   recovery_account = "strongroom-recover"
@@ -146,7 +146,8 @@ module "roles" {
   }
   recover_service_account = local.recovery_account
   dump_service_account    = local.dump_account
-  split_roles             = var.split_roles
+  # [aws.roles] of the configuration names them. Whoever turns it off, empties that table first.
+  split_roles = true
 }
 
 # Alerts ----------------------------------------------------------------------------------------------------------------------

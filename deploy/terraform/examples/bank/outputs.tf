@@ -13,9 +13,12 @@ output "dump_role_arn" {
   value       = module.roles.dump_arn
 }
 
-output "split_role_arns" {
-  description = "ARNs of the roles of the functions; empty without split_roles."
-  value       = module.roles.split_arns
+output "roles_toml" {
+  description = "A file of the configuration with the roles of the functions: terraform output -raw roles_toml."
+  value = join("", concat(
+    ["# A role for each function but `tell`, as deploy/terraform makes them: terraform output -raw roles_toml\n[aws.roles]\n"],
+    [for key, arn in module.roles.aws_roles : "${key} = \"${arn}\"\n"],
+  ))
 }
 
 output "kms_key" {

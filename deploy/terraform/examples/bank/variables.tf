@@ -12,9 +12,3 @@ variable "instance_key_arns" {
   description = "ARNs of the KMS keys that the instances are encrypted with."
   type        = list(string)
 }
-
-variable "split_roles" {
-  description = "Whether each function gets a role of its own that the daemon assumes."
-  type        = bool
-  default     = false
-}

@@ -10,6 +10,7 @@ locals {
     bucket              = "arn:${var.partition}:s3:::${var.bucket}"
     bucket_keys         = var.bucket_keys
     copied_buckets      = [for name in var.copied_replicas : "arn:${var.partition}:s3:::${name}"]
+    copied_from         = [for name in var.copied_replicas : "arn:${var.partition}:s3:::${var.bucket}/${var.prefix}/*"]
     copied_objects      = [for name in var.copied_replicas : "arn:${var.partition}:s3:::${name}/${var.prefix}/*"]
     copies              = [for region in var.copy_regions : "arn:${var.partition}:rds:${region}:${var.account}:snapshot:${var.snapshot_prefix}-*"]
     copy_keys           = var.copy_keys

@@ -1,17 +1,18 @@
-# The daemon has one set of credentials, so its role may do what all functions need. With split_roles it keeps what it looks and
-# tells with, and assumes a role for each of the others.
+# Without split_roles the daemon's role may do what all functions need. With it each function has a role, which the daemon assumes
+# for the requests of that function: `[aws.roles]` of the configuration, the output aws_roles. Its own keeps one function: an alert
+# that a role cannot be assumed must not need one.
 
 locals {
   functions = ["copy", "drill", "dump-write", "observe", "prune", "snapshot", "tell", "verify"]
-  kept      = ["observe", "tell"]
+  kept      = ["tell"]
   present   = [for name in local.functions : name if contains(keys(var.documents), name)]
 
   daemon_has  = var.split_roles ? local.kept : local.present
-  split       = var.split_roles ? toset([for name in local.present : name if name != "tell"]) : toset([])
+  split       = var.split_roles ? toset([for name in local.present : name if !contains(local.kept, name)]) : toset([])
   recover     = var.recover_service_account == null ? toset([]) : toset(["recover"])
   recover_has = ["observe", "recover", "verify"]
   dump        = var.dump_service_account == null ? toset([]) : toset(["dump"])
-  dump_has    = ["dump-write", "observe"]
+  dump_has    = ["dump-write", "observe", "verify"]
 
   # What one function alone may do is denied to the others outright: a right that is added to the wrong role stays without effect.
   fences = jsondecode(file("${path.module}/fences.json"))
@@ -99,7 +100,7 @@ resource "aws_iam_role_policy" "daemon_assume" {
     Statement = [{
       Sid      = "AssumeTheRoleOfAFunction"
       Effect   = "Allow"
-      Action   = ["sts:AssumeRole", "sts:TagSession"]
+      Action   = "sts:AssumeRole"
       Resource = [for name in local.split : aws_iam_role.split[name].arn]
     }]
   })
@@ -123,6 +124,8 @@ resource "aws_eks_pod_identity_association" "service_account" {
 
 # One role for each function --------------------------------------------------------------------------------------------------
 
+# A session lasts an hour, IAM's most for a role that is assumed by a role, and max_session_duration is that by itself. The
+# daemon renews it, so that a dump may last for longer.
 resource "aws_iam_role" "split" {
   for_each = local.split
 
@@ -204,6 +207,8 @@ resource "aws_iam_role_policy" "recover_guard" {
 
 # Dumps by Jobs ---------------------------------------------------------------------------------------------------------------
 
+# A Job assumes nothing: it has no role of the daemon's to come from. What it looks at before it dumps is also how the dumps stand
+# that are there, their locks and replicas: with the right of verify.
 resource "aws_iam_role" "dump" {
   for_each = local.dump
 

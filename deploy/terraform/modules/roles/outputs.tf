@@ -13,9 +13,14 @@ output "dump_arn" {
   value       = try(aws_iam_role.dump["dump"].arn, null)
 }
 
-output "split_arns" {
-  description = "ARNs of the roles of the functions, by function; empty without split_roles."
-  value       = { for name, role in aws_iam_role.split : name => role.arn }
+output "aws_roles" {
+  description = "ARNs of the roles of the functions, by their keys in aws.roles of the configuration; empty without split_roles."
+  value       = { for name, role in aws_iam_role.split : replace(name, "-", "_") => role.arn }
+}
+
+output "pruner_arn" {
+  description = "ARN of the role that deletes versions, for deleter_arns of the buckets."
+  value       = var.split_roles ? aws_iam_role.split["prune"].arn : aws_iam_role.daemon.arn
 }
 
 output "instance_profile" {

@@ -76,7 +76,7 @@ variable "dump_service_account" {
 }
 
 variable "split_roles" {
-  description = "Whether each function gets a role that the daemon assumes, and the daemon's own keeps only what it needs between."
+  description = "Whether each function but tell gets a role that the daemon assumes. The configuration has to name them: output aws_roles."
   type        = bool
   default     = false
 }
@@ -88,7 +88,7 @@ variable "permissions_boundary" {
 }
 
 variable "session_seconds" {
-  description = "Longest session of the daemon and of people who recover."
+  description = "Longest session of the daemon, of Jobs and of people who recover. Those of the functions' roles last an hour."
   type        = number
   default     = 3600
 
