@@ -7,6 +7,7 @@ pub mod aws_cloudwatch;
 pub mod aws_connection_secrets;
 pub mod aws_credentials;
 pub mod aws_diagnostics;
+pub mod aws_identities;
 pub mod aws_instances;
 pub mod aws_kms;
 pub mod aws_metric_sink;

@@ -45,6 +45,7 @@ use crate::policy::Policy;
 use crate::policy::alerting::AlertPolicy;
 use crate::ports::credentials::{LoginRef, TokenRef};
 use crate::ports::notifier::{ChannelRef, SecretRef};
+use crate::ports::roles::Roles;
 use diagnosis::{Diagnosis, FAULT};
 use layers::Layer;
 use schema::Shape;
@@ -86,6 +87,8 @@ pub struct Config {
 pub struct AwsConfig {
     /// Region of the instances and of the destination bucket. No default: a wrong one would find no instance.
     pub region: RegionName,
+    /// The roles that are assumed.
+    pub roles: Roles,
 }
 
 /// Where dumps and records go.

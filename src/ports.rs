@@ -16,6 +16,7 @@ pub mod object_store;
 pub mod postgres;
 pub mod processes;
 pub mod rds;
+pub mod roles;
 pub mod server_metrics;
 
 use std::collections::BTreeMap;

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use crate::domain::id::RegionName;
 use crate::ports::{Chain, ErrorKind, PortError, RequestObserver};
 
-/// Settings from the environment and the usual AWS sources, with a region.
+/// Settings and credentials from the environment and the usual AWS sources, with a region.
 pub async fn load(region: &RegionName) -> SdkConfig {
     // Boxed, because it holds the whole chain of credential providers: callers would carry its size with them.
     Box::pin(loader(region).load()).await
@@ -81,8 +81,19 @@ pub(super) fn port_error<E>(operation: impl Into<String>, error: SdkError<E, Htt
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
+    if let Some(no_credentials) = own_error_within(&error) {
+        return PortError::new(operation, no_credentials.kind()).because(Chain(no_credentials).to_string());
+    }
     let kind = kind_of(&error);
-    let cause = match (error.code(), error.message()) {
+    PortError::new(operation, kind).because(words_of(&error))
+}
+
+/// AWS's words, or why there are none.
+pub(super) fn words_of<E>(error: &SdkError<E, HttpResponse>) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    match (error.code(), error.message()) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(code), None) => code.to_owned(),
         // A server error in HTML has no code: a load balancer or proxy answered, and not AWS's API.
@@ -90,10 +101,14 @@ where
             Some(answer) if !answer.status().is_success() => {
                 format!("HTTP status {} without an AWS error code", answer.status().as_u16())
             }
-            Some(_) | None => Chain(&error).to_string(),
+            Some(_) | None => Chain(error).to_string(),
         },
-    };
-    PortError::new(operation, kind).because(cause)
+    }
+}
+
+/// What our own part of the SDK's machinery has to say: why there are no credentials.
+pub(super) fn own_error_within<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a PortError> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref())
 }
 
 /// Whether an error bears one of these codes. RDS spells some with `Fault` at the end and some without.
@@ -101,7 +116,7 @@ pub(super) fn has_code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse
     error.code().is_some_and(|code| codes.contains(&code.strip_suffix("Fault").unwrap_or(code)))
 }
 
-fn kind_of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> ErrorKind {
+pub(super) fn kind_of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> ErrorKind {
     match error {
         SdkError::ConstructionFailure(_) => return ErrorKind::Invalid,
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
@@ -150,7 +165,7 @@ fn kind_of_code(code: &str) -> Option<ErrorKind> {
         | "KMSKeyNotAccessible"
         | "SignatureDoesNotMatch"
         | "UnrecognizedClientException" => ErrorKind::PermissionDenied,
-        // Expired credentials are renewed by the SDK, as soon as it gets new ones.
+        // Expired credentials are renewed before the next request, as soon as there are new ones.
         "ExpiredToken"
         | "ExpiredTokenException"
         | "InternalError"

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
@@ -10,18 +11,27 @@ use aws_sdk_rds::auth_token::{AuthTokenGenerator, Config as TokenConfig};
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::aws::{CountRequests, port_error};
+use super::aws::{CountRequests, own_error_within, port_error};
+use super::aws_identities::Identities;
 use crate::domain::id::SourceId;
 use crate::domain::inventory::Endpoint;
 use crate::ports::credentials::{Credentials, Login, LoginRef};
-use crate::ports::{ErrorKind, PortError, RequestObserver};
+use crate::ports::roles::Function;
+use crate::ports::{Chain, ErrorKind, PortError, RequestObserver};
 
 /// Makes logins as the configuration refers to them.
 pub struct AwsCredentials {
-    secrets: aws_sdk_secretsmanager::Client,
-    aws: SdkConfig,
+    for_sources: LoginMaker,
+    for_restored: LoginMaker,
     logins: BTreeMap<SourceId, LoginRef>,
     ca_file: PathBuf,
+}
+
+/// Makes logins with the rights of one function.
+#[derive(Clone)]
+struct LoginMaker {
+    secrets: aws_sdk_secretsmanager::Client,
+    aws: SdkConfig,
 }
 
 impl fmt::Debug for AwsCredentials {
@@ -38,16 +48,54 @@ struct RdsSecret {
 }
 
 impl AwsCredentials {
-    /// Logins by source; servers are checked against the certificates in `ca_file`.
+    /// Logins by source; servers are checked against the certificates in `ca_file`. Sources are logged in to with the rights of
+    /// [`Function::DumpWrite`], and by a reference of one's own what was restored, with those of [`Function::Drill`].
     #[must_use]
     pub fn new(
-        aws: &SdkConfig,
+        aws: &Identities,
         logins: BTreeMap<SourceId, LoginRef>,
         ca_file: PathBuf,
-        observer: RequestObserver,
+        observer: &RequestObserver,
     ) -> AwsCredentials {
-        let config = aws_sdk_secretsmanager::config::Builder::from(aws).interceptor(CountRequests(observer)).build();
-        AwsCredentials { secrets: aws_sdk_secretsmanager::Client::from_conf(config), aws: aws.clone(), logins, ca_file }
+        let functions = [Function::DumpWrite, Function::Drill];
+        let [for_sources, for_restored] = aws.clients(functions, |sdk| LoginMaker::new(sdk, observer));
+        AwsCredentials { for_sources, for_restored, logins, ca_file }
+    }
+
+    fn reference(&self, source: &SourceId) -> Result<&LoginRef, PortError> {
+        self.logins.get(source).ok_or_else(|| {
+            PortError::new(format!("log in to source {source}"), ErrorKind::Invalid)
+                .because("the configuration gives no `credentials` for it")
+        })
+    }
+
+    async fn login_with(
+        &self,
+        maker: &LoginMaker,
+        reference: &LoginRef,
+        endpoint: &Endpoint,
+    ) -> Result<Login, PortError> {
+        let (user, password) = match reference {
+            LoginRef::OfSource(source) => {
+                let named = format!("log in to source {source}");
+                return Err(
+                    PortError::new(named, ErrorKind::Invalid).because("its `credentials` refer to those of a source")
+                );
+            }
+            LoginRef::Secret { id } => maker.secret(id).await?,
+            LoginRef::PasswordFile { user, path } => (user.clone(), read_password(path).await?),
+            LoginRef::Password { user, password } => (user.clone(), password.clone()),
+            LoginRef::IamToken { user } => (user.clone(), maker.token(user, endpoint).await?),
+        };
+        Ok(Login { endpoint: endpoint.clone(), user, password, ca_file: self.ca_file.clone() })
+    }
+}
+
+impl LoginMaker {
+    fn new(sdk: &SdkConfig, observer: &RequestObserver) -> LoginMaker {
+        let config = aws_sdk_secretsmanager::config::Builder::from(sdk);
+        let config = config.interceptor(CountRequests(Arc::clone(observer))).build();
+        LoginMaker { secrets: aws_sdk_secretsmanager::Client::from_conf(config), aws: sdk.clone() }
     }
 
     async fn secret(&self, id: &str) -> Result<(String, SecretString), PortError> {
@@ -72,7 +120,10 @@ impl AwsCredentials {
             .build()
             .map_err(|error| PortError::new(named(), ErrorKind::Invalid).because(error))?;
         let token = AuthTokenGenerator::new(config).auth_token(&self.aws).await;
-        let token = token.map_err(|error| PortError::new(named(), ErrorKind::PermissionDenied).because(error))?;
+        let token = token.map_err(|error| match own_error_within(error.as_ref()) {
+            Some(own) => PortError::new(named(), own.kind()).because(Chain(own).to_string()),
+            None => PortError::new(named(), ErrorKind::PermissionDenied).because(error),
+        })?;
         Ok(SecretString::from(token.as_str().to_owned()))
     }
 }
@@ -89,21 +140,17 @@ async fn read_password(path: &PathBuf) -> Result<SecretString, PortError> {
 #[async_trait]
 impl Credentials for AwsCredentials {
     async fn login(&self, source: &SourceId, endpoint: &Endpoint) -> Result<Login, PortError> {
-        let reference = self.logins.get(source).ok_or_else(|| {
-            PortError::new(format!("log in to source {source}"), ErrorKind::Invalid)
-                .because("the configuration gives no `credentials` for it")
-        })?;
-        self.login_by(reference, endpoint).await
+        self.login_with(&self.for_sources, self.reference(source)?, endpoint).await
     }
 
     async fn login_by(&self, reference: &LoginRef, endpoint: &Endpoint) -> Result<Login, PortError> {
-        let (user, password) = match reference {
-            LoginRef::OfSource(source) => return self.login(source, endpoint).await,
-            LoginRef::Secret { id } => self.secret(id).await?,
-            LoginRef::PasswordFile { user, path } => (user.clone(), read_password(path).await?),
-            LoginRef::Password { user, password } => (user.clone(), password.clone()),
-            LoginRef::IamToken { user } => (user.clone(), self.token(user, endpoint).await?),
+        let reference = match reference {
+            LoginRef::OfSource(source) => self.reference(source)?,
+            LoginRef::Secret { .. }
+            | LoginRef::PasswordFile { .. }
+            | LoginRef::Password { .. }
+            | LoginRef::IamToken { .. } => reference,
         };
-        Ok(Login { endpoint: endpoint.clone(), user, password, ca_file: self.ca_file.clone() })
+        self.login_with(&self.for_restored, reference, endpoint).await
     }
 }

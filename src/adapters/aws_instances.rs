@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use aws_config::SdkConfig;
 use aws_sdk_rds::Client;
 use aws_sdk_rds::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_rds::types::{DbInstance, DbInstanceAutomatedBackup};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::aws::{CountRequests, date_time, has_code, port_error, timestamp};
-use super::aws_clock::{AwsClock, ReadDate};
-use super::aws_rds::{GIB, sdk_tags, tags_of, to_instance};
+use super::aws::{date_time, has_code, port_error, timestamp};
+use super::aws_clock::AwsClock;
+use super::aws_identities::Identities;
+use super::aws_rds::{GIB, client, sdk_tags, tags_of, to_instance};
 use crate::domain::id::InstanceId;
 use crate::domain::inventory::Complete;
 use crate::domain::lease::LeaseId;
@@ -21,6 +21,7 @@ use crate::domain::new_instance::{
 };
 use crate::domain::recovery::ApprovedRename;
 use crate::ports::instances::{Instances, Leases, NotRestored, Refusal, Renames};
+use crate::ports::roles::Function;
 use crate::ports::{ErrorKind, PortError, RequestObserver};
 
 /// Gives a request everything that a new instance is to have. The SDK has one type per kind of restore, with the same methods.
@@ -52,23 +53,22 @@ macro_rules! set_up {
 /// Instances of one region.
 #[derive(Debug, Clone)]
 pub struct AwsInstances {
-    client: Client,
+    observe: Client,
+    drill: Client,
 }
 
 impl AwsInstances {
-    /// Instances in the region of `config`.
+    /// Instances in the region of `aws`.
     #[must_use]
-    pub fn new(config: &SdkConfig, observer: RequestObserver, clock: Arc<AwsClock>) -> AwsInstances {
-        let config = aws_sdk_rds::config::Builder::from(config)
-            .interceptor(CountRequests(observer))
-            .interceptor(ReadDate(clock))
-            .build();
-        AwsInstances { client: Client::from_conf(config) }
+    pub fn new(aws: &Identities, observer: &RequestObserver, clock: &Arc<AwsClock>) -> AwsInstances {
+        let functions = [Function::Observe, Function::Drill];
+        let [observe, drill] = aws.clients(functions, |sdk| client(sdk, observer, clock));
+        AwsInstances { observe, drill }
     }
 
     async fn restore_snapshot(&self, new: &NewInstance, snapshot: &str) -> Result<(), NotRestored> {
         let request = self
-            .client
+            .drill
             .restore_db_instance_from_db_snapshot()
             .db_instance_identifier(new.id.as_str())
             .db_snapshot_identifier(snapshot);
@@ -83,7 +83,7 @@ impl AwsInstances {
         backups: &AutomatedBackups,
         to: jiff::Timestamp,
     ) -> Result<(), NotRestored> {
-        let request = self.client.restore_db_instance_to_point_in_time();
+        let request = self.drill.restore_db_instance_to_point_in_time();
         let request = set_up!(request.target_db_instance_identifier(new.id.as_str()), &new.setup);
         // The identity and not the name: somebody may create an instance of that name at this very moment. What was
         // replicated from another region only has an ARN here.
@@ -101,7 +101,7 @@ impl AwsInstances {
 #[async_trait]
 impl Instances for AwsInstances {
     async fn details(&self, id: &InstanceId) -> Result<Option<InstanceDetails>, PortError> {
-        match self.client.describe_db_instances().db_instance_identifier(id.as_str()).send().await {
+        match self.observe.describe_db_instances().db_instance_identifier(id.as_str()).send().await {
             Ok(found) => Ok(found.db_instances().first().and_then(to_details)),
             Err(error) if has_code(&error, &["DBInstanceNotFound"]) => Ok(None),
             Err(error) => Err(port_error(format!("describe DB instance {id}"), error)),
@@ -109,7 +109,7 @@ impl Instances for AwsInstances {
     }
 
     async fn automated_backups(&self, id: &InstanceId) -> Result<Complete<AutomatedBackups>, PortError> {
-        let request = self.client.describe_db_instance_automated_backups().db_instance_identifier(id.as_str());
+        let request = self.observe.describe_db_instance_automated_backups().db_instance_identifier(id.as_str());
         let mut pages = request.into_paginator().items().send();
         let mut found = Vec::new();
         while let Some(backups) = pages.next().await {
@@ -140,7 +140,7 @@ impl Leases for AwsInstances {
             error: PortError::new(what.clone(), ErrorKind::Other).because(error),
         })?;
         let request = self
-            .client
+            .drill
             .create_db_instance()
             .db_instance_identifier(new.id.as_instance().as_str())
             .engine("postgres")
@@ -158,14 +158,14 @@ impl Leases for AwsInstances {
     async fn reset_master_password(&self, id: &LeaseId) -> Result<SecretString, PortError> {
         let named = || format!("give instance {id} a new master password");
         let password = password().map_err(|error| PortError::new(named(), ErrorKind::Other).because(error))?;
-        let request = self.client.modify_db_instance().db_instance_identifier(id.as_instance().as_str());
+        let request = self.drill.modify_db_instance().db_instance_identifier(id.as_instance().as_str());
         let request = request.master_user_password(password.expose_secret()).apply_immediately(true);
         request.send().await.map_err(|error| port_error(named(), error))?;
         Ok(password)
     }
 
     async fn delete(&self, id: &LeaseId) -> Result<(), PortError> {
-        let request = self.client.delete_db_instance().db_instance_identifier(id.as_instance().as_str());
+        let request = self.drill.delete_db_instance().db_instance_identifier(id.as_instance().as_str());
         let request = request.skip_final_snapshot(true).delete_automated_backups(true);
         let deleted = request.send().await;
         deleted.map_err(|error| port_error(format!("delete DB instance {id}"), error))?;
@@ -176,7 +176,7 @@ impl Leases for AwsInstances {
 #[async_trait]
 impl Renames for AwsInstances {
     async fn rename(&self, rename: &ApprovedRename) -> Result<(), PortError> {
-        let request = self.client.modify_db_instance().db_instance_identifier(rename.from().as_str());
+        let request = self.drill.modify_db_instance().db_instance_identifier(rename.from().as_str());
         // Without it the rename would wait for the maintenance window.
         let request = request.new_db_instance_identifier(rename.to().as_str()).apply_immediately(true);
         let named = || format!("rename DB instance {} to {}", rename.from(), rename.to());

@@ -4,17 +4,20 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
+use aws_sdk_rds::Client;
 use aws_sdk_rds::error::ProvideErrorMetadata;
 use aws_sdk_rds::types::{DbInstance, DbSnapshot, SourceType, Tag};
 use jiff::Timestamp;
 
 use super::aws::{CountRequests, date_time, has_code, port_error, timestamp};
 use super::aws_clock::{AwsClock, ReadDate};
+use super::aws_identities::Identities;
 use crate::domain::id::{InstanceId, SnapshotId};
 use crate::domain::inventory::{Complete, Endpoint, Instance, Protection, Snapshot};
 use crate::domain::run::RdsEvent;
 use crate::domain::tags::Tags;
 use crate::ports::rds::{Rds, SnapshotCopyRequest};
+use crate::ports::roles::Function;
 use crate::ports::{ErrorKind, PortError, RequestObserver};
 
 /// Records per page: RDS's most, so that a region takes the fewest requests.
@@ -24,28 +27,38 @@ pub(super) const GIB: u64 = 1 << 30;
 /// Events told with a failure: enough to explain it, few enough to read.
 const EVENTS_MAX: usize = 20;
 
-/// RDS in one region.
+/// RDS in one region, with a client for each function.
 #[derive(Debug, Clone)]
 pub struct AwsRds {
-    client: aws_sdk_rds::Client,
+    observe: Client,
+    snapshot: Client,
+    copy: Client,
+    prune: Client,
 }
 
 impl AwsRds {
-    /// RDS in the region of `config`.
+    /// RDS in the region of `aws`.
     #[must_use]
-    pub fn new(config: &SdkConfig, observer: RequestObserver, clock: Arc<AwsClock>) -> AwsRds {
-        let config = aws_sdk_rds::config::Builder::from(config)
-            .interceptor(CountRequests(observer))
-            .interceptor(ReadDate(clock))
-            .build();
-        AwsRds { client: aws_sdk_rds::Client::from_conf(config) }
+    pub fn new(aws: &Identities, observer: &RequestObserver, clock: &Arc<AwsClock>) -> AwsRds {
+        let functions = [Function::Observe, Function::Snapshot, Function::Copy, Function::Prune];
+        let [observe, snapshot, copy, prune] = aws.clients(functions, |sdk| client(sdk, observer, clock));
+        AwsRds { observe, snapshot, copy, prune }
     }
+}
+
+/// A client of RDS that counts its requests and reads AWS's time.
+pub(super) fn client(sdk: &SdkConfig, observer: &RequestObserver, clock: &Arc<AwsClock>) -> Client {
+    let config = aws_sdk_rds::config::Builder::from(sdk)
+        .interceptor(CountRequests(Arc::clone(observer)))
+        .interceptor(ReadDate(Arc::clone(clock)))
+        .build();
+    Client::from_conf(config)
 }
 
 #[async_trait]
 impl Rds for AwsRds {
     async fn instances(&self) -> Result<Complete<Instance>, PortError> {
-        let mut pages = self.client.describe_db_instances().max_records(PAGE).into_paginator().items().send();
+        let mut pages = self.observe.describe_db_instances().max_records(PAGE).into_paginator().items().send();
         let mut instances = Vec::new();
         while let Some(instance) = pages.next().await {
             let instance = instance.map_err(|error| port_error("list DB instances", error))?;
@@ -56,7 +69,7 @@ impl Rds for AwsRds {
     }
 
     async fn snapshots(&self) -> Result<Complete<Snapshot>, PortError> {
-        let request = self.client.describe_db_snapshots().snapshot_type("manual").max_records(PAGE);
+        let request = self.observe.describe_db_snapshots().snapshot_type("manual").max_records(PAGE);
         let mut pages = request.into_paginator().items().send();
         let mut snapshots = Vec::new();
         while let Some(snapshot) = pages.next().await {
@@ -67,7 +80,7 @@ impl Rds for AwsRds {
     }
 
     async fn snapshot(&self, id: &SnapshotId) -> Result<Option<Snapshot>, PortError> {
-        match self.client.describe_db_snapshots().db_snapshot_identifier(id.as_str()).send().await {
+        match self.observe.describe_db_snapshots().db_snapshot_identifier(id.as_str()).send().await {
             Ok(found) => Ok(found.db_snapshots().first().and_then(to_snapshot)),
             Err(error) if has_code(&error, &["DBSnapshotNotFound"]) => Ok(None),
             Err(error) => Err(port_error(format!("describe DB snapshot {id}"), error)),
@@ -76,7 +89,7 @@ impl Rds for AwsRds {
 
     async fn create_snapshot(&self, id: &SnapshotId, instance: &InstanceId, tags: &Tags) -> Result<(), PortError> {
         let request = self
-            .client
+            .snapshot
             .create_db_snapshot()
             .db_snapshot_identifier(id.as_str())
             .db_instance_identifier(instance.as_str())
@@ -90,7 +103,7 @@ impl Rds for AwsRds {
         let SnapshotCopyRequest { source_arn, source_region, target, kms_key, tags } = copy;
         // No pre-signed URL: RDS ignores it outside of GovCloud, and fetches from the other region with our rights there.
         let request = self
-            .client
+            .copy
             .copy_db_snapshot()
             .source_db_snapshot_identifier(source_arn)
             .target_db_snapshot_identifier(target.as_str())
@@ -108,14 +121,14 @@ impl Rds for AwsRds {
     }
 
     async fn delete_snapshot(&self, id: &SnapshotId) -> Result<(), PortError> {
-        let deleted = self.client.delete_db_snapshot().db_snapshot_identifier(id.as_str()).send().await;
+        let deleted = self.prune.delete_db_snapshot().db_snapshot_identifier(id.as_str()).send().await;
         deleted.map_err(|error| port_error(format!("delete DB snapshot {id}"), error))?;
         Ok(())
     }
 
     async fn instance_events(&self, instance: &InstanceId, since: Timestamp) -> Result<Vec<RdsEvent>, PortError> {
         let request = self
-            .client
+            .observe
             .describe_events()
             .source_identifier(instance.as_str())
             .source_type(SourceType::DbInstance)

@@ -6,10 +6,12 @@
 
 mod body;
 
-/// Every request begins with this: it names the bucket, and the account that must own it where one is configured.
+/// Every request begins with this: it names the function that it is made for, the bucket, and the account that must own it
+/// where one is configured.
 macro_rules! on_bucket {
-    ($s3:ident, $operation:ident) => {
-        $s3.client
+    ($s3:ident, $function:ident.$operation:ident) => {
+        $s3.clients
+            .$function
             .$operation()
             .bucket(&$s3.settings.bucket)
             .set_expected_bucket_owner($s3.settings.expected_owner.clone())
@@ -29,6 +31,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
+use aws_sdk_s3::Client;
 use aws_sdk_s3::config::RequestChecksumCalculation;
 use aws_sdk_s3::config::retry::RetryPartition;
 use aws_sdk_s3::primitives::ByteStream;
@@ -40,6 +43,7 @@ use crc_fast::CrcAlgorithm;
 
 use super::aws::{CountRequests, port_error};
 use super::aws_clock::{AwsClock, ReadDate};
+use super::aws_identities::Identities;
 use crate::domain::bucket::BucketFacts;
 use crate::domain::inventory::{Complete, OpenUpload};
 use crate::domain::key::ObjectKey;
@@ -48,6 +52,7 @@ use crate::ports::object_store::{
     self as port, Condition, CopySource, DeletedVersion, ListedVersion, ObjectFacts, ObjectStore, Part, PartReceipt,
     ReadObject, WholeObject, Written,
 };
+use crate::ports::roles::Function;
 use crate::ports::{ErrorKind, PortError, RequestObserver};
 
 /// Where objects go, and how they are encrypted.
@@ -83,10 +88,19 @@ const PORTIONS: Portions = Portions {
     copy_part_bytes: 512 << 20,
 };
 
+/// A client for each function.
+#[derive(Clone)]
+struct Clients {
+    observe: Client,
+    dump_write: Client,
+    verify: Client,
+    prune: Client,
+}
+
 /// One bucket.
 #[derive(Clone)]
 pub struct S3 {
-    client: aws_sdk_s3::Client,
+    clients: Clients,
     settings: S3Settings,
     portions: Portions,
     origin: Option<Arc<S3>>,
@@ -99,19 +113,24 @@ impl fmt::Debug for S3 {
 }
 
 impl S3 {
-    /// The bucket of `settings`, in the region of `config`.
+    /// The bucket of `settings`, in the region of `aws`.
     #[must_use]
-    pub fn new(config: &SdkConfig, settings: S3Settings, observer: RequestObserver, clock: Arc<AwsClock>) -> S3 {
+    pub fn new(aws: &Identities, settings: S3Settings, observer: &RequestObserver, clock: &Arc<AwsClock>) -> S3 {
         // A storm of failed uploads must not use up the retries of everything else, nor of the other bucket.
         let partition = RetryPartition::new(format!("strongroom-{}", settings.bucket));
-        let config = aws_sdk_s3::config::Builder::from(config)
-            .interceptor(CountRequests(observer))
-            .interceptor(ReadDate(clock))
-            // We always give CRC64NVME ourselves; the SDK would add CRC32 where it thinks that none is given.
-            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-            .retry_partition(partition)
-            .build();
-        S3 { client: aws_sdk_s3::Client::from_conf(config), settings, portions: PORTIONS, origin: None }
+        let client = |sdk: &SdkConfig| {
+            let config = aws_sdk_s3::config::Builder::from(sdk)
+                .interceptor(CountRequests(Arc::clone(observer)))
+                .interceptor(ReadDate(Arc::clone(clock)))
+                // We always give CRC64NVME ourselves; the SDK would add CRC32 where it thinks that none is given.
+                .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+                .retry_partition(partition.clone());
+            Client::from_conf(config.build())
+        };
+        let functions = [Function::Observe, Function::DumpWrite, Function::Verify, Function::Prune];
+        let [observe, dump_write, verify, prune] = aws.clients(functions, client);
+        let clients = Clients { observe, dump_write, verify, prune };
+        S3 { clients, settings, portions: PORTIONS, origin: None }
     }
 
     /// The same bucket, which asks `origin` what it has when objects are copied from there: HEAD, unlike a copy, does not
@@ -163,11 +182,11 @@ impl ObjectStore for S3 {
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectFacts, PortError> {
-        self.facts(key, None).await
+        self.facts(key).await
     }
 
     async fn head_version(&self, object: &ObjectVersion) -> Result<ObjectFacts, PortError> {
-        self.facts(&object.key, object.version_id.as_deref()).await
+        self.facts_of_version(object).await
     }
 
     async fn read_version(&self, object: &ObjectVersion) -> Result<port::ByteStream, PortError> {
@@ -194,7 +213,7 @@ impl ObjectStore for S3 {
         let (mut key_marker, mut upload_marker) = (None, None);
         let mut uploads = Vec::new();
         loop {
-            let request = on_bucket!(self, list_multipart_uploads)
+            let request = on_bucket!(self, observe.list_multipart_uploads)
                 .prefix(prefix)
                 .set_key_marker(key_marker.clone())
                 .set_upload_id_marker(upload_marker.clone());
@@ -217,7 +236,12 @@ impl ObjectStore for S3 {
     }
 
     async fn get(&self, key: &ObjectKey, size_bytes_max: u64) -> Result<ReadObject, PortError> {
-        let request = on_bucket!(self, get_object).key(key.as_str()).checksum_mode(ChecksumMode::Enabled);
+        // By the suffix, as policies tell them apart: who looks reads records and manifests, who verifies all else.
+        let request = match key.as_str().ends_with(".json") {
+            true => on_bucket!(self, observe.get_object),
+            false => on_bucket!(self, verify.get_object),
+        };
+        let request = request.key(key.as_str()).checksum_mode(ChecksumMode::Enabled);
         let object = request.send().await.map_err(|error| port_error(self.named("read", key), error))?;
         let size_bytes = object.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or(0);
         if size_bytes > size_bytes_max {
@@ -233,7 +257,7 @@ impl ObjectStore for S3 {
 
     async fn put(&self, key: &ObjectKey, bytes: Bytes, condition: Condition) -> Result<Written, PortError> {
         let crc = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &bytes);
-        let request = on_bucket!(self, put_object)
+        let request = on_bucket!(self, dump_write.put_object)
             .key(key.as_str())
             .set_server_side_encryption(self.encryption())
             .set_ssekms_key_id(self.settings.kms_key.clone())

@@ -3,6 +3,7 @@
 mod bucket;
 mod contract;
 mod copies;
+mod identities;
 mod keys;
 mod replication;
 mod server_metrics;
@@ -21,6 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::aws_clock::AwsClock;
+use super::aws_identities::Identities;
 use super::s3::{S3, S3Settings};
 use super::system_clock::SystemClock;
 use super::{aws, aws_rds::AwsRds};
@@ -60,17 +62,21 @@ impl World {
             .await
     }
 
+    async fn aws(&self, region: &str) -> Identities {
+        Identities::from(self.sdk(region).await)
+    }
+
     async fn s3(&self, region: &str, bucket: &str, kms_key: Option<&str>) -> S3 {
         let settings = S3Settings {
             bucket: bucket.to_owned(),
             kms_key: kms_key.map(str::to_owned),
             expected_owner: Some(ACCOUNT.to_owned()),
         };
-        S3::new(&self.sdk(region).await, settings, observer(), Arc::clone(&self.clock))
+        S3::new(&self.aws(region).await, settings, &observer(), &self.clock)
     }
 
     async fn rds(&self, region: &str) -> AwsRds {
-        AwsRds::new(&self.sdk(region).await, observer(), Arc::clone(&self.clock))
+        AwsRds::new(&self.aws(region).await, &observer(), &self.clock)
     }
 
     async fn client(&self, region: &str) -> aws_sdk_s3::Client {
@@ -135,13 +141,13 @@ async fn a_clock_that_is_wrong_shows_by_how_much_and_a_good_one_shows_nothing() 
     off_by_less(SignedDuration::ZERO, &world.clock);
 
     let slow = Arc::new(AwsClock::new(Arc::new(WrongClock(SignedDuration::from_mins(-10)))));
-    let rds = AwsRds::new(&world.sdk(EAST).await, observer(), Arc::clone(&slow));
+    let rds = AwsRds::new(&world.aws(EAST).await, &observer(), &slow);
     crate::ports::rds::Rds::instances(&rds).await.unwrap();
     off_by_less(SignedDuration::from_mins(10), &slow);
 
     // An error tells the time as well as anything.
     let fast = Arc::new(AwsClock::new(Arc::new(WrongClock(SignedDuration::from_mins(7)))));
     let settings = S3Settings { bucket: "nowhere".to_owned(), kms_key: None, expected_owner: None };
-    S3::new(&world.sdk(EAST).await, settings, observer(), Arc::clone(&fast)).list_versions("").await.unwrap_err();
+    S3::new(&world.aws(EAST).await, settings, &observer(), &fast).list_versions("").await.unwrap_err();
     off_by_less(SignedDuration::from_mins(-7), &fast);
 }

@@ -46,7 +46,9 @@ enum What {
 }
 
 impl Recover {
-    pub(super) async fn run(self, config: Config) -> anyhow::Result<Exit> {
+    pub(super) async fn run(self, mut config: Config) -> anyhow::Result<Exit> {
+        // None of the daemon's functions may do what a recovery does: whoever recovers has rights of their own.
+        config.aws.roles.clear();
         let assembly = assemble(config).await;
         match self.what {
             What::Corruption(begin) => Box::pin(begin.run(assembly, Scenario::Corruption)).await,

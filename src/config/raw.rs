@@ -26,6 +26,8 @@ pub(super) use recover::{Kubernetes, Recover, SwitchBy};
 
 /// UTC: it has no clock changes, so nothing is due twice or moves.
 const DEFAULT_TIME_ZONE: &str = "UTC";
+/// Whoever names roles wants them.
+const DEFAULT_ASSUME_ROLES: bool = true;
 /// The program's own name tells an operator in the RDS console who made a snapshot.
 const DEFAULT_SNAPSHOT_PREFIX: &str = "strongroom";
 /// The program's own name keeps its objects apart from others in a shared bucket.
@@ -122,6 +124,10 @@ pub(super) struct File {
     pub(super) cloudwatch: Option<CloudWatch>,
 }
 
+fn default_assume_roles() -> bool {
+    DEFAULT_ASSUME_ROLES
+}
+
 fn default_time_zone() -> String {
     DEFAULT_TIME_ZONE.to_owned()
 }
@@ -137,6 +143,34 @@ pub(super) struct Aws {
     /// Region of the instances and of the destination bucket, such as "us-east-1".
     #[schemars(required)]
     pub(super) region: Option<String>,
+    /// Whether the roles of [aws.roles] are assumed. false is for a process that has the right role already, such as a Job
+    /// that dumps: STRONGROOM__AWS__ASSUME_ROLES=false.
+    #[serde(default = "default_assume_roles")]
+    pub(super) assume_roles: bool,
+    /// A role for each function. The credentials of the process assume it, and do what has none. `recover` assumes none.
+    pub(super) roles: Option<Roles>,
+}
+
+/// ARNs of roles, such as "arn:aws:iam::111122223333:role/strongroom-prune". `deploy/terraform` makes them.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Roles {
+    /// Looks at instances, snapshots, buckets and keys, and reads records.
+    pub(super) observe: Option<String>,
+    /// Makes snapshots.
+    pub(super) snapshot: Option<String>,
+    /// Copies snapshots into other regions.
+    pub(super) copy: Option<String>,
+    /// Writes dumps, their copies in the replica and all records, and logs in to the databases that are dumped.
+    pub(super) dump_write: Option<String>,
+    /// Reads dumps, and asks for checksums and locks.
+    pub(super) verify: Option<String>,
+    /// Deletes snapshots and versions of objects.
+    pub(super) prune: Option<String>,
+    /// Makes, changes and deletes the instances that are restored into, and logs in to them.
+    pub(super) drill: Option<String>,
+    /// Publishes to SNS and CloudWatch, and reads the secrets of alert routes.
+    pub(super) tell: Option<String>,
 }
 
 /// Where dumps and records go.

@@ -10,6 +10,7 @@ use crate::adapters::aws_cloudwatch::CloudWatch;
 use crate::adapters::aws_connection_secrets::AwsConnectionSecrets;
 use crate::adapters::aws_credentials::AwsCredentials;
 use crate::adapters::aws_diagnostics::AwsDiagnostics;
+use crate::adapters::aws_identities::Identities;
 use crate::adapters::aws_instances::AwsInstances;
 use crate::adapters::aws_kms::AwsKeys;
 use crate::adapters::aws_metric_sink::CloudWatchMetrics;
@@ -44,6 +45,7 @@ use crate::ports::instances::{Instances, Leases};
 use crate::ports::leadership::LeaderLock;
 use crate::ports::object_store::ObjectStore;
 use crate::ports::rds::Rds;
+use crate::ports::roles::Function;
 use crate::ports::{Ports, RequestObserver};
 use crate::recover::Tools;
 
@@ -72,6 +74,10 @@ pub struct Assembly {
     pub by_jobs: Option<DumpsByJobs>,
     /// How to be one of several processes; `None`: there is only this one.
     pub candidacy: Option<Candidacy>,
+    /// The cluster that this process runs in, or that the configuration names.
+    pub cluster: Arc<Connection>,
+    /// Who AWS is asked as.
+    pub identities: Identities,
     /// What is wanted.
     pub policy: Arc<Policy>,
 }
@@ -94,33 +100,22 @@ pub async fn assemble(config: Config, observer: RequestObserver, memory: Option<
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let reference = Arc::new(AwsClock::new(Arc::clone(&clock)));
     let home = &config.aws.region;
-    let sdk = aws::load(home).await;
-    let rds_in = |region: &RegionName| {
-        Arc::new(AwsRds::new(&aws::in_region(&sdk, region), Arc::clone(&observer), Arc::clone(&reference)))
-            as Arc<dyn Rds>
-    };
-    let bucket_in = |region: &RegionName, settings: S3Settings| {
-        S3::new(&aws::in_region(&sdk, region), settings, Arc::clone(&observer), Arc::clone(&reference))
-    };
+    let own = Identities::from(aws::load(home).await);
+    let aws = own.assuming(config.aws.roles, &config.policy.installation, &observer, &clock, &reference);
+    let rds_in =
+        |region: &RegionName| -> Arc<dyn Rds> { Arc::new(AwsRds::new(&aws.in_region(region), &observer, &reference)) };
+    let bucket_in = |region: &RegionName, settings| S3::new(&aws.in_region(region), settings, &observer, &reference);
     let rds = rds_in(home);
-    let instances_in = |region: RegionName| {
-        let there = AwsInstances::new(&aws::in_region(&sdk, &region), Arc::clone(&observer), Arc::clone(&reference));
-        (region, Arc::new(there) as Arc<dyn Instances>)
+    let instances_in = |region: RegionName| -> (RegionName, Arc<dyn Instances>) {
+        let there = AwsInstances::new(&aws.in_region(&region), &observer, &reference);
+        (region, Arc::new(there))
     };
     let rds_of = |region: &RegionName| if region == home { Arc::clone(&rds) } else { rds_in(region) };
     let copies = copy_regions(&config.policy).into_iter().map(|region| (region.clone(), rds_of(&region))).collect();
     let destination = config.destination;
-    let settings_of = |bucket: &str, kms_key: Option<&str>| S3Settings {
-        bucket: bucket.to_owned(),
-        kms_key: kms_key.map(str::to_owned),
-        expected_owner: destination.expected_owner.clone(),
-    };
-    let store = Arc::new(bucket_in(home, settings_of(&destination.bucket, destination.kms_key.as_deref())));
-    let replica = config.policy.destination.replica.as_ref().map(|replica| -> Arc<dyn ObjectStore> {
-        let settings = settings_of(&replica.bucket, replica.kms_key.as_deref());
-        Arc::new(bucket_in(&replica.region, settings).fed_by(Arc::clone(&store)))
-    });
-    let own_instances = Arc::new(AwsInstances::new(&sdk, Arc::clone(&observer), Arc::clone(&reference)));
+    let (store, replica) = buckets(&destination, &config.policy, bucket_in);
+    let own_instances = Arc::new(AwsInstances::new(&aws, &observer, &reference));
+    let observing = aws.of(Function::Observe);
     let bin_dir = config.postgres.bin_dir.as_deref();
     let ports = Ports {
         clock,
@@ -129,12 +124,12 @@ pub async fn assemble(config: Config, observer: RequestObserver, memory: Option<
         leases: Arc::clone(&own_instances) as Arc<dyn Leases>,
         copies,
         replica,
-        keys: Arc::new(AwsKeys::new(&sdk, Arc::clone(&observer))),
-        account: Arc::new(AwsAccount::new(&sdk, home, Arc::clone(&observer))),
-        server_metrics: Arc::new(CloudWatch::new(&sdk, Arc::clone(&observer))),
+        keys: Arc::new(AwsKeys::new(observing, Arc::clone(&observer))),
+        account: Arc::new(AwsAccount::new(observing, home, Arc::clone(&observer))),
+        server_metrics: Arc::new(CloudWatch::new(observing, Arc::clone(&observer))),
         reference,
         store,
-        credentials: Arc::new(AwsCredentials::new(&sdk, config.logins, config.postgres.ca_file, Arc::clone(&observer))),
+        credentials: Arc::new(AwsCredentials::new(&aws, config.logins, config.postgres.ca_file, &observer)),
         postgres: Arc::new(PgServers::new(config.postgres.connect_timeout)),
         pg_dump: Arc::new(StockPgDump::find(bin_dir)),
         pg_restore: Arc::new(StockPgRestore::find(bin_dir)),
@@ -142,23 +137,50 @@ pub async fn assemble(config: Config, observer: RequestObserver, memory: Option<
     };
     let memory = memory.unwrap_or_else(|| Arc::new(MemoryUse::new(config.policy.limits.dump_memory_bytes)));
     let settings = execute_settings(&config.policy, destination, config.sha256, Arc::clone(&memory));
-    let sink = |namespace| CloudWatchMetrics::new(&sdk, namespace, Arc::clone(&observer));
-    let (layout, secrets) = (settings.layout.clone(), AwsConnectionSecrets::new(&sdk, Arc::clone(&observer)));
+    let sink = |namespace| CloudWatchMetrics::new(aws.of(Function::Tell), namespace, Arc::clone(&observer));
+    // Only a recovery changes these secrets, and it assumes no role.
+    let (layout, secrets) = (settings.layout.clone(), AwsConnectionSecrets::new(aws.own(), Arc::clone(&observer)));
     let cluster = Arc::new(Connection::new(config.kubernetes.kubeconfig, config.kubernetes.context));
     Assembly {
         by_jobs: config.kubernetes.jobs.map(|jobs| by_jobs(jobs, &cluster)),
         candidacy: config.daemon.leader.map(|leader| candidacy(leader, &ports, &cluster, &layout, &config.policy)),
         publishing: config.cloudwatch.map(|to| publishing(to, sink)),
-        channels: channels(&ChannelKit::new(&sdk, Arc::clone(&observer)), config.alerts, &config.policy.cadence),
-        diagnostics: Arc::new(AwsDiagnostics::new(&sdk, observer)),
-        recovery: recovery(&ports, own_instances, secrets, cluster, layout.clone(), &config.policy),
+        channels: channels(
+            &ChannelKit::new(aws.of(Function::Tell), Arc::clone(&observer)),
+            config.alerts,
+            &config.policy.cadence,
+        ),
+        diagnostics: Arc::new(AwsDiagnostics::new(observing, observer)),
+        recovery: recovery(&ports, own_instances, secrets, Arc::clone(&cluster), layout.clone(), &config.policy),
         executor: Executor::new(ports.clone(), settings),
         collector: Collector::new(layout),
         memory,
         scratch: ScratchServers::new(bin_dir, Arc::clone(&ports.clock), Arc::clone(&ports.postgres)),
         ports,
+        cluster,
+        identities: aws,
         policy: Arc::new(config.policy),
     }
+}
+
+/// The destination, and the replica if there is one.
+fn buckets(
+    destination: &DestinationConfig,
+    policy: &Policy,
+    bucket_in: impl Fn(&RegionName, S3Settings) -> S3,
+) -> (Arc<dyn ObjectStore>, Option<Arc<dyn ObjectStore>>) {
+    let settings = |bucket: &str, kms_key: Option<&str>| S3Settings {
+        bucket: bucket.to_owned(),
+        kms_key: kms_key.map(str::to_owned),
+        expected_owner: destination.expected_owner.clone(),
+    };
+    let store = bucket_in(&policy.region, settings(&destination.bucket, destination.kms_key.as_deref()));
+    let store = Arc::new(store);
+    let replica = policy.destination.replica.as_ref().map(|replica| -> Arc<dyn ObjectStore> {
+        let settings = settings(&replica.bucket, replica.kms_key.as_deref());
+        Arc::new(bucket_in(&replica.region, settings).fed_by(Arc::clone(&store)))
+    });
+    (store, replica)
 }
 
 fn channels(kit: &ChannelKit, config: AlertsConfig, cadence: &Cadence) -> Channels {

@@ -115,6 +115,14 @@ text_id!(
 );
 
 text_id!(
+    /// The ARN of an IAM role (IAM user guide, IAM identifiers).
+    RoleArn,
+    "ARN of an IAM role",
+    is_role_arn,
+    "it has the form arn:aws:iam::ACCOUNT:role/NAME"
+);
+
+text_id!(
     /// The identifier of an RDS DB snapshot. Automated ones hold a colon, which nobody can create by hand.
     SnapshotId,
     "DB snapshot identifier",
@@ -138,6 +146,19 @@ text_id!(
     |text| !text.is_empty() && text.len() <= 63 && !text.contains('\0'),
     "PostgreSQL takes 1 to 63 bytes without NUL"
 );
+
+/// `arn:PARTITION:iam::ACCOUNT:role/PATH/NAME`. The ARN of a session is of `sts`, and no role's.
+fn is_role_arn(text: &str) -> bool {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let &["arn", partition, "iam", "", account, role] = parts.as_slice() else { return false };
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-/".contains(c);
+    partition.starts_with("aws")
+        && account.len() == 12
+        && account.bytes().all(|b| b.is_ascii_digit())
+        && role
+            .strip_prefix("role/")
+            .is_some_and(|name| !name.is_empty() && !name.ends_with('/') && name.chars().all(is_allowed))
+}
 
 /// RDS's rule for identifiers that people choose: letters, digits, single hyphens, starting with a letter, not ending in a hyphen.
 fn is_hyphenated(text: &str) -> bool {

@@ -279,11 +279,8 @@ impl Executor {
         plane: Plane,
         object: &StoredObject,
     ) -> Result<ObjectFacts, PortError> {
-        if self.same_versions(plane) && object.version_id.is_some() {
-            store.head_version(&exact(object)).await
-        } else {
-            store.head(&object.key).await
-        }
+        let version_id = object.version_id.clone().filter(|_| self.same_versions(plane));
+        store.head_version(&ObjectVersion { key: object.key.clone(), version_id }).await
     }
 
     /// How what the store tells of an object differs from its manifest.

@@ -167,10 +167,10 @@ pub trait ObjectStore: Send + Sync {
     /// Reads an object whole; it is refused where it is larger than `size_bytes_max`.
     async fn get(&self, key: &ObjectKey, size_bytes_max: u64) -> Result<ReadObject, PortError>;
 
-    /// What the store knows of an object as it stands.
+    /// What the store knows of an object that we have written, as it stands.
     async fn head(&self, key: &ObjectKey) -> Result<ObjectFacts, PortError>;
 
-    /// What the store knows of one version of an object.
+    /// What the store knows of one version of an object, or of the object as it stands where none is named.
     async fn head_version(&self, object: &ObjectVersion) -> Result<ObjectFacts, PortError>;
 
     /// Reads one version of an object, of any size.

@@ -56,6 +56,7 @@ done
 cgroups() { awk '$3 == "cgroup" || $3 == "cgroup2" { print $2, $3, $4 }' /proc/self/mounts; }
 hierarchies=$(cgroups)
 controllers=$(awk '!/^#/ { print $1 }' proc/cgroups | paste -sd '|' -)
+# Several groups: cgroups of version 1, each hierarchy mounted below a directory.
 if [ $# -gt 1 ]; then mount -t tmpfs -o mode=755 cgroup sys/fs/cgroup; fi
 echo "$hierarchies" | while read -r place kind options; do
     case " $* " in *" $place/"*) ;; *) continue ;; esac
@@ -72,8 +73,10 @@ mount --bind "$program" usr/bin/strongroom
 pivot_root . mnt
 cd /
 umount -l /mnt
-# As process 1 leaves it to who makes its namespaces; credentials are mounted elsewhere and must be seen here.
+# Process 1 shares its mounts, except in namespaces, where that is left to their maker: without it nobody here sees the credentials
+# that systemd mounts for the unit.
 mount --make-rshared /
+# The rest is the host's still: no modules, no clock, no ports of the machine.
 exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     setpriv --bounding-set=-sys_module,-sys_time,-sys_rawio \
     /usr/lib/systemd/systemd --unit=basic.target --show-status=false --log-target=journal

@@ -24,7 +24,7 @@ TOKEN = f"{CANARY}-page-token"
 
 
 class Service(Daemon):
-    """It, as systemd has it."""
+    """strongroom.service in a booted systemd."""
 
     def __init__(self, case: Case, systemd: BootedSystemd) -> None:
         # What ends when all is lost is systemd: a daemon that ends may be started again.

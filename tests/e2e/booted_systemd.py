@@ -61,7 +61,7 @@ def why_not() -> str:
 
 
 class BootedSystemd:
-    """It runs."""
+    """A systemd that has booted."""
 
     def __init__(self, launcher: subprocess.Popen[bytes], pid: int) -> None:
         self.launcher = launcher

@@ -14,6 +14,7 @@ from channels import Receiver
 from job import Job
 from kubernetes_double import Kubernetes
 from own_instance import Bank, seed_snapshot
+from roles import Roles, enforcing_sandbox
 from sandbox_process import Sandbox
 from vault import Vault
 
@@ -95,6 +96,22 @@ def vaults(two_regions: Sandbox, tmp_path: Path) -> Iterator[Vault]:
     """A corner there."""
     with settled(Vault(two_regions, tmp_path)) as corner:
         yield corner
+
+
+@pytest.fixture(scope="session")
+def enforcing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """Like it, and each call needs a right."""
+    with enforcing_sandbox(tmp_path_factory.mktemp("enforcing")) as running:
+        yield running
+
+
+@pytest.fixture
+def corner(enforcing: Sandbox, tmp_path: Path) -> Iterator[tuple[Vault, Roles]]:
+    """A corner there, with the roles of deploy/terraform for it."""
+    with settled(Vault(enforcing, tmp_path)) as own:
+        roles = Roles(own)
+        roles.make_all()
+        yield own, roles
 
 
 @pytest.fixture

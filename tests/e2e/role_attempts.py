@@ -32,7 +32,7 @@ class Attempt:
 
 NOBODY = ()
 READERS = ("observe", "verify", "dump-write")
-"""Who verifies reads records as well, and who writes must see whether it arrived."""
+"""Who verifies asks for records as well, and who writes must see whether it arrived."""
 
 
 def attempts(case: Case) -> list[Attempt]:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import sys
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import ClientError
-from case import Case
+
+import sandbox_process
+from case import YEARLY, Case, Config, quick
 from sandbox_process import BACKUP_USER, KMS_ALIAS, REGION, REPOSITORY, Sandbox
-from vault import INSTANCE, REPLICA_BUCKET, SOURCE, WEST
+from strongroom_process import Strongroom
+from vault import INSTANCE, REPLICA_BUCKET, SOURCE, SPEED, WEST, Vault, keep, seed
 
 sys.path.append(str(REPOSITORY / "tests/deploy"))
 
@@ -28,7 +33,51 @@ SUBNET_GROUP = "drills"
 SPLIT = ("copy", "drill", "dump-write", "observe", "prune", "snapshot", "verify")
 BEFORE_ENFORCEMENT = {"INITIAL_NO_AUTH_ACTION_COUNT": "1000000"}
 
+TOKEN_USER = "token_user"
+ROUTES: Config = {"routes": {"team": {"sns_topic": f"arn:aws:sns:{REGION}:{ACCOUNT}:{TOPIC}"}}}
+
 Credentials = dict[str, str]
+
+
+@contextmanager
+def enforcing_sandbox(directory: Path) -> Iterator[Sandbox]:
+    """A vault, a second region, and what a production installation has beside them."""
+    seeded = seed()
+    seeded["sns_topics"] = [TOPIC, "others"]
+    seeded["secrets"] = {
+        ALERT_SECRET: {"url": "http://localhost/"},
+        APPLICATION_SECRET: {"host": "x", "port": 1},
+        "rds/other": {},
+    }
+    by_token = {"name": TOKEN_USER, "iam": True, "grants_sql": f"GRANT pg_read_all_data TO {TOKEN_USER};"}
+    seeded["instances"][0]["roles"].append(by_token)
+    running = sandbox_process.start(directory, seeded, "--speed", SPEED, environment=BEFORE_ENFORCEMENT)
+    try:
+        running.subnet_group(SUBNET_GROUP)
+        enforce(running)
+        yield running
+    finally:
+        running.stop()
+
+
+def as_in_production(vault: Vault, credentials: Credentials, **changes: Any) -> Strongroom:
+    """Copies and a replica in the second region, drills, a topic, CloudWatch."""
+    copies: Config = {
+        "region": WEST,
+        "kms_key": vault.key_arn(KMS_ALIAS),
+        "retention": {"keep_last": 1, "min_keep": 1, "min_age": "1s"},
+    }
+    usual: Config = {
+        "snapshot": keep(1, copy_to=[copies]),
+        "dump": keep(1, engine=None),
+        "drill": {"schedule": YEARLY, "paths": ["snapshot", "dump"], "retry": quick()["retry"]},
+        "drills": {"subnet_group": SUBNET_GROUP, "security_groups": ["sg-0a1b2c3d"]},
+        "destination": vault.replica("replicated"),
+        "alerts": ROUTES,
+        "cloudwatch": {"namespace": "Strongroom"},
+        "prune": {"automatic": False},
+    }
+    return vault.configure_vault(environment=credentials, **(usual | changes))
 
 
 def enforce(sandbox: Sandbox) -> None:
@@ -54,31 +103,32 @@ class Roles:
 
     case: Case
 
-    def documents(self) -> dict[str, policy_documents.Document]:
+    def documents(self, **changes: Any) -> dict[str, policy_documents.Document]:
         """The policies, for the sandbox's instance, buckets and keys."""
         keys = [self.key(KMS_ALIAS, REGION), self.key(KMS_ALIAS, WEST)]
         secret = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret"
-        return policy_documents.documents(
-            account=ACCOUNT,
-            region=REGION,
-            installation=self.case.name,
-            prefix=self.case.name,
-            snapshot_prefix=self.case.name,
-            instances=[INSTANCE],
-            instance_keys=keys[:1],
-            copy_regions=[WEST],
-            copy_keys=keys[1:],
-            bucket=self.case.bucket,
-            replicas=[REPLICA_BUCKET],
-            bucket_keys=keys,
-            key_regions=[REGION, WEST],
-            login_secrets=[f"{secret}:rds/{SOURCE}/backup-*"],
-            token_users=[BACKUP_USER],
-            drill_subnet_groups=[SUBNET_GROUP],
-            topics=[f"arn:aws:sns:{REGION}:{ACCOUNT}:{TOPIC}"],
-            alert_secrets=[f"{secret}:{ALERT_SECRET}-*"],
-            recover_secrets=[f"{secret}:{APPLICATION_SECRET}-*"],
-        )
+        usual: Config = {
+            "account": ACCOUNT,
+            "region": REGION,
+            "installation": self.case.name,
+            "prefix": self.case.name,
+            "snapshot_prefix": self.case.name,
+            "instances": [INSTANCE],
+            "instance_keys": keys[:1],
+            "copy_regions": [WEST],
+            "copy_keys": keys[1:],
+            "bucket": self.case.bucket,
+            "replicas": [REPLICA_BUCKET],
+            "bucket_keys": keys,
+            "key_regions": [REGION, WEST],
+            "login_secrets": [f"{secret}:rds/{SOURCE}/backup-*"],
+            "token_users": [BACKUP_USER],
+            "drill_subnet_groups": [SUBNET_GROUP],
+            "topics": [f"arn:aws:sns:{REGION}:{ACCOUNT}:{TOPIC}"],
+            "alert_secrets": [f"{secret}:{ALERT_SECRET}-*"],
+            "recover_secrets": [f"{secret}:{APPLICATION_SECRET}-*"],
+        }
+        return policy_documents.documents(**(usual | changes))
 
     def key(self, alias: str, region: str) -> str:
         described = self.case.sandbox.client("kms", region).describe_key(KeyId=alias)
@@ -88,18 +138,32 @@ class Roles:
     def arn(self, name: str) -> str:
         return f"arn:aws:iam::{ACCOUNT}:role/{self.case.name}-{name}"
 
+    def by_function(self, **given: Any) -> Config:
+        """`aws` of the configuration, with the role of each function that has one."""
+        return {"region": REGION, "roles": {name.replace("-", "_"): self.arn(name) for name in SPLIT}} | given
+
+    def trust(self, name: str, trusted: str) -> None:
+        """From now on a role lets nobody in but this one."""
+        statement = {"Effect": "Allow", "Principal": {"AWS": self.arn(trusted)}, "Action": "sts:AssumeRole"}
+        iam = self.case.sandbox.client("iam")
+        iam.update_assume_role_policy(RoleName=f"{self.case.name}-{name}", PolicyDocument=policy([statement]))
+
     def make(self, name: str, documents: dict[str, policy_documents.Document], trusted: str) -> None:
         iam = self.case.sandbox.client("iam")
         trust = {"Effect": "Allow", "Principal": {"AWS": trusted}, "Action": "sts:AssumeRole"}
         iam.create_role(RoleName=f"{self.case.name}-{name}", AssumeRolePolicyDocument=policy([trust]))
         for title, document in documents.items():
-            iam.put_role_policy(
-                RoleName=f"{self.case.name}-{name}", PolicyName=title, PolicyDocument=json.dumps(document)
-            )
+            self.give(name, document, title)
 
-    def make_all(self) -> None:
+    def give(self, name: str, document: policy_documents.Document, title: str = "") -> None:
+        """A policy for a role, in place of the one of that title: of its own function, if not told otherwise."""
+        iam = self.case.sandbox.client("iam")
+        text = json.dumps(document)
+        iam.put_role_policy(RoleName=f"{self.case.name}-{name}", PolicyName=title or name, PolicyDocument=text)
+
+    def make_all(self, **changes: Any) -> None:
         """The daemon's role with all rights, that with split_roles, those that it may then assume, and those of others."""
-        written = self.documents()
+        written = self.documents(**changes)
         root = f"arn:aws:iam::{ACCOUNT}:root"
 
         def chosen(names: list[str]) -> dict[str, policy_documents.Document]:

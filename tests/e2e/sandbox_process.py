@@ -154,6 +154,27 @@ class Sandbox:
         found: list[dict[str, Any]] = self._side("GET", f"calls?operation={operation}")["calls"]
         return found
 
+    # sessions of roles
+
+    def calls_as(self, prefix: str) -> list[dict[str, Any]]:
+        """The calls that sessions of roles whose names begin so have made."""
+        found: list[dict[str, Any]] = self._side("GET", "calls")["calls"]
+        return [call for call in found if call["role"].startswith(prefix)]
+
+    def sessions(self, prefix: str) -> list[dict[str, str]]:
+        """The sessions of roles whose names begin so, with their secrets."""
+        found: list[dict[str, str]] = self._side("POST", "sts/sessions", {})["result"]
+        return [session for session in found if session["role"].startswith(prefix)]
+
+    @contextmanager
+    def short_sessions(self, seconds: float) -> Iterator[None]:
+        """Sessions that are made in this block last so long, whatever is asked for."""
+        self._side("POST", "sts/set_session_seconds", {"seconds": seconds})
+        try:
+            yield
+        finally:
+            self._side("POST", "sts/set_session_seconds", {"seconds": None})
+
     # S3 and RDS behind their APIs
 
     def s3(self, function: str, **arguments: Any) -> Any:

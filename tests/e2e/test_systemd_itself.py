@@ -167,9 +167,10 @@ def assert_it_is_shut_in(service: Service) -> None:
         "{}/pids.max": TASKS_MAX,
     }
     files = {service.systemd.root / "sys/fs/cgroup" / name.format(f"system.slice/{UNIT}"): limit for name, limit in limits.items()}
-    # Of one kind of hierarchy or the other, and none where this systemd was not given a controller.
+    # Of one kind of hierarchy or the other. On a host that keeps these controllers for itself there is nothing to see, but then
+    # for both.
     found = {file: int(file.read_text()) for file in files if file.exists()}
-    assert found == {file: files[file] for file in found}
+    assert found == {file: files[file] for file in found} and len(found) in (0, 2), found
 
 
 def private_tmp(service: Service) -> list[Path]:
@@ -211,7 +212,7 @@ def test_who_is_killed_is_started_again(service: Service) -> None:
 
 
 def test_who_stands_still_is_killed_and_started_again(service: Service) -> None:
-    service.configure(SOURCE, snapshot=quick(), settings={"RestartSec": "100ms", "WatchdogSec": "4"})
+    service.configure(SOURCE, snapshot=quick(), settings={"RestartSec": "100ms", "WatchdogSec": "15"})
     service.order("start")
     service.wait_until_well()
     before = service.main_pid

@@ -43,32 +43,33 @@ impl<T> Told<T> {
 
 impl S3 {
     pub(super) async fn describe(&self) -> Result<BucketFacts, PortError> {
-        let versioning = self.told("versioning", "", on_bucket!(self, get_bucket_versioning).send().await)?;
+        let versioning = self.told("versioning", "", on_bucket!(self, observe.get_bucket_versioning).send().await)?;
         let encryption = self.told(
             "encryption",
             "ServerSideEncryptionConfigurationNotFoundError",
-            on_bucket!(self, get_bucket_encryption).send().await,
+            on_bucket!(self, observe.get_bucket_encryption).send().await,
         )?;
         let lock = self.told(
             "object lock",
             "ObjectLockConfigurationNotFoundError",
-            on_bucket!(self, get_object_lock_configuration).send().await,
+            on_bucket!(self, observe.get_object_lock_configuration).send().await,
         )?;
         let public_access = self.told(
             "block of public access",
             "NoSuchPublicAccessBlockConfiguration",
-            on_bucket!(self, get_public_access_block).send().await,
+            on_bucket!(self, observe.get_public_access_block).send().await,
         )?;
-        let policy = self.told("policy", "NoSuchBucketPolicy", on_bucket!(self, get_bucket_policy).send().await)?;
+        let policy =
+            self.told("policy", "NoSuchBucketPolicy", on_bucket!(self, observe.get_bucket_policy).send().await)?;
         let lifecycle = self.told(
             "lifecycle",
             "NoSuchLifecycleConfiguration",
-            on_bucket!(self, get_bucket_lifecycle_configuration).send().await,
+            on_bucket!(self, observe.get_bucket_lifecycle_configuration).send().await,
         )?;
         let replication = self.told(
             "replication",
             "ReplicationConfigurationNotFoundError",
-            on_bucket!(self, get_bucket_replication).send().await,
+            on_bucket!(self, observe.get_bucket_replication).send().await,
         )?;
         let bucket = &self.settings.bucket;
         Ok(BucketFacts {
@@ -91,7 +92,7 @@ impl S3 {
 
     /// Where the bucket really is: a client of another region is sent on or refused, depending on the store.
     async fn region(&self) -> Result<Option<RegionName>, PortError> {
-        match on_bucket!(self, head_bucket).send().await {
+        match on_bucket!(self, observe.head_bucket).send().await {
             Ok(bucket) => Ok(bucket.bucket_region().and_then(|region| region.parse().ok())),
             Err(error) => {
                 let error = port_error(self.named("look up", &""), error);

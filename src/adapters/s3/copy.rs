@@ -31,7 +31,7 @@ impl S3 {
             return self.copy_whole(source, key).await;
         }
         // The condition on the key is only judged when the last part has been copied: that is hours too late.
-        match self.facts(key, None).await {
+        match self.facts(key).await {
             Ok(found) if self.is_copy(&found, source).await => return Ok(()),
             Ok(_) => return Err(PortError::new(self.copying(source, key), ErrorKind::AlreadyExists)),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -47,7 +47,7 @@ impl S3 {
     }
 
     async fn copy_whole(&self, source: &CopySource, key: &ObjectKey) -> Result<(), PortError> {
-        let request = on_bucket!(self, copy_object)
+        let request = on_bucket!(self, dump_write.copy_object)
             .key(key.as_str())
             .copy_source(copy_source(&source.bucket, &source.object))
             .set_expected_source_bucket_owner(self.settings.expected_owner.clone())
@@ -62,7 +62,7 @@ impl S3 {
         let Err(error) = request.send().await else { return Ok(()) };
         let error = port_error(self.copying(source, key), error);
         let may_be_done = matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Transient);
-        if may_be_done && let Ok(found) = self.facts(key, None).await {
+        if may_be_done && let Ok(found) = self.facts(key).await {
             return match self.is_copy(&found, source).await {
                 true => Ok(()),
                 false => Err(PortError::new(self.copying(source, key), ErrorKind::AlreadyExists).because(error)),
@@ -84,7 +84,7 @@ impl S3 {
 
     async fn crc_of(&self, source: &CopySource) -> Option<String> {
         let origin = self.origin.as_ref().filter(|origin| origin.settings.bucket == source.bucket)?;
-        let facts = origin.facts(&source.object.key, source.object.version_id.as_deref()).await;
+        let facts = origin.facts_of_version(&source.object).await;
         facts.ok()?.crc64nvme
     }
 
@@ -120,7 +120,7 @@ impl S3 {
         if given_up.load(Ordering::Relaxed) {
             return Err(PortError::new(named(), ErrorKind::Cancelled));
         }
-        let request = on_bucket!(self, upload_part_copy)
+        let request = on_bucket!(self, dump_write.upload_part_copy)
             .key(upload.key.as_str())
             .upload_id(&upload.upload)
             .set_part_number(i32::try_from(number).ok())

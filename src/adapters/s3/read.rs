@@ -23,20 +23,21 @@ use crate::ports::{ErrorKind, PortError};
 const PORTION_ATTEMPTS: u32 = 3;
 
 impl S3 {
-    pub(super) async fn facts(&self, key: &ObjectKey, version: Option<&str>) -> Result<ObjectFacts, PortError> {
-        let request = on_bucket!(self, head_object)
-            .key(key.as_str())
-            .set_version_id(version.map(str::to_owned))
-            .checksum_mode(ChecksumMode::Enabled);
+    /// Of what was written: whoever writes sees whether it has arrived.
+    pub(super) async fn facts(&self, key: &ObjectKey) -> Result<ObjectFacts, PortError> {
+        let request = on_bucket!(self, dump_write.head_object).key(key.as_str()).checksum_mode(ChecksumMode::Enabled);
         let facts = request.send().await.map_err(|error| port_error(self.named("look up", key), error))?;
-        Ok(ObjectFacts {
-            size_bytes: facts.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or(0),
-            crc64nvme: facts.checksum_crc64_nvme().map(str::to_owned),
-            version_id: version_id(facts.version_id()),
-            kms_key: facts.ssekms_key_id().map(str::to_owned),
-            replication: facts.replication_status().map(replication),
-            locked_until: locked_until(&facts),
-        })
+        Ok(to_facts(&facts))
+    }
+
+    /// Of what stands, with its locks, which only `verify` may see.
+    pub(super) async fn facts_of_version(&self, object: &ObjectVersion) -> Result<ObjectFacts, PortError> {
+        let request = on_bucket!(self, verify.head_object)
+            .key(object.key.as_str())
+            .set_version_id(object.version_id.clone())
+            .checksum_mode(ChecksumMode::Enabled);
+        let facts = request.send().await.map_err(|error| port_error(self.named("look up", &object.key), error))?;
+        Ok(to_facts(&facts))
     }
 
     /// The first portion is read before this returns, so that what is not there is an error here and not in the stream.
@@ -105,7 +106,7 @@ impl Reader {
         let s3 = &self.s3;
         // Without versions the object may be replaced between two portions.
         let unversioned = self.object.version_id.is_none();
-        let request = on_bucket!(s3, get_object)
+        let request = on_bucket!(s3, verify.get_object)
             .key(self.object.key.as_str())
             .set_version_id(self.object.version_id.clone())
             .set_if_match(self.etag.as_ref().filter(|_| unversioned).map(|etag| format!("\"{etag}\"")))
@@ -157,6 +158,17 @@ impl Reader {
     fn failed(&self, kind: ErrorKind) -> PortError {
         let version = self.object.version_id.as_deref().unwrap_or(NULL_VERSION);
         PortError::new(format!("{} (version {version})", self.s3.named("read", &self.object.key)), kind)
+    }
+}
+
+fn to_facts(facts: &HeadObjectOutput) -> ObjectFacts {
+    ObjectFacts {
+        size_bytes: facts.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or(0),
+        crc64nvme: facts.checksum_crc64_nvme().map(str::to_owned),
+        version_id: version_id(facts.version_id()),
+        kms_key: facts.ssekms_key_id().map(str::to_owned),
+        replication: facts.replication_status().map(replication),
+        locked_until: locked_until(facts),
     }
 }
 

@@ -23,7 +23,7 @@ const COMPLETE_ATTEMPT: Duration = Duration::from_mins(10);
 
 impl S3 {
     pub(super) async fn begin(&self, key: &ObjectKey) -> Result<OpenUpload, PortError> {
-        let request = on_bucket!(self, create_multipart_upload)
+        let request = on_bucket!(self, dump_write.create_multipart_upload)
             .key(key.as_str())
             .set_server_side_encryption(self.encryption())
             .set_ssekms_key_id(self.settings.kms_key.clone())
@@ -43,7 +43,7 @@ impl S3 {
         let Part { number, segments, size_bytes, crc64nvme } = part;
         let named = || self.named(&format!("upload part {number} of"), &upload.key);
         let invalid = || PortError::new(named(), ErrorKind::Invalid).because("its number or size is out of bounds");
-        let request = on_bucket!(self, upload_part)
+        let request = on_bucket!(self, dump_write.upload_part)
             .key(upload.key.as_str())
             .upload_id(&upload.upload)
             .part_number(i32::try_from(number).map_err(|_| invalid())?)
@@ -67,7 +67,7 @@ impl S3 {
                 .checksum_crc64_nvme(crc_text(part.crc64nvme))
                 .build()
         });
-        let request = on_bucket!(self, complete_multipart_upload)
+        let request = on_bucket!(self, dump_write.complete_multipart_upload)
             .key(upload.key.as_str())
             .upload_id(&upload.upload)
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build())
@@ -80,7 +80,7 @@ impl S3 {
         let error = port_error(named(), error);
         let may_be_done = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::Transient);
         if may_be_done
-            && let Ok(found) = self.facts(&upload.key, None).await
+            && let Ok(found) = self.facts(&upload.key).await
             && found.size_bytes == whole.size_bytes
             && found.crc64nvme == Some(crc_text(whole.crc64nvme))
         {
@@ -90,7 +90,8 @@ impl S3 {
     }
 
     pub(super) async fn abort(&self, upload: &OpenUpload) -> Result<(), PortError> {
-        let request = on_bucket!(self, abort_multipart_upload).key(upload.key.as_str()).upload_id(&upload.upload);
+        let request =
+            on_bucket!(self, dump_write.abort_multipart_upload).key(upload.key.as_str()).upload_id(&upload.upload);
         match request.send().await {
             Ok(_) => Ok(()),
             Err(error) if has_code(&error, &["NoSuchUpload"]) => Ok(()),

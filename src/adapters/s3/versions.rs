@@ -23,7 +23,7 @@ impl S3 {
         let (mut key_marker, mut version_marker) = (None, None);
         let mut versions = Vec::new();
         loop {
-            let request = on_bucket!(self, list_object_versions)
+            let request = on_bucket!(self, observe.list_object_versions)
                 .prefix(prefix)
                 .max_keys(self.portions.versions_per_page)
                 .set_key_marker(key_marker.clone())
@@ -64,7 +64,8 @@ impl S3 {
         let named_versions = named_versions.collect::<Result<Vec<_>, _>>().map_err(invalid)?;
         // Not quiet: only what the answer names as deleted counts as deleted.
         let delete = Delete::builder().set_objects(Some(named_versions)).quiet(false).build().map_err(invalid)?;
-        let request = on_bucket!(self, delete_objects).delete(delete).checksum_algorithm(ChecksumAlgorithm::Crc64Nvme);
+        let request =
+            on_bucket!(self, prune.delete_objects).delete(delete).checksum_algorithm(ChecksumAlgorithm::Crc64Nvme);
         let answer = request.send().await.map_err(|error| port_error(named(), error))?;
         let mut outcomes = BTreeMap::new();
         for deleted in answer.deleted() {

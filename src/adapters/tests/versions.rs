@@ -108,7 +108,7 @@ async fn exact_versions_are_deleted_and_nothing_else() {
     // Nobody but the owner that was named is asked to delete.
     let settings =
         S3Settings { bucket: "old".to_owned(), kms_key: None, expected_owner: Some("999999999999".to_owned()) };
-    let another = S3::new(&world.sdk(EAST).await, settings, observer(), Arc::clone(&world.clock));
+    let another = S3::new(&world.aws(EAST).await, settings, &observer(), &world.clock);
     let refused = another.delete_versions(&[version("a", &new)]).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
 }

@@ -13,8 +13,9 @@ use crate::config::{
     AwsConfig, CloudWatchConfig, DaemonConfig, DestinationConfig, LeaderConfig, LeaderLockKind, PostgresConfig, human,
     raw,
 };
-use crate::domain::id::RegionName;
+use crate::domain::id::{RegionName, RoleArn};
 use crate::policy::{ReplicaMode, ReplicaPolicy};
+use crate::ports::roles::{Function, Roles};
 
 use std::collections::BTreeMap;
 
@@ -61,8 +62,33 @@ pub(super) fn cloudwatch(
 pub(super) fn aws(aws: Option<&raw::Aws>, diagnosis: &mut Diagnosis) -> Option<AwsConfig> {
     let given = aws.and_then(|aws| aws.region.as_ref());
     let region =
-        required_in("aws", "region", given, "name the region, for example `region = \"us-east-1\"`", diagnosis)?;
-    region_name("aws.region", region, diagnosis).map(|region| AwsConfig { region })
+        required_in("aws", "region", given, "name the region, for example `region = \"us-east-1\"`", diagnosis)
+            .and_then(|region| region_name("aws.region", region, diagnosis));
+    // Checked in any case: the same files are for processes that assume them and for those that do not.
+    let given = aws.and_then(|aws| aws.roles.as_ref()).map(|given| roles(given, diagnosis));
+    let roles = given.filter(|_| aws.is_some_and(|aws| aws.assume_roles)).unwrap_or_default();
+    Some(AwsConfig { region: region?, roles })
+}
+
+/// Each that is wrong is reported; the others are kept.
+fn roles(given: &raw::Roles, diagnosis: &mut Diagnosis) -> Roles {
+    let raw::Roles { observe, snapshot, copy, dump_write, verify, prune, drill, tell } = given;
+    let given = [
+        (Function::Observe, observe),
+        (Function::Snapshot, snapshot),
+        (Function::Copy, copy),
+        (Function::DumpWrite, dump_write),
+        (Function::Verify, verify),
+        (Function::Prune, prune),
+        (Function::Drill, drill),
+        (Function::Tell, tell),
+    ];
+    let arn_of = |(function, arn): (Function, &Option<String>)| {
+        let arn = arn.as_ref()?.parse::<RoleArn>();
+        let advice = format!("write for example \"arn:aws:iam::111122223333:role/strongroom-{}\"", function.name());
+        Some((function, diagnosis.parsed(&function.key(), arn, &advice)?))
+    };
+    given.into_iter().filter_map(arn_of).collect()
 }
 
 /// The destination. `region` is the one that it is in.

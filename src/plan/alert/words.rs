@@ -291,7 +291,7 @@ fn of_check(check: Check) -> Words {
         Check::ProtectionUnseen => words(
             Info,
             "a part of what protects instances could not be asked for: what is wrong there would go unseen",
-            "give the daemon's role the right that the line above names; `strongroom check --online` tries it",
+            "give the role that the line above names the right to it; `strongroom check --online` tries it",
         ),
         Check::ParameterGroup => words(
             Warning,

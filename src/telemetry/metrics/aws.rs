@@ -1,7 +1,7 @@
 //! The requests to AWS that are counted by name. Labels are bounded by this list: what is not on it counts as `other`.
 
 /// Service and operation of everything that strongroom asks of AWS, with the names of AWS's API models.
-const REQUESTS: [(&str, &[&str]); 6] = [
+const REQUESTS: [(&str, &[&str]); 7] = [
     ("cloudwatch", &["PutMetricData"]),
     ("kms", &["DescribeKey"]),
     (
@@ -44,6 +44,7 @@ const REQUESTS: [(&str, &[&str]); 6] = [
     ),
     ("secretsmanager", &["GetSecretValue"]),
     ("sns", &["Publish"]),
+    ("sts", &["AssumeRole"]),
 ];
 
 /// What is not on the list.
@@ -76,7 +77,8 @@ mod tests {
         assert_eq!(labels("KMS", "DescribeKey"), ("kms", "DescribeKey"));
         assert_eq!(labels("Secrets Manager", "GetSecretValue"), ("secretsmanager", "GetSecretValue"));
         assert_eq!(labels("S3", "SelectObjectContent"), ("s3", "other"));
-        assert_eq!(labels("STS", "GetCallerIdentity"), ("other", "other"));
+        assert_eq!(labels("STS", "AssumeRole"), ("sts", "AssumeRole"));
+        assert_eq!(labels("IAM", "GetRole"), ("other", "other"));
         for (service, operation) in [("S3", "x"), ("y", "z"), ("s3", "PutObject")] {
             assert!(all().any(|pair| pair == labels(service, operation)));
         }
