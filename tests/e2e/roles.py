@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 import sandbox_process
 from case import YEARLY, Case, Config, quick
 from sandbox_process import BACKUP_USER, KMS_ALIAS, REGION, REPOSITORY, Sandbox
-from strongroom_process import Strongroom
+from strongroom_process import Daemon, Strongroom
 from vault import INSTANCE, REPLICA_BUCKET, SOURCE, SPEED, WEST, Vault, keep, seed
 
 sys.path.append(str(REPOSITORY / "tests/deploy"))
@@ -78,6 +78,26 @@ def as_in_production(vault: Vault, credentials: Credentials, **changes: Any) -> 
         "prune": {"automatic": False},
     }
     return vault.configure_vault(environment=credentials, **(usual | changes))
+
+
+def do_everything(vault: Vault, strongroom: Strongroom, seconds: float) -> Daemon:
+    """All that such a configuration asks for, by commands and by a daemon, which has ended then."""
+    strongroom("check", "--online", code=None, seconds=seconds)
+    snapshots, dumps = vault.snapshot(strongroom, 2), vault.dump(strongroom, 2)
+    assert set(vault.listed(strongroom)) == {*snapshots, *dumps}
+    for level in ("1", "2", "3"):
+        strongroom("verify", SOURCE, "--level", level, seconds=seconds)
+    ended = strongroom("drill", SOURCE, seconds=seconds)
+    assert ended.out.count("passed: drill ") == 2, ended.out
+    strongroom("alerts", "test", "team")
+    strongroom("diagnose", SOURCE, code=None, seconds=seconds)
+    daemon = strongroom.start()
+    daemon.wait_for(lambda: "available" in vault.copy_states().values(), "a copy is there", seconds)
+    daemon.wait_until_well()
+    assert daemon.terminate() == 0
+    strongroom("prune", "--confirm", code=None, seconds=seconds)
+    assert vault.snapshot_ids() == snapshots[1:] and vault.versions_of(dumps[0]) == []
+    return daemon
 
 
 def enforce(sandbox: Sandbox) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from case import Config, quick, source
 from role_attempts import attempts
-from roles import APPLICATION_SECRET, SPLIT, SUBNET_GROUP, Credentials, Roles, as_in_production, is_refused
+from roles import APPLICATION_SECRET, SPLIT, SUBNET_GROUP, Credentials, Roles, as_in_production, do_everything, is_refused
 from sandbox_process import REGION, Sandbox
 from vault import INSTANCE, SOURCE, Vault
 from waiting import wait_until
@@ -31,21 +31,7 @@ def test_the_daemons_role_is_enough_for_all_of_its_work(corner: tuple[Vault, Rol
     credentials = roles.assume("daemon")
     strongroom = as_in_production(vault, credentials)
     with vault.replicating():
-        strongroom("check", "--online", code=None, seconds=SECONDS)
-        snapshots, dumps = vault.snapshot(strongroom, 2), vault.dump(strongroom, 2)
-        assert set(vault.listed(strongroom)) == {*snapshots, *dumps}
-        for level in ("1", "2", "3"):
-            strongroom("verify", SOURCE, "--level", level, seconds=SECONDS)
-        ended = strongroom("drill", SOURCE, seconds=SECONDS)
-        assert ended.out.count("passed: drill ") == 2, ended.out
-        strongroom("alerts", "test", "team")
-        strongroom("diagnose", SOURCE, code=None, seconds=SECONDS)
-        daemon = strongroom.start()
-        daemon.wait_for(lambda: "available" in vault.copy_states().values(), "a copy is there", SECONDS)
-        daemon.wait_until_well()
-        assert daemon.terminate() == 0
-        strongroom("prune", "--confirm", code=None, seconds=SECONDS)
-    assert vault.snapshot_ids() == snapshots[1:] and vault.versions_of(dumps[0]) == []
+        do_everything(vault, strongroom, SECONDS)
     made = calls_of(vault.sandbox, credentials)
     wanted = {"CopyDBSnapshot", "DeleteDBSnapshot", "DeleteObjects", "PutMetricData", "Publish", "CreateDBInstance"}
     wanted |= {"RestoreDBInstanceFromDBSnapshot", "DeleteDBInstance", "DownloadDBLogFilePortion", "GetSecretValue"}

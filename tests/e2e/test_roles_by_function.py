@@ -15,7 +15,7 @@ import pytest
 from case import YEARLY, Config, quick, source
 from channels import Receiver
 from role_calls import BASE, assert_each_by_its_own, assumed, calls, last, who
-from roles import ALERT_SECRET, ROUTES, SPLIT, SUBNET_GROUP, TOKEN_USER, Credentials, Roles, as_in_production
+from roles import ALERT_SECRET, ROUTES, SPLIT, SUBNET_GROUP, TOKEN_USER, Credentials, Roles, as_in_production, do_everything
 from sandbox_process import REGION
 from strongroom_process import Daemon, Strongroom
 from vault import INSTANCE, REPLICA_BUCKET, SOURCE, Vault, keep
@@ -58,22 +58,8 @@ def test_each_request_is_made_by_the_role_of_its_function(split: Split, receiver
     vault, roles, credentials = split
     strongroom = configure(vault, roles, credentials, alerts=ROUTES | heartbeat(vault, receiver))
     with vault.replicating():
-        strongroom("check", "--online", code=None, seconds=SECONDS)
-        snapshots, dumps = vault.snapshot(strongroom, 2), vault.dump(strongroom, 2)
-        assert set(vault.listed(strongroom)) == {*snapshots, *dumps}
-        for level in ("1", "2", "3"):
-            strongroom("verify", SOURCE, "--level", level, seconds=SECONDS)
-        ended = strongroom("drill", SOURCE, seconds=SECONDS)
-        assert ended.out.count("passed: drill ") == 2, ended.out
-        strongroom("alerts", "test", "team")
-        strongroom("diagnose", SOURCE, code=None, seconds=SECONDS)
-        daemon = strongroom.start()
-        daemon.wait_for(lambda: "available" in vault.copy_states().values(), "a copy is there", SECONDS)
-        daemon.wait_until_well()
-        assert daemon.terminate() == 0
+        daemon = do_everything(vault, strongroom, SECONDS)
         assert daemon.at_level("ERROR") == [] and receiver.requests
-        strongroom("prune", "--confirm", code=None, seconds=SECONDS)
-        assert vault.snapshot_ids() == snapshots[1:] and vault.versions_of(dumps[0]) == []
         # The other engine sends one stream.
         vault.dump(configure(vault, roles, credentials, dump=keep(2)))
     of_snapshots = ("CreateDBSnapshot", "CopyDBSnapshot", "DeleteDBSnapshot")
