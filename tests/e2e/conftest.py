@@ -14,7 +14,8 @@ from channels import Receiver
 from job import Job
 from kubernetes_double import Kubernetes
 from own_instance import Bank, seed_snapshot
-from roles import Roles, enforcing_sandbox
+from role_calls import BASE
+from roles import Roles, Split, enforcing_sandbox
 from sandbox_process import Sandbox
 from vault import Vault
 
@@ -112,6 +113,13 @@ def corner(enforcing: Sandbox, tmp_path: Path) -> Iterator[tuple[Vault, Roles]]:
         roles = Roles(own)
         roles.make_all()
         yield own, roles
+
+
+@pytest.fixture
+def split(corner: tuple[Vault, Roles]) -> Split:
+    """A corner, its roles, and the credentials of a daemon whose functions have roles."""
+    vault, roles = corner
+    return vault, roles, roles.assume(BASE)
 
 
 @pytest.fixture

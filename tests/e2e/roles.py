@@ -233,3 +233,12 @@ def is_refused(call: Any, /, **parameters: Any) -> bool:
     except ClientError as error:
         return error.response["Error"]["Code"] in REFUSALS
     return False
+
+
+def configure_split(vault: Vault, roles: Roles, credentials: Credentials, **changes: Any) -> Strongroom:
+    """As in production, with a role for each function of these roles that has one."""
+    return as_in_production(vault, credentials, **({"aws": roles.by_function()} | changes))
+
+
+Split = tuple[Vault, Roles, Credentials]
+"""A corner, its roles, and the credentials of a daemon whose functions have roles."""

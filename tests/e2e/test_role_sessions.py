@@ -16,7 +16,7 @@ import pytest
 
 from case import Config, quick
 from role_calls import BASE, assert_each_by_its_own, assumed, calls, who
-from roles import SPLIT, Credentials, Roles, as_in_production
+from roles import SPLIT, Split, configure_split
 from strongroom_process import BINARY, Strongroom
 from vault import SOURCE, Vault, keep
 from waiting import wait_until
@@ -28,20 +28,6 @@ SOON = 3.0
 FINDINGS = 3
 """The exit code of a command that has something to tell."""
 AWAY: Config = {"service": "sts", "operation": "AssumeRole"}
-
-
-@pytest.fixture
-def split(corner: tuple[Vault, Roles]) -> tuple[Vault, Roles, Credentials]:
-    """A corner, its roles, and the credentials of a daemon whose functions have roles."""
-    vault, roles = corner
-    return vault, roles, roles.assume(BASE)
-
-
-Split = tuple[Vault, Roles, Credentials]
-
-
-def configure(vault: Vault, roles: Roles, credentials: Credentials, **changes: Any) -> Strongroom:
-    return as_in_production(vault, credentials, **({"aws": roles.by_function()} | changes))
 
 
 def made(vault: Vault, function: str, *operations: str) -> list[dict[str, Any]]:
@@ -77,7 +63,7 @@ def keys_of_uploads(vault: Vault) -> list[set[str]]:
 
 def test_a_session_is_renewed_in_the_middle_of_an_upload(split: Split) -> None:
     vault, roles, credentials = split
-    strongroom = configure(vault, roles, credentials, dump=keep(2))
+    strongroom = configure_split(vault, roles, credentials, dump=keep(2))
     with vault.replicating(), vault.sandbox.short_sessions(RENEWED_BEFORE + SOON):
         with held_upload(vault, strongroom, "UploadPart", SOON):
             pass
@@ -91,7 +77,7 @@ def test_a_session_is_renewed_in_the_middle_of_an_upload(split: Split) -> None:
 def test_a_session_that_has_ended_is_replaced(split: Split) -> None:
     """As after a laptop's sleep: nothing is asked with credentials that are over."""
     vault, roles, credentials = split
-    strongroom = configure(vault, roles, credentials, dump=keep(2))
+    strongroom = configure_split(vault, roles, credentials, dump=keep(2))
     with vault.replicating(), vault.sandbox.short_sessions(SOON):
         with held_upload(vault, strongroom, "UploadPart", SOON + 1):
             pass
@@ -102,7 +88,7 @@ def test_a_session_that_has_ended_is_replaced(split: Split) -> None:
 
 def test_a_daemon_renews_each_role_and_no_more_often_than_it_must(split: Split) -> None:
     vault, roles, credentials = split
-    strongroom = configure(vault, roles, credentials)
+    strongroom = configure_split(vault, roles, credentials)
     with vault.replicating(), vault.sandbox.short_sessions(RENEWED_BEFORE + SOON):
         began = time.monotonic()
         daemon = strongroom.start()
@@ -120,7 +106,7 @@ def test_a_daemon_renews_each_role_and_no_more_often_than_it_must(split: Split) 
 def test_what_cannot_be_renewed_yet_is_used_until_it_ends(split: Split, kind: str) -> None:
     """STS may be away, or the right be gone: the session is still good for minutes, and a warning tells."""
     vault, roles, credentials = split
-    strongroom = configure(vault, roles, credentials, dump=None, drill=None, snapshot=quick())
+    strongroom = configure_split(vault, roles, credentials, dump=None, drill=None, snapshot=quick())
     sandbox = vault.sandbox
     with vault.replicating(), sandbox.short_sessions(RENEWED_BEFORE + SOON):
         daemon = strongroom.start()
@@ -137,7 +123,7 @@ def test_what_cannot_be_renewed_yet_is_used_until_it_ends(split: Split, kind: st
 def test_a_moments_refusal_by_sts_fails_nothing(split: Split) -> None:
     """The SDK asks again."""
     vault, roles, credentials = split
-    strongroom = configure(vault, roles, credentials)
+    strongroom = configure_split(vault, roles, credentials)
     for kind in ("throttle", "error500"):
         vault.sandbox.fault(kind, **AWAY, count=2)
         vault.snapshot(strongroom)
@@ -146,7 +132,7 @@ def test_a_moments_refusal_by_sts_fails_nothing(split: Split) -> None:
 def test_sts_away_is_told_as_what_it_is_and_everything_works_after_it(split: Split) -> None:
     """No request piles up behind another: the daemon ends when it is told to, and looks again when STS is back."""
     vault, roles, credentials = split
-    strongroom = configure(vault, roles, credentials)
+    strongroom = configure_split(vault, roles, credentials)
     with vault.replicating():
         with vault.sandbox.faulty("error503", **AWAY):
             daemon = strongroom.start()
@@ -161,7 +147,7 @@ def test_sts_away_is_told_as_what_it_is_and_everything_works_after_it(split: Spl
 def test_all_who_wait_for_a_role_hear_of_one_failure(split: Split, kind: str, most: int) -> None:
     """Else each request asks STS again, one after the other: with a thousand sources a look would last for hours."""
     vault, roles, credentials = split
-    strongroom = configure(vault, roles, credentials)
+    strongroom = configure_split(vault, roles, credentials)
     with vault.sandbox.faulty(kind, **AWAY):
         strongroom("list", code=FINDINGS, seconds=SECONDS * 2)
     # The SDK asks five times by itself.
@@ -184,7 +170,7 @@ def command_lines_and_environments() -> Iterator[tuple[str, str]]:
 def test_no_secret_of_a_session_is_seen_anywhere(split: Split) -> None:
     vault, roles, credentials = split
     trace = credentials | {"STRONGROOM_LOG_LEVEL": "trace"}
-    strongroom = configure(vault, roles, trace, dump=keep(2))
+    strongroom = configure_split(vault, roles, trace, dump=keep(2))
     said: dict[str, str] = {}
     match = {"role": f"^{vault.name}-dump-write$", "key": "/dumps/"}
     with vault.replicating():

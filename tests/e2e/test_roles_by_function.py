@@ -8,14 +8,13 @@ seen only by the session that was made for it.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 
 from case import YEARLY, Config, quick, source
 from channels import Receiver
 from role_calls import BASE, assert_each_by_its_own, assumed, calls, last, who
-from roles import ALERT_SECRET, ROUTES, SPLIT, SUBNET_GROUP, TOKEN_USER, Credentials, Roles, as_in_production, do_everything
+from roles import ALERT_SECRET, ROUTES, SPLIT, SUBNET_GROUP, TOKEN_USER, Credentials, Roles, Split, configure_split, do_everything
 from sandbox_process import REGION
 from strongroom_process import Daemon, Strongroom
 from vault import INSTANCE, REPLICA_BUCKET, SOURCE, Vault, keep
@@ -24,16 +23,6 @@ SECONDS = 60
 FINDINGS = 3
 """The exit code of a command that has something to tell."""
 ALONE: Credentials = {"STRONGROOM__AWS__ASSUME_ROLES": "false"}
-
-Split = tuple[Vault, Roles, Credentials]
-
-
-@pytest.fixture
-def split(corner: tuple[Vault, Roles]) -> Split:
-    """A corner, its roles, and the credentials of a daemon whose functions have roles."""
-    vault, roles = corner
-    return vault, roles, roles.assume(BASE)
-
 
 def heartbeat(vault: Vault, receiver: Receiver) -> Config:
     """A pulse, to an address that is a secret."""
@@ -47,21 +36,17 @@ def wait_until_well(daemon: Daemon) -> None:
     daemon.wait_for(lambda: daemon.status().get("well"), "every slot is filled", SECONDS)
 
 
-def configure(vault: Vault, roles: Roles, credentials: Credentials, **changes: Any) -> Strongroom:
-    return as_in_production(vault, credentials, **({"aws": roles.by_function()} | changes))
-
-
 # Who asks
 
 
 def test_each_request_is_made_by_the_role_of_its_function(split: Split, receiver: Receiver) -> None:
     vault, roles, credentials = split
-    strongroom = configure(vault, roles, credentials, alerts=ROUTES | heartbeat(vault, receiver))
+    strongroom = configure_split(vault, roles, credentials, alerts=ROUTES | heartbeat(vault, receiver))
     with vault.replicating():
         daemon = do_everything(vault, strongroom, SECONDS)
         assert daemon.at_level("ERROR") == [] and receiver.requests
         # The other engine sends one stream.
-        vault.dump(configure(vault, roles, credentials, dump=keep(2)))
+        vault.dump(configure_split(vault, roles, credentials, dump=keep(2)))
     of_snapshots = ("CreateDBSnapshot", "CopyDBSnapshot", "DeleteDBSnapshot")
     of_drills = ("RestoreDBInstanceFromDBSnapshot", "CreateDBInstance", "DeleteDBInstance")
     of_objects = ("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "PutObject", "HeadObject")
@@ -80,7 +65,7 @@ def test_each_request_is_made_by_the_role_of_its_function(split: Split, receiver
 
 def test_a_process_assumes_each_role_once_whatever_it_does(split: Split) -> None:
     vault, roles, credentials = split
-    strongroom = configure(vault, roles, credentials, prune={"settle": "0s"})
+    strongroom = configure_split(vault, roles, credentials, prune={"settle": "0s"})
     strongroom("config", "show")
     assert not assumed(vault), "nothing is asked of AWS"
     with vault.replicating():
@@ -89,7 +74,7 @@ def test_a_process_assumes_each_role_once_whatever_it_does(split: Split) -> None
         daemon.wait_for(lambda: vault.copy_states(), "a copy is begun", SECONDS)
         made = vault.snapshot_ids()
         others = roles.assume(BASE)
-        vault.snapshot(configure(vault, roles, others, prune={"settle": "0s"}))
+        vault.snapshot(configure_split(vault, roles, others, prune={"settle": "0s"}))
         daemon.wait_for(lambda: not set(made) & set(vault.snapshot_ids()), "the daemon prunes", SECONDS)
         vault.wait_for_rounds(daemon, 3)
         assert daemon.terminate() == 0
@@ -101,7 +86,7 @@ def test_a_process_assumes_each_role_once_whatever_it_does(split: Split) -> None
 def test_copies_into_a_second_bucket_are_made_by_who_writes(split: Split) -> None:
     vault, roles, credentials = split
     roles.give("dump-write", roles.documents(copied_replicas=[REPLICA_BUCKET])["dump-write"])
-    strongroom = configure(vault, roles, credentials, destination=vault.replica("copied"), prune={"settle": "0s"})
+    strongroom = configure_split(vault, roles, credentials, destination=vault.replica("copied"), prune={"settle": "0s"})
     (first,) = vault.dump(strongroom)
     daemon = strongroom.start()
     daemon.wait_for(lambda: vault.listed(strongroom, "replica").get(first) == "good", "it is copied", SECONDS)
@@ -114,7 +99,7 @@ def test_a_login_that_a_backup_does_not_have_is_replaced_by_who_drills(split: Sp
     vault, roles, credentials = split
     (file := vault.directory / "password").write_text(vault.name)
     own = {SOURCE: source(SOURCE, credentials={"user": vault.name, "password_file": str(file)})}
-    strongroom = configure(vault, roles, credentials, sources=own, drill={"schedule": YEARLY, "paths": ["snapshot"]})
+    strongroom = configure_split(vault, roles, credentials, sources=own, drill={"schedule": YEARLY, "paths": ["snapshot"]})
     vault.snapshot(strongroom)
     for sql in (f"CREATE ROLE {vault.name} LOGIN PASSWORD '{vault.name}'", f"GRANT pg_read_all_data TO {vault.name}"):
         vault.sandbox.rds("run_sql", id=INSTANCE, sql=sql)
@@ -146,7 +131,7 @@ def assert_names(roles: Roles, text: str, function: str) -> None:
 
 def test_a_role_that_cannot_be_assumed_stops_its_function_alone(split: Split) -> None:
     vault, roles, credentials = split
-    strongroom = configure(vault, roles, credentials)
+    strongroom = configure_split(vault, roles, credentials)
     with vault.replicating():
         snapshots, dumps = vault.snapshot(strongroom, 2), vault.dump(strongroom, 2)
         roles.trust("prune", "recover")
@@ -167,7 +152,7 @@ def test_a_role_that_cannot_be_assumed_stops_its_function_alone(split: Split) ->
 
 def test_a_daemon_goes_on_without_it_and_has_it_back_without_a_restart(split: Split) -> None:
     vault, roles, credentials = split
-    strongroom = configure(vault, roles, credentials, prune={"settle": "0s"})
+    strongroom = configure_split(vault, roles, credentials, prune={"settle": "0s"})
     with vault.replicating():
         roles.trust("prune", "recover")
         (first,) = vault.snapshot(strongroom)
@@ -186,7 +171,7 @@ def test_a_daemon_goes_on_without_it_and_has_it_back_without_a_restart(split: Sp
 def test_who_cannot_write_begins_nothing(split: Split, kind: str) -> None:
     """Neither the record that it is under way, nor anything that this record would be of."""
     vault, roles, credentials = split
-    strongroom = configure(vault, roles, credentials)
+    strongroom = configure_split(vault, roles, credentials)
     roles.trust("dump-write", "recover")
     refused = strongroom("backup", kind, SOURCE, code=1, seconds=SECONDS)
     assert_names(roles, refused.err, "dump-write")
@@ -196,7 +181,7 @@ def test_who_cannot_write_begins_nothing(split: Split, kind: str) -> None:
 
 def test_a_snapshot_that_its_role_cannot_make_is_recorded_as_failed(split: Split) -> None:
     vault, roles, credentials = split
-    strongroom = configure(vault, roles, credentials)
+    strongroom = configure_split(vault, roles, credentials)
     roles.trust("snapshot", "recover")
     refused = strongroom("backup", "snapshot", SOURCE, code=1, seconds=SECONDS)
     assert_names(roles, refused.err, "snapshot")
@@ -208,7 +193,7 @@ def test_a_snapshot_that_its_role_cannot_make_is_recorded_as_failed(split: Split
 
 def test_a_drill_that_its_role_cannot_make_leaves_nothing(split: Split) -> None:
     vault, roles, credentials = split
-    strongroom = configure(vault, roles, credentials)
+    strongroom = configure_split(vault, roles, credentials)
     vault.snapshot(strongroom)
     roles.trust("drill", "recover")
     refused = strongroom("drill", SOURCE, code=1, seconds=SECONDS)
@@ -220,7 +205,7 @@ def test_a_drill_that_its_role_cannot_make_leaves_nothing(split: Split) -> None:
 
 def test_the_check_names_every_role_that_cannot_be_assumed(split: Split) -> None:
     vault, roles, credentials = split
-    strongroom = configure(vault, roles, credentials)
+    strongroom = configure_split(vault, roles, credentials)
     for function in SPLIT:
         roles.trust(function, "recover")
     checked = strongroom("check", "--online", code=FINDINGS, seconds=SECONDS)
@@ -230,7 +215,7 @@ def test_the_check_names_every_role_that_cannot_be_assumed(split: Split) -> None
 
 def test_an_alert_that_a_role_cannot_be_assumed_gets_through(split: Split) -> None:
     vault, roles, credentials = split
-    strongroom = configure(vault, roles, credentials)
+    strongroom = configure_split(vault, roles, credentials)
     for function in SPLIT:
         roles.trust(function, "recover")
     strongroom("alerts", "test", "team")
@@ -245,7 +230,7 @@ def test_who_is_told_to_assume_none_keeps_its_own_credentials(corner: tuple[Vaul
     vault, roles = corner
     given: Config = {"assume_roles": False} if where == "file" else {}
     environment = roles.assume("daemon") | (ALONE if where == "environment" else {})
-    strongroom = configure(vault, roles, environment, aws=roles.by_function(**given))
+    strongroom = configure_split(vault, roles, environment, aws=roles.by_function(**given))
     with vault.replicating():
         vault.snapshot(strongroom), vault.dump(strongroom)
         strongroom("check", "--online", code=None, seconds=SECONDS)
@@ -257,11 +242,11 @@ def test_a_job_dumps_with_the_role_of_its_pod(corner: tuple[Vault, Roles]) -> No
     """What the process of a Job runs is `backup dump`, with the daemon's configuration."""
     vault, roles = corner
     with vault.replicating():
-        (dump,) = vault.dump(configure(vault, roles, roles.assume("dump") | ALONE))
+        (dump,) = vault.dump(configure_split(vault, roles, roles.assume("dump") | ALONE))
         assert {who(vault, call) for call in calls(vault)} == {"dump"}
         assert [call for call in calls(vault) if call["status"] in (401, 403)] == []
         # Without it the pod would ask for roles that do not trust it.
-        refused = configure(vault, roles, roles.assume("dump"))("backup", "dump", SOURCE, code=4, seconds=SECONDS)
+        refused = configure_split(vault, roles, roles.assume("dump"))("backup", "dump", SOURCE, code=4, seconds=SECONDS)
     assert "aws.roles." in refused.err and "AccessDenied" in refused.err
     assert len(vault.manifests(SOURCE)) == 1 and vault.manifest_of(dump)
 
